@@ -1,0 +1,122 @@
+"""What every test may ask for: real memcached servers, real proxies, and no leftovers of either."""
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pytest
+
+from tests.support import processes
+from tests.support.build import stale_modules
+from tests.support.memcached import Memcached
+from tests.support.proxy import Proxy
+from tests.support.relay import Relay
+
+_REPORT = pytest.StashKey[dict[str, pytest.TestReport]]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse a stale build: all of it in a run of the whole suite, else what the chosen tests import."""
+    _refuse_stale(only_loaded=session.config.args_source is pytest.Config.ArgsSource.ARGS)
+
+
+@cache
+def _refuse_stale(only_loaded: bool) -> None:
+    if problems := stale_modules(only_loaded):
+        pytest.exit("The build is stale: " + "; ".join(problems) + ". Run `make dev`.", returncode=4)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    item.stash.setdefault(_REPORT, {})[report.when] = report
+    return report
+
+
+class _Parts:
+    """What a test has started, ended in the reverse order whatever happened."""
+
+    def __init__(self) -> None:
+        self.memcacheds: list[Memcached] = []
+        self.proxies: list[Proxy] = []
+        self.relays: list[Relay] = []
+
+    def clean_up(self) -> None:
+        for proxy in self.proxies:
+            proxy.clean_up()
+        for relay in self.relays:
+            relay.close()
+        for server in self.memcacheds:
+            server.kill()
+            server.stop()
+
+
+@pytest.fixture
+def _parts(request: pytest.FixtureRequest) -> Iterator[_Parts]:
+    parts = _Parts()
+    yield parts
+    reports = request.node.stash.get(_REPORT, {})
+    if any(report.failed for report in reports.values()):
+        for proxy in parts.proxies:
+            print(f"--- log of {' '.join(proxy.command)} ---\n{proxy.output()}--- end ---")
+    parts.clean_up()
+    left = [process.describe() for process in processes.still_running()]
+    assert not left, f"processes outlived the test: {left}"
+
+
+@pytest.fixture
+def memcached_factory(_parts: _Parts) -> Callable[..., Memcached]:
+    """`Memcached.start`, ended after the test."""
+
+    def start(*args: Any, **settings: Any) -> Memcached:
+        server = Memcached.start(*args, **settings)
+        _parts.memcacheds.append(server)
+        return server
+
+    return start
+
+
+@pytest.fixture
+def proxy_factory(_parts: _Parts) -> Callable[..., Proxy]:
+    """`Proxy.start`, or `Proxy.start_with_flags` for `flags=[...]`; ended after the test.
+
+    Where the test fails, the proxy's log is in the report.
+    """
+    _refuse_stale(only_loaded=False)
+
+    def start(*args: Any, flags: list[str] | None = None, **settings: Any) -> Proxy:
+        proxy = (
+            Proxy.start(*args, **settings)
+            if flags is None
+            else Proxy.start_with_flags(flags, *args, **settings)
+        )
+        _parts.proxies.append(proxy)
+        return proxy
+
+    return start
+
+
+@pytest.fixture
+def relay_factory(_parts: _Parts) -> Callable[..., Relay]:
+    """`Relay(target)`, closed after the test."""
+
+    def start(target: Any) -> Relay:
+        relay = Relay(getattr(target, "endpoint", target))
+        _parts.relays.append(relay)
+        return relay
+
+    return start
+
+
+@dataclass
+class Cluster:
+    servers: list[Memcached]
+    proxy: Proxy
+
+
+@pytest.fixture
+def cluster(memcached_factory: Callable[..., Memcached], proxy_factory: Callable[..., Proxy]) -> Cluster:
+    """Three servers and a proxy with one worker before them."""
+    servers = [memcached_factory() for _ in range(3)]
+    return Cluster(servers, proxy_factory(servers))

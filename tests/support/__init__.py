@@ -1,0 +1,1 @@
+"""Real parts for tests: memcached servers, proxies, a raw client, a relay that misbehaves on command."""

@@ -1,0 +1,35 @@
+"""Free TCP ports on 127.0.0.1."""
+
+import random
+import socket
+
+# Below the kernel's own range (32768 and up): no outgoing connection can take a port between choice and use.
+_LOWEST, _HIGHEST = 12_100, 32_000
+_given: set[int] = set()
+_random = random.SystemRandom()
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        # As servers do: a port with nothing but closed connections in TIME_WAIT counts as free.
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listens on and that this test run has not given out before."""
+    for _ in range(1000):
+        port = _random.randint(_LOWEST, _HIGHEST)
+        if port not in _given and is_free(port, host):
+            _given.add(port)
+            return port
+    raise RuntimeError(f"no free port between {_LOWEST} and {_HIGHEST}")
+
+
+def free_ports(count: int) -> list[int]:
+    return [free_port() for _ in range(count)]

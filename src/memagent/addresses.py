@@ -93,11 +93,12 @@ def _reject_colons(text: str) -> Address:
         ipaddress.IPv6Address(text)
     except ValueError:
         host, _, rest = text.partition(":")
-        if re.fullmatch(r"[0-9]+:[0-9]+", rest):
-            address, _, weight = text.rpartition(":")
-            raise ValueError(
-                f"a weight is not part of an address: write {{address: {quoted(address)}, weight: {weight}}}"
-            ) from None
+        if with_weight := re.fullmatch(r"([0-9]+):([0-9]+)(?: (\S+))?", rest):
+            port, weight, name = with_weight.groups()
+            parts = f"address: {quoted(f'{host}:{port}')}, weight: {weight}" + (
+                f", name: {quoted(name)}" if name else ""
+            )
+            raise ValueError(f"a weight is not part of an address: write {{{parts}}}") from None
         raise ValueError(f"too many colons: write {quoted(host + ':PORT')}, or [v6]:port") from None
     raise ValueError(f"an IPv6 address needs brackets: write {quoted(f'[{text}]:{DEFAULT_PORT}')}")
 

@@ -6,12 +6,12 @@
         servers: ServerConfig ...     the ring that names a key's owner
         backups: ServerConfig ...     the ring that names its backup copy
 
-The configuration file, magent's flags, `magent check`, error messages and docs/reference/settings.md read this table.
+The configuration file, magent's flags, `magent check`, error messages and docs/reference/settings.md read it.
 
 Invariants
 - A model is frozen, and what exists is valid: bounds and the rules between settings hold however it was made.
-- `Model.conflicts(values)` knows the rules between settings and copes with values that are missing because they were
-  wrong, so that a reader can report every mistake in one run.
+- `Model.conflicts(values)` knows the rules between settings and copes with values that are missing because they
+  were wrong, so that a reader can report every mistake in one run.
 - A model goes through JSON and back unchanged (supervisor -> worker).
 """
 
@@ -462,10 +462,10 @@ def read_setting(model: type[Table], name: str, value: Any) -> Any:
 @cache
 def _adapter(model: type[Table], name: str) -> TypeAdapter[Any]:
     field = model.model_fields[name]
-    if not field.metadata:  # an optional one carries its rules inside its type
-        return TypeAdapter(field.annotation)
-    annotated: Any = Annotated[(field.annotation, *field.metadata)]  # type: ignore[valid-type]
-    return TypeAdapter(annotated)
+    whole: Any = field.annotation
+    if field.metadata:  # an optional one carries its rules inside its type
+        whole = Annotated[(whole, *field.metadata)]
+    return TypeAdapter(whole)
 
 
 def _allowed(model: type[Table], name: str, unit: str | None) -> str:

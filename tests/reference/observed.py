@@ -17,18 +17,15 @@ DISTRIBUTIONS = {
 MAGENT_KEY_HASHES = {"modula (no -k)": "djb", "ketama (-k)": "md5"}
 
 
-# Two things are not in the file; both findings fit every key of their cases. libmemcached as Debian builds it has
-# no hsieh, refuses it and stays with its default:
-KEY_HASHES = {"modula (no -k)": "djb", "ketama (-k)": "md5"}
+MAGENT_KEY_HASHES = {"modula (no -k)": "djb", "ketama (-k)": "md5"}
 
-
-# Two names of the file do not say what was in force when it was recorded; both findings fit every key of their cases:
-# that libmemcached (Debian's) is built without hsieh, refuses it, and stays with its default ...
+# Two things are not in the file; both fit every key of their cases, and libmemcached itself when asked again.
+# libmemcached as Debian builds it has no hsieh: it refuses the name and stays with its default.
 KEY_HASHES = {
     ("libmemcached 1.1.4", "crc"): "crc32",
     ("libmemcached 1.1.4", "hsieh"): "one_at_a_time",
 }
-# And its "consistent" run on these servers had the weights that only their ketama_weighted case writes down:
+# Its "consistent" run on these servers had the weights that only their ketama_weighted case writes down.
 UNWRITTEN_WEIGHTS = {
     ("consistent", ("10.2.0.1:11211", "10.2.0.2:11211", "10.2.0.3:11211", "10.2.0.4:22122")): (1, 3, 2, 10),
 }

@@ -1,0 +1,1 @@
+"""The load generator behind `magent bench`: compiled, one thread, its own epoll loop."""

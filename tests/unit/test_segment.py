@@ -1,0 +1,122 @@
+"""The counters of all processes in one piece of memory."""
+
+import gc
+import os
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from memagent._core.metrics import Block
+from memagent.counters import SERVER_COUNTERS, SERVER_INDEX, WORKER_COUNTERS, WORKER_INDEX
+from memagent.segment import Segment
+
+
+@pytest.fixture
+def segment() -> Iterator[Segment]:
+    segment = Segment.create(workers=2, servers=3)
+    yield segment
+    gc.collect()
+    segment.close()
+
+
+def test_blocks_are_apart_and_on_cache_lines(segment: Segment):
+    taken: set[int] = set()
+    for worker in range(2):
+        blocks = [(segment.worker_offset_slots(worker), len(WORKER_COUNTERS))]
+        blocks += [(segment.server_offset_slots(worker, s), len(SERVER_COUNTERS)) for s in range(3)]
+        for offset, length in blocks:
+            assert offset * 8 % 64 == 0
+            slots = set(range(offset, offset + length))
+            assert not slots & taken
+            taken |= slots
+    assert min(taken) * 8 >= 128
+
+
+def test_who_attaches_counts_in_the_same_memory(segment: Segment):
+    other = Segment.attach(os.dup(segment.fd))
+    for worker, count in ((0, 3), (1, 4)):
+        place = Block(other.buffer, other.worker_offset_slots(worker), len(WORKER_COUNTERS))
+        place.add(WORKER_INDEX["get_hits"], count)
+        server = Block(other.buffer, other.server_offset_slots(worker, 2), len(SERVER_COUNTERS))
+        server.add(SERVER_INDEX["requests"], 10 * count)
+    assert segment.worker_totals()["get_hits"] == 7
+    assert segment.server_totals(2)["requests"] == 70
+    assert segment.server_totals(1)["requests"] == 0
+    assert other.started_s == segment.started_s == pytest.approx(time.time(), abs=60)
+    assert other.supervisor_pid == os.getpid()
+    del place, server
+    other.close()
+
+
+def test_a_server_is_up_when_every_worker_says_so(segment: Segment):
+    for worker in range(2):
+        Block(segment.buffer, segment.server_offset_slots(worker, 0), len(SERVER_COUNTERS)).add(
+            SERVER_INDEX["up"]
+        )
+    Block(segment.buffer, segment.server_offset_slots(0, 1), len(SERVER_COUNTERS)).add(SERVER_INDEX["up"])
+    assert [segment.server_totals(server)["up"] for server in range(3)] == [1, 0, 0]
+
+
+def test_reset_hides_counters_and_leaves_gauges(segment: Segment):
+    place = Block(segment.buffer, segment.worker_offset_slots(1), len(WORKER_COUNTERS))
+    server = Block(segment.buffer, segment.server_offset_slots(1, 2), len(SERVER_COUNTERS))
+    place.add(WORKER_INDEX["requests"], 5)
+    place.add(WORKER_INDEX["curr_connections"], 2)
+    server.add(SERVER_INDEX["replies"], 6)
+    segment.reset()
+    place.add(WORKER_INDEX["requests"], 1)
+    shown = segment.worker_totals(since_reset=True)
+    assert (shown["requests"], shown["curr_connections"]) == (1, 2)
+    assert segment.server_totals(2, since_reset=True)["replies"] == 0
+    assert segment.worker_totals()["requests"] == 6
+    assert segment.server_totals(2)["replies"] == 6
+
+
+def test_a_replaced_worker_keeps_its_counters_and_loses_its_gauges(segment: Segment):
+    for worker in range(2):
+        place = Block(segment.buffer, segment.worker_offset_slots(worker), len(WORKER_COUNTERS))
+        place.add(WORKER_INDEX["requests"], 5)
+        place.add(WORKER_INDEX["curr_connections"], 2)
+        server = Block(segment.buffer, segment.server_offset_slots(worker, 1), len(SERVER_COUNTERS))
+        server.add(SERVER_INDEX["in_flight"], 3)
+        server.add(SERVER_INDEX["replies"], 1)
+    segment.count_restart(1)
+    segment.take_place(1, 4321)
+    totals = segment.worker_totals()
+    assert (totals["requests"], totals["curr_connections"], totals["restarts"]) == (10, 2, 1)
+    totals = segment.server_totals(1)
+    assert (totals["replies"], totals["in_flight"]) == (2, 3)
+    assert segment.pids() == [os.getpid(), 0, 4321]
+
+
+def test_places_that_do_not_exist_are_refused(segment: Segment):
+    for worker in (-1, 2):
+        with pytest.raises(IndexError):
+            segment.worker_offset_slots(worker)
+    for server in (-1, 3):
+        with pytest.raises(IndexError):
+            segment.server_offset_slots(0, server)
+    with pytest.raises(ValueError, match="make no sense"):
+        Segment.create(0, 1)
+
+
+def memfd_of(data: bytes) -> int:
+    fd = os.memfd_create("test")
+    os.write(fd, data)
+    return fd
+
+
+def test_foreign_memory_is_refused(segment: Segment):
+    whole = os.pread(segment.fd, os.fstat(segment.fd).st_size, 0)
+    cases = {
+        "too few": whole[:10],
+        "not the shared counters": b"x" + whole[1:],
+        "another version": whole[:8] + b"\xff" + whole[9:],
+        "are wrong": whole[:-8],
+    }
+    for match, data in cases.items():
+        fd = memfd_of(data)
+        with pytest.raises(ValueError, match=match):
+            Segment.attach(fd)
+        os.close(fd)

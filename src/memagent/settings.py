@@ -10,8 +10,8 @@ The configuration file, magent's flags, `magent check`, error messages and docs/
 
 Invariants
 - A model is frozen, and what exists is valid: bounds and the rules between settings hold however it was made.
-- `Model.conflicts(values)` knows the rules between settings and copes with values that are missing because they
-  were wrong, so that a reader can report every mistake in one run.
+- `Model.conflicts(values)` knows the rules between settings. It copes with values that are missing or None for
+  being wrong, so that a reader reports every mistake in one run.
 - A model goes through JSON and back unchanged (supervisor -> worker).
 """
 
@@ -57,6 +57,11 @@ def _text_that_prints(value: str) -> str:
     return value
 
 
+def _address(value: str) -> str:
+    parse_address(value)
+    return value
+
+
 def _word(value: str) -> str:
     if not value or " " in value or len(value) > 255:
         raise ValueError("must be 1-255 characters without a space")
@@ -89,6 +94,7 @@ Workers = Annotated[int, BeforeValidator(_workers)]
 Milliseconds = Annotated[int, BeforeValidator(parse_ms)]
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 Switch = Annotated[bool, BeforeValidator(parse_switch)]
+AddressText = Annotated[str, AfterValidator(_address)]
 Word = Annotated[str, AfterValidator(_word)]
 Path = Annotated[str, AfterValidator(_absolute)]
 Tag = Annotated[str, AfterValidator(_tag)]
@@ -116,10 +122,11 @@ def _derived(description: str, default: Any = PydanticUndefined) -> Any:
 
 
 class Conflict(NamedTuple):
-    """A broken rule between settings; `where` leads from the model to the setting to blame."""
+    """A broken rule between settings. `where` leads to the one to blame, `other` to the second choice."""
 
     where: tuple[str | int, ...]
     text: str
+    other: tuple[str | int, ...] = ()
 
 
 class Table(BaseModel):
@@ -162,7 +169,9 @@ class ListenAddress(Table):
 class ServerConfig(Table):
     """A memcached server. What goes on the ring is its name."""
 
-    address: str = _setting("Where it is: host:port, [v6]:port or unix:/path; the port is 11211 if left out")
+    address: AddressText = _setting(
+        "Where it is: host:port, [v6]:port or unix:/path; the port is 11211 if left out"
+    )
     name: Word = _setting(
         "What goes on the ring and is shown; keep it when a machine is replaced and no key moves",
         shown="the address as host:port",
@@ -361,6 +370,8 @@ class Config(Table):
             yield Conflict(("listen",), "there must be at least one address to listen on")
         first: dict[str, int] = {}
         for index, address in enumerate(values.get("listen", ())):
+            if address is None:
+                continue
             before = first.setdefault(str(address), index)
             if before != index:
                 yield Conflict(("listen", index), f"{quoted(address)} is already listen[{before}]")
@@ -409,7 +420,7 @@ def _order_conflicts(values: Mapping[str, Any], unit: str, names: tuple[str, str
     if small in values and large in values and values[small] > values[large]:
         show = format_ms if unit == "ms" else format_bytes
         text = f"{large} ({show(values[large])}) must not be less than {small} ({show(values[small])})"
-        yield Conflict((large,), text)
+        yield Conflict((large,), text, (small,))
 
 
 # ---------------------------------------------------------------- reading one setting

@@ -1,0 +1,286 @@
+"""A YAML file -> Config, or one ConfigError that lists every mistake with its line.
+
+    text ──▶ PyYAML's nodes (they know their lines) ──▶ one table of settings after another ──▶ Config
+                                                          │
+                     unknown name, wrong value, broken rule: noted, and on to the next
+
+Invariants
+- Scalars are read as written: YAML's own idea of 10:30, 010 or `no` never reaches a setting.
+- The walk goes where the table leads, never where the file leads: aliases cannot make it endless.
+- Whatever the text, the outcome is a Config or a ConfigError.
+
+The environment will come in as `Override`s, as the command line's flags do.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import yaml
+from yaml import MappingNode, Node, ScalarNode, SequenceNode
+
+from memagent.addresses import parse_listen
+from memagent.errors import ConfigError
+from memagent.reading import Mistakes, Override, nearest, read_text
+from memagent.settings import (
+    Config,
+    Conflict,
+    ListenAddress,
+    PoolConfig,
+    ServerConfig,
+    Table,
+    read_setting,
+    settings_of,
+)
+from memagent.units import quoted
+
+_YAML = "tag:yaml.org,2002:"
+_PLAIN_TAGS = {
+    _YAML + name for name in ("str", "int", "float", "bool", "null", "timestamp", "value", "merge")
+}
+_HINT = "docs/reference/settings.md lists every setting; conf/ has examples"
+
+_MOST_ITEMS = 1024
+
+_Table = TypeVar("_Table", bound=Table)
+_Item = TypeVar("_Item")
+_Read = Callable[[Node, str], Any]
+
+
+def load(path: str, overrides: Sequence[Override] = ()) -> Config:
+    """The configuration in a file. `overrides` win over what the file says."""
+    return parse(read_text(path), path, overrides)
+
+
+def parse(text: str, name: str, overrides: Sequence[Override] = ()) -> Config:
+    """The configuration in a text; `name` is what mistakes call it."""
+    return _Reader(name).config(_compose(text, name), overrides)
+
+
+def _compose(text: str, name: str) -> Node:
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"{name}:{mark.line + 1}" if mark else name
+        what = ", ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError(f"{where}: not valid YAML: {what}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigError(f"{name}:{line}: not valid YAML: control character in the text") from None
+    except RecursionError:
+        raise ConfigError(f"{name}: nested too deeply") from None
+    except (ValueError, OverflowError):
+        # PyYAML lets chr() and int() complain about absurd escapes and version numbers
+        raise ConfigError(f"{name}: not valid YAML: a number or an escape is out of range") from None
+    if root is None:
+        raise ConfigError(f"{name}: the file is empty: it needs at least a pool with one server", _HINT)
+    return root
+
+
+class _Reader:
+    """One walk over one file. A reading method returns None where it noted a mistake."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._mistakes = Mistakes(_HINT)
+
+    def config(self, root: Node, overrides: Sequence[Override]) -> Config:
+        read: dict[str, _Read] = {
+            "listen": partial(self._items, self._listen, "listen"),
+            "pools": self._pools,
+        }
+        config = self._table(Config, root, "", read, overrides=overrides)
+        self._mistakes.raise_if_any()
+        assert config is not None
+        return config
+
+    # ------------------------------------------------------------ the parts of a file
+
+    def _pools(self, node: Node, where: str) -> tuple[PoolConfig | None, ...] | None:
+        if not isinstance(node, MappingNode):
+            self._note(node, where, "pools", "must be a mapping of names to pools")
+            return None
+        return tuple(
+            self._pool(key, value) for key, value in self._entries(node, where, "the pool %s is there twice")
+        )
+
+    def _pool(self, key: ScalarNode, node: Node) -> PoolConfig | None:
+        where = f"pool {quoted(key.value)}"
+        try:
+            name = read_setting(PoolConfig, "name", key.value)
+        except ValueError as error:
+            self._note(key, where, f"the name {error}")
+            return None
+        read = {part: partial(self._items, self._server, part) for part in ("servers", "backups")}
+        return self._table(PoolConfig, node, where, read, given={"name": name})
+
+    def _server(self, node: Node, where: str) -> ServerConfig | None:
+        if isinstance(node, MappingNode):
+            return self._table(ServerConfig, node, where, {})
+        address = self._value(ServerConfig, "address", node, where)
+        return None if address is None else ServerConfig.model_validate(address)
+
+    def _listen(self, node: Node, where: str) -> ListenAddress | None:
+        text = self._text(node, where)
+        if text is None:
+            return None
+        try:
+            parse_listen(text)
+        except ValueError as error:
+            self._note(node, where, quoted(text), str(error))
+            return None
+        return ListenAddress.model_validate(text)
+
+    # ------------------------------------------------------------ tables, lists, values
+
+    def _table(
+        self,
+        model: type[_Table],
+        node: Node,
+        where: str,
+        read: Mapping[str, _Read],
+        given: Mapping[str, Any] | None = None,
+        overrides: Sequence[Override] = (),
+    ) -> _Table | None:
+        """One table of settings. `read` has the readers of what is not a single value."""
+        if not isinstance(node, MappingNode):
+            example = next(name for name, row in settings_of(model).items() if row.required)
+            self._note(node, where, f"must be a mapping of settings, such as {{{example}: ...}}")
+            return None
+        rows = settings_of(model)
+        nodes: dict[str, Node] = {}
+        values: dict[str, Any] = dict(given or {})
+        for key, value_node in self._entries(node, where, "the setting %s is there twice"):
+            if key.value not in rows:
+                self._note(key, where, f"unknown setting {quoted(key.value)}{_home_of(key.value, model)}")
+                continue
+            nodes[key.value] = value_node
+            reader = read.get(key.value) or partial(self._value, model, key.value)
+            value = reader(value_node, where)
+            if value is not None or self._means_none(model, key.value, value_node):
+                values[key.value] = value
+        for override in overrides:
+            values |= self._override(override)
+        for name, row in rows.items():
+            if row.required and name not in nodes:
+                self._note(node, where, f"the setting {quoted(name)} is missing")
+        right = len(nodes.keys() - values.keys()) == 0 and all(
+            name in values for name, row in rows.items() if row.required
+        )
+        sound = self._keeps_rules(model, values, nodes, node, where)
+        if not (right and sound) or any(
+            None in value for value in values.values() if isinstance(value, tuple)
+        ):
+            return None
+        return model.model_validate(values)
+
+    def _keeps_rules(
+        self, model: type[Table], values: Mapping[str, Any], nodes: Mapping[str, Node], node: Node, where: str
+    ) -> bool:
+        """Note the broken rules between settings, each at the line of the setting to blame."""
+        defaults = {
+            name: field.default
+            for name, field in model.model_fields.items()
+            if name not in nodes and not field.is_required() and field.default_factory is None
+        }
+        conflicts = list(model.conflicts({**defaults, **values}))
+        for conflict in conflicts:
+            blamed, path = _blamed(conflict, nodes, node)
+            self._note(blamed, where, "" if path in conflict.text else path, conflict.text)
+        return not conflicts
+
+    def _items(
+        self, read: Callable[[Node, str], _Item | None], part: str, node: Node, where: str
+    ) -> tuple[_Item | None, ...] | None:
+        if not isinstance(node, SequenceNode):
+            self._note(node, where, part, "must be a list, such as [a, b]")
+            return None
+        if len(node.value) > _MOST_ITEMS:
+            self._note(node, where, part, f"at most {_MOST_ITEMS} are allowed, not {len(node.value)}")
+            return None
+        outer = f"{where}: " if where else ""
+        return tuple(read(item, f"{outer}{part}[{index}]") for index, item in enumerate(node.value))
+
+    def _entries(self, node: MappingNode, where: str, twice: str) -> Iterator[tuple[ScalarNode, Node]]:
+        """The entries of a mapping; YAML itself would let the last of two equal keys win."""
+        seen = set()
+        for key, value in node.value:
+            if not isinstance(key, ScalarNode):
+                self._note(key, where, "the name of a setting must be a word")
+            elif key.value in seen:
+                self._note(key, where, twice % quoted(key.value))
+            else:
+                seen.add(key.value)
+                yield key, value
+
+    def _value(self, model: type[Table], name: str, node: Node, where: str) -> Any:
+        shown = "" if name == "address" else name
+        text = self._text(node, where, shown)
+        if text is None or self._means_none(model, name, node):
+            return None
+        try:
+            return read_setting(model, name, text)
+        except ValueError as error:
+            self._note(node, where, shown, quoted(text), str(error))
+            return None
+
+    def _text(self, node: Node, where: str, name: str = "") -> str | None:
+        if not isinstance(node, ScalarNode):
+            kind = "a list" if isinstance(node, SequenceNode) else "a mapping"
+            self._note(node, where, name, f"must be a single value, not {kind}")
+            return None
+        if node.tag not in _PLAIN_TAGS:
+            self._note(node, where, name, f"unknown YAML tag {quoted(node.tag)}")
+            return None
+        if not node.value and node.style is None:
+            self._note(node, where, name, "has no value: write one, or leave the setting out")
+            return None
+        return str(node.value)
+
+    def _means_none(self, model: type[Table], name: str, node: Node) -> bool:
+        """`null` is a value only for a setting whose default is none."""
+        field = model.model_fields[name]
+        return (
+            not field.is_required()
+            and field.default is None
+            and node.tag == _YAML + "null"
+            and bool(node.value)
+        )
+
+    def _override(self, override: Override) -> dict[str, Any]:
+        try:
+            return {override.setting: read_setting(Config, override.setting, override.text)}
+        except ValueError as error:
+            self._mistakes.note(override.source, quoted(override.text), str(error))
+            return {}
+
+    def _note(self, node: Node, *parts: str) -> None:
+        line = node.start_mark.line + 1
+        self._mistakes.note(f"{self._name}:{line}", *parts, line=line)
+
+
+def _blamed(conflict: Conflict, nodes: Mapping[str, Node], table: Node) -> tuple[Node, str]:
+    """The node that a broken rule points at, and its path in words."""
+    first, *rest = conflict.where
+    if first not in nodes and conflict.other:
+        first, *rest = conflict.other
+    node, path = nodes.get(str(first), table), str(first)
+    for step in rest:
+        if isinstance(node, SequenceNode) and isinstance(step, int):
+            node, path = node.value[step], f"{path}[{step}]"
+        elif isinstance(node, MappingNode):
+            path = f"{path}: {step}"
+            node = next((value for key, value in node.value if key.value == step), node)
+    return node, path
+
+
+def _home_of(name: str, model: type[Table]) -> str:
+    """Where an unknown setting belongs, or which one was meant."""
+    if model is Config and name in settings_of(PoolConfig):
+        return " (it belongs in a pool: pools: {main: {...}})"
+    if model is PoolConfig and name in settings_of(Config):
+        return " (it belongs at the root of the file)"
+    if model is PoolConfig and name in settings_of(ServerConfig):
+        return " (it belongs in a server: servers: [{address: ...}])"
+    return nearest(name, settings_of(model))

@@ -11,7 +11,15 @@ class Generator:
     clients: int
     depth: int
     def __init__(
-        self, workload: Workload, *, family: int, host: str, port: int, clients: int, depth: int, timeout_s: float
+        self,
+        workload: Workload,
+        *,
+        family: int,
+        host: str,
+        port: int,
+        clients: int,
+        depth: int,
+        timeout_s: float,
     ) -> None: ...
     def connect(self) -> None: ...
     def preload(self) -> None: ...

@@ -1,6 +1,6 @@
 """The counters of all processes, in one piece of memory that they share.
 
-    header │ pids │ worker 0: its block, one block per server │ worker 1: ... │ baseline, shaped as the workers
+    header │ pids │ worker 0: its block, one block per server │ worker 1: ... │ baseline of all workers
 
 - All numbers are unsigned 64 bits; a block starts on a cache line: two workers never write to the same one.
 - A block belongs to a place (worker 0, 1, ...), not to a process: who replaces a dead worker counts on.

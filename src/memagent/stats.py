@@ -5,8 +5,8 @@
     stats reset      counters are shown from zero again, in all workers
     stats magent     magent's own three kinds of line
 
-Anything else is ERROR, as memcached answers what it does not know. `render` is pure; `facts_now` reads the clock
-and /proc.
+Anything else is ERROR, as memcached answers what it does not know.
+`render` is pure; `facts_now` reads the clock and /proc.
 """
 
 import contextlib

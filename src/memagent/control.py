@@ -1,0 +1,256 @@
+"""Messages between the supervisor and its workers.
+
+    supervisor ── Start, Addresses, Drain, Stop ──────────────────────▶ worker
+    supervisor ◀─ Ready, Resolve, StateChange, Log, DrainingDone ────── worker
+
+One SOCK_SEQPACKET socket pair per worker, one JSON object per packet; an object too large for a packet
+travels in several, "+" before each piece but the last and "=" before that.
+
+- Neither side waits for the other: sending queues what the socket does not take, and the queue is bounded.
+- A packet that makes no sense is counted, described and dropped; it never raises.
+- `closed` is all that happens when the other side has gone: a worker whose supervisor has died goes on.
+
+File descriptors are inherited, not sent: a message names them by number.
+"""
+
+import socket
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+_PACKET_BYTES: Final = 32 * 1024  # well below the smallest socket buffer that Linux gives
+_LARGEST_MESSAGE_BYTES: Final = 64 * 1024 * 1024
+_LONGEST_QUEUE: Final = 10_000
+
+
+@checked(frozen=True, config=_STRICT)
+class Listener:
+    """A listening socket that the worker has inherited."""
+
+    fd: int
+    address: str
+
+
+@checked(frozen=True, config=_STRICT)
+class Start:
+    """The first message: everything that a worker needs.
+
+    `addresses` by server number: IP addresses; none for a Unix socket or a name not resolved yet.
+    """
+
+    config: dict[str, Any]
+    worker: int
+    segment_fd: int
+    listeners: tuple[Listener, ...]
+    addresses: tuple[tuple[str, ...], ...]
+    type: Literal["start"] = "start"
+
+
+@checked(frozen=True, config=_STRICT)
+class Addresses:
+    """What a server's name means now; the answer to Resolve, and sent when it has changed."""
+
+    server: int
+    addresses: tuple[str, ...]
+    type: Literal["addresses"] = "addresses"
+
+
+@checked(frozen=True, config=_STRICT)
+class Drain:
+    """Accept no more, finish what is under way, then say DrainingDone and exit with 0."""
+
+    type: Literal["drain"] = "drain"
+
+
+@checked(frozen=True, config=_STRICT)
+class Stop:
+    """Exit now."""
+
+    type: Literal["stop"] = "stop"
+
+
+@checked(frozen=True, config=_STRICT)
+class Ready:
+    """The worker accepts clients."""
+
+    type: Literal["ready"] = "ready"
+
+
+@checked(frozen=True, config=_STRICT)
+class Resolve:
+    """The worker could not reach a server: does its name mean another address by now?"""
+
+    server: int
+    type: Literal["resolve"] = "resolve"
+
+
+@checked(frozen=True, config=_STRICT)
+class StateChange:
+    """A worker takes a server for up or down."""
+
+    server: int
+    up: bool
+    reason: str
+    type: Literal["state_change"] = "state_change"
+
+
+@checked(frozen=True, config=_STRICT)
+class Log:
+    """A line for the log."""
+
+    level: Literal["debug", "info", "warning", "error"]
+    text: str
+    type: Literal["log"] = "log"
+
+
+@checked(frozen=True, config=_STRICT)
+class DrainingDone:
+    """Nothing is under way any more; the worker is about to exit."""
+
+    type: Literal["draining_done"] = "draining_done"
+
+
+ToWorker = Start | Addresses | Drain | Stop
+FromWorker = Ready | Resolve | StateChange | Log | DrainingDone
+
+_to_worker: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="type")])
+_from_worker: TypeAdapter[FromWorker] = TypeAdapter(Annotated[FromWorker, Field(discriminator="type")])
+
+Sent = TypeVar("Sent")
+Received = TypeVar("Received")
+
+
+@dataclass(slots=True, eq=False)
+class Channel(Generic[Sent, Received]):
+    """One end. Watch `fileno()` for reading always, and for writing while `wants_write`."""
+
+    _socket: socket.socket
+    _sends: TypeAdapter[Sent]
+    _receives: TypeAdapter[Received]
+    closed: bool = False
+    bad_packets: int = 0
+    dropped_messages: int = 0
+    last_problem: str = ""
+    _queue: deque[bytes] = field(default_factory=deque)
+    _pieces: list[bytes] = field(default_factory=list)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    @property
+    def wants_write(self) -> bool:
+        return bool(self._queue) and not self.closed
+
+    def send(self, message: Sent) -> bool:
+        """At once or later; False if never: the other side has gone, or has not read for very long."""
+        packets = _packets(self._sends.dump_json(message))
+        if self.closed or len(self._queue) + len(packets) > _LONGEST_QUEUE:
+            self.dropped_messages += 1
+            return False
+        self._queue.extend(packets)
+        self.flush()
+        return not self.closed
+
+    def flush(self) -> None:
+        """Send what is queued, as far as the socket takes it."""
+        while self._queue and not self.closed:
+            try:
+                self._socket.send(self._queue[0], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            except BlockingIOError:
+                return
+            except InterruptedError:
+                continue
+            except OSError as error:
+                self._lost(error)
+                return
+            self._queue.popleft()
+
+    def receive(self) -> list[Received]:
+        """All messages that have arrived; sets `closed` once the other side has gone."""
+        messages: list[Received] = []
+        while not self.closed:
+            try:
+                packet, _, flags, _ = self._socket.recvmsg(2 * _PACKET_BYTES, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                break
+            except InterruptedError:
+                continue
+            except OSError as error:
+                self._lost(error)
+                break
+            if not packet:
+                # No message is empty, so this is the end.
+                self._lost(None)
+            elif flags & socket.MSG_TRUNC:
+                self._bad("a packet is longer than any of ours")
+            elif (whole := self._join(packet)) is not None:
+                try:
+                    messages.append(self._receives.validate_json(whole))
+                except ValidationError as error:
+                    self._bad(_first_problem(error))
+        return messages
+
+    def close(self) -> None:
+        self.closed = True
+        self._queue.clear()
+        self._socket.close()
+
+    def _join(self, packet: bytes) -> bytes | None:
+        """The whole message that this packet ends, or None if more is to come."""
+        mark = packet[:1]
+        if mark not in (b"+", b"="):
+            if self._pieces:
+                self._bad("a message breaks off in the middle")
+            return packet
+        self._pieces.append(packet[1:])
+        if mark == b"+":
+            if len(self._pieces) * _PACKET_BYTES > _LARGEST_MESSAGE_BYTES:
+                self._bad("a message has no end")
+            return None
+        whole = b"".join(self._pieces)
+        self._pieces.clear()
+        return whole
+
+    def _bad(self, problem: str) -> None:
+        self._pieces.clear()
+        self.bad_packets += 1
+        self.last_problem = problem
+
+    def _lost(self, error: OSError | None) -> None:
+        self.closed = True
+        self._queue.clear()
+        self._pieces.clear()
+        if error is not None:
+            self.last_problem = error.strerror or str(error)
+
+
+WorkerEnd = Channel[FromWorker, ToWorker]
+SupervisorEnd = Channel[ToWorker, FromWorker]
+
+
+def connect(fd: int) -> WorkerEnd:
+    """The worker's end, from the number that --control-fd gives. OSError if there is no such socket."""
+    return Channel(socket.socket(fileno=fd), _from_worker, _to_worker)
+
+
+def pair() -> tuple[SupervisorEnd, socket.socket]:
+    """The supervisor's end, and the socket whose file descriptor a worker inherits."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    return Channel(ours, _to_worker, _from_worker), theirs
+
+
+def _packets(message: bytes) -> list[bytes]:
+    if len(message) <= _PACKET_BYTES:
+        return [message]
+    pieces = [message[at : at + _PACKET_BYTES] for at in range(0, len(message), _PACKET_BYTES)]
+    return [*(b"+" + piece for piece in pieces[:-1]), b"=" + pieces[-1]]
+
+
+def _first_problem(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}" if where else first["msg"]

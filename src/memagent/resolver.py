@@ -1,0 +1,128 @@
+"""Servers' names -> IP addresses, without ever waiting for a name server on the event loop.
+
+- A host that is an IP address already is its own and only address.
+- A name that cannot be resolved keeps the addresses that it had last.
+- A lookup has a deadline; the thread of one that never ends is left behind and keeps nobody from exiting.
+- A name is looked up at most once per `min_interval_s`, however often it is asked for: many workers find out
+  at the same moment that a server does not answer.
+"""
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+Addresses = tuple[str, ...]
+Lookup = Callable[[str], Addresses]
+
+
+def lookup(host: str) -> Addresses:
+    """All IP addresses of a name, in the system's order of preference. OSError if there are none."""
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return tuple(dict.fromkeys(_text(sockaddr) for *_, sockaddr in found))
+
+
+def is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+class Resolver:
+    """Remembers what each name meant last; `on_change(host, addresses)` and `on_failure(host, why)` tell."""
+
+    def __init__(
+        self,
+        on_change: Callable[[str, Addresses], None],
+        on_failure: Callable[[str, str], None],
+        deadline_s: float = 5.0,
+        min_interval_s: float = 1.0,
+        lookup: Lookup = lookup,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._on_change = on_change
+        self._on_failure = on_failure
+        self._deadline_s = deadline_s
+        self._min_interval_s = min_interval_s
+        self._lookup = lookup
+        self._clock = clock
+        self._known: dict[str, Addresses] = {}
+        self._asked_at_s: dict[str, float] = {}
+        self._under_way: dict[str, asyncio.Task[None]] = {}
+
+    def known(self, host: str) -> Addresses:
+        """What is known now; nothing for a name that has never been resolved."""
+        return (host,) if is_literal(host) else self._known.get(host, ())
+
+    async def resolve(self, host: str) -> Addresses:
+        """Look the name up, unless that has just been done."""
+        if is_literal(host):
+            return (host,)
+        task = self._under_way.get(host)
+        if task is None:
+            asked_at_s = self._asked_at_s.get(host)
+            if asked_at_s is not None and self._clock() - asked_at_s < self._min_interval_s:
+                return self.known(host)
+            self._asked_at_s[host] = self._clock()
+            task = asyncio.create_task(self._refresh(host))
+            self._under_way[host] = task
+            task.add_done_callback(lambda _: self._under_way.pop(host))
+        # Shielded: who gives up waiting must not end the lookup that others wait for.
+        await asyncio.shield(task)
+        return self.known(host)
+
+    async def resolve_all(self, hosts: Iterable[str]) -> None:
+        await asyncio.gather(*(self.resolve(host) for host in dict.fromkeys(hosts)))
+
+    async def _refresh(self, host: str) -> None:
+        try:
+            addresses = await asyncio.wait_for(_in_thread(self._lookup, host), self._deadline_s)
+        except TimeoutError:
+            self._on_failure(host, f"no answer within {self._deadline_s:g} s")
+            return
+        except (OSError, UnicodeError) as error:
+            self._on_failure(host, getattr(error, "strerror", None) or str(error))
+            return
+        if set(addresses) != set(self._known.get(host, ())):
+            # Name servers rotate their answers: another order alone is no change.
+            self._known[host] = addresses
+            self._on_change(host, addresses)
+
+
+def _text(sockaddr: tuple[Any, ...]) -> str:
+    host = str(sockaddr[0])
+    scope = sockaddr[3] if len(sockaddr) == 4 else 0
+    return f"{host}%{scope}" if scope and "%" not in host else host
+
+
+async def _in_thread(lookup: Lookup, host: str) -> Addresses:
+    # Not the loop's executor: it would wait at exit for a lookup that hangs.
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Addresses] = loop.create_future()
+
+    def settle(addresses: Addresses, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(addresses)
+        else:
+            future.set_exception(error)
+
+    def work() -> None:
+        addresses: Addresses = ()
+        failure: BaseException | None = None
+        try:
+            addresses = lookup(host)
+        except Exception as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(settle, addresses, failure)
+
+    threading.Thread(target=work, name=f"resolve {host}", daemon=True).start()
+    return await future

@@ -1,0 +1,95 @@
+"""What is shipped is what is tested: source distribution -> wheel -> an environment with nothing else of ours."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import ROOT
+from tests.support.sources import PACKAGE, module_files, tracked_files
+
+IMPORT_EVERYTHING = """
+import importlib, sys
+for name in sys.argv[1:]:
+    module = importlib.import_module(name)
+    assert module.__file__.startswith(sys.prefix), module.__file__
+"""
+
+
+@pytest.mark.timeout(400)  # it compiles every module once more
+def test_the_source_distribution_becomes_a_wheel_that_works_alone(tmp_path: Path) -> None:
+    sdist = _build_sdist(tmp_path)
+    with tarfile.open(sdist) as archive:
+        shipped = {name.partition("/")[2] for name in archive.getnames()}
+    top = {"src", "tests", "conf", "bench", "scripts"}
+    expected = {
+        path.relative_to(ROOT).as_posix()
+        for path in tracked_files()
+        if path.relative_to(ROOT).parts[0] in top
+    }
+    assert not expected - shipped, f"MANIFEST.in forgets {sorted(expected - shipped)}"
+    assert not {name for name in shipped if name.endswith((".c", ".so", ".pyc"))}
+
+    wheel = _build_wheel(sdist, tmp_path)
+    with zipfile.ZipFile(wheel) as packed:
+        names = set(packed.namelist())
+    modules = [path.relative_to(PACKAGE.parent).with_suffix("") for path in module_files(".pyx")]
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    needed = {f"{module}{end}" for module in modules for end in (suffix, ".pyi")} | {"memagent/py.typed"}
+    assert not needed - names, f"the wheel lacks {sorted(needed - names)}"
+    assert not {name for name in names if name.endswith((".c", ".pyx", ".pxd")) or name.startswith("tests")}
+
+    python = _fresh_environment(wheel, tmp_path)
+    # Its dependencies are this environment's, by path alone: ours is linked here in a way that PYTHONPATH does not see.
+    env = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}
+    everything = [".".join(module.parts) for module in modules]
+    subprocess.run([python, "-c", IMPORT_EVERYTHING, *everything], check=True, cwd=tmp_path, env=env)
+    for command in ([python.with_name("magent")], [python, "-m", "memagent"]):
+        said = subprocess.run(
+            [*command, "--version"], check=True, cwd=tmp_path, env=env, capture_output=True, text=True
+        )
+        assert _version() in said.stdout
+
+
+def _build_sdist(folder: Path) -> Path:
+    """From a copy of what is tracked, so that neither the copy nor the tree sees what the other leaves."""
+    copy = folder / "tree"
+    for path in tracked_files():
+        target = copy / path.relative_to(ROOT)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes())
+    build = "from setuptools import build_meta; build_meta.build_sdist('..')"
+    _run([sys.executable, "-c", build], copy)
+    return next(folder.glob("memagent-*.tar.gz"))
+
+
+def _build_wheel(sdist: Path, folder: Path) -> Path:
+    _pip(["wheel", "--no-build-isolation", "--no-deps", "--no-index", "-w", str(folder), str(sdist)], folder)
+    return next(folder.glob("memagent-*.whl"))
+
+
+def _fresh_environment(wheel: Path, folder: Path) -> Path:
+    _run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], folder)
+    python = folder / "venv" / "bin" / "python"
+    _pip(["--python", str(python), "install", "--no-deps", "--no-index", str(wheel)], folder)
+    return python
+
+
+def _pip(arguments: list[str], folder: Path) -> None:
+    _run([sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", *arguments], folder)
+
+
+def _run(command: list[str], folder: Path) -> None:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, f"{' '.join(command)}:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+
+
+def _version() -> str:
+    from memagent import __version__
+
+    return __version__

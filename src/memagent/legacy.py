@@ -1,7 +1,7 @@
 """magent's own command line and its 0.7 INI file -> Config.
 
-A site that starts magent today starts memagent with the same words: same flags, same defaults, and every key where
-it was (modula + djb; -k is magent-ketama).
+A site that starts magent today starts memagent with the same words: same flags, same defaults, and
+every key stays where it was (modula + djb; -k is magent-ketama).
 
     flags ──────────────┐
     -c FILE.conf ───────┴─▶ Flags (text, flags win) ──▶ Config

@@ -10,8 +10,8 @@ The configuration file, magent's flags, `magent check`, error messages and docs/
 
 Invariants
 - A model is frozen, and what exists is valid: bounds and the rules between settings hold however it was made.
-- `Model.conflicts(values)` knows the rules between settings. It copes with values that are missing or None for
-  being wrong, so that a reader reports every mistake in one run.
+- `Model.conflicts(values)` knows the rules between settings. It copes with values that are missing or
+  None for being wrong, so that a reader reports every mistake in one run.
 - A model goes through JSON and back unchanged (supervisor -> worker).
 """
 

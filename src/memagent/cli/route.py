@@ -1,0 +1,141 @@
+"""`magent route`: on which server a key lives."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any, BinaryIO
+
+import click
+
+from memagent.cli.flags import load_any, load_magent, magent_flags, to_flags
+from memagent.errors import ConfigError
+from memagent.reading import Mistakes
+from memagent.settings import Config, PoolConfig
+from memagent.units import quoted
+
+_MOST_KEY_BYTES = 250
+_ROWS_AT_ONCE = 1000
+_HINT = "a key has 1-250 bytes without a space or control character"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a key lives. Without backups and with copies: 2 the backup is another one of the servers."""
+
+    key: str  # bytes that are no UTF-8 are kept as surrogates
+    pool: str
+    server: str
+    index: int
+    backup: str | None
+    backup_index: int | None
+
+
+@click.command()
+@click.option(
+    "-c", "--config", "path", metavar="FILE", help="YAML, or magent's INI file if it ends in .conf."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@magent_flags("-s", "-b", "-k")
+@click.argument("keys", metavar="KEY...", nargs=-1)
+def route(path: str | None, as_json: bool, keys: tuple[str, ...], **given: Any) -> None:
+    """Show on which server each KEY lives, and on which backup its copy.
+
+    `-` reads keys from standard input, one a line. The servers come from a configuration file (-c), or
+    from magent's flags as they stand in your start script: those that say nothing about servers may stay.
+    No server is contacted. A key that starts with - goes after --.
+    """
+    pool = _config(path, given).pools[0]
+    if not keys:
+        raise click.UsageError("no KEY: give some, or - to read them from standard input")
+
+    from memagent.topology import make_placement
+
+    mistakes = Mistakes(_HINT)
+    stdin = sys.stdin.buffer if "-" in keys else None
+    good = (key for where, key in _each_key(keys, stdin) if _is_good(key, where, mistakes))
+    places = _places(good, pool, make_placement(pool).locate)
+    at_once = 1 if stdin is not None and stdin.isatty() else _ROWS_AT_ONCE
+    _print(places, pool, as_json, sys.stdout.buffer, at_once)
+    mistakes.raise_if_any()
+
+
+def _config(path: str | None, given: dict[str, Any]) -> Config:
+    if path is not None and not any(given.values()):
+        return load_any(path)
+    if path is None and not given["servers"]:
+        raise ConfigError("no servers: give -c FILE, or magent's -s HOST:PORT", "magent route --help")
+    return load_magent(path, to_flags(given), "give either -c or magent's flags")
+
+
+def _each_key(keys: tuple[str, ...], stdin: BinaryIO | None) -> Iterator[tuple[str, bytes]]:
+    for key in keys:
+        if key != "-" or stdin is None:
+            yield "", os.fsencode(key)
+            continue
+        for number, line in enumerate(stdin, start=1):
+            stripped = line.rstrip(b"\r\n")
+            if stripped:
+                yield f"standard input, line {number}", stripped
+
+
+def _is_good(key: bytes, where: str, mistakes: Mistakes) -> bool:
+    shown = quoted(_as_text(key), most=60)
+    if not key:
+        mistakes.note(where, "a key must not be empty")
+    elif len(key) > _MOST_KEY_BYTES:
+        mistakes.note(where, f"key {shown} has {len(key)} bytes, more than {_MOST_KEY_BYTES}")
+    elif any(byte <= 0x20 or byte == 0x7F for byte in key):
+        mistakes.note(where, f"key {shown} has a space or a control character")
+    else:
+        return True
+    return False
+
+
+def _places(
+    keys: Iterable[bytes], pool: PoolConfig, locate: Callable[[bytes], tuple[int, int]]
+) -> Iterator[Place]:
+    copies = pool.backups or pool.servers
+    for key in keys:
+        owner, copy = locate(key)
+        backup = copies[copy].name if copy >= 0 else None
+        server = pool.servers[owner].name
+        yield Place(_as_text(key), pool.name, server, owner, backup, copy if copy >= 0 else None)
+
+
+def _print(places: Iterator[Place], pool: PoolConfig, as_json: bool, out: BinaryIO, at_once: int) -> None:
+    header: tuple[str, ...] = ("KEY", "SERVER", "INDEX")
+    if pool.backups or pool.copies > 1:
+        header += ("BACKUP", "INDEX")
+    above = [header]
+    while batch := list(islice(places, at_once)):
+        lines: Iterable[str]
+        if as_json:
+            lines = map(_json, batch)
+        else:
+            lines = _aligned(above + [_row(place)[: len(header)] for place in batch])
+            above = []
+        out.write("".join(line + "\n" for line in lines).encode(errors="surrogateescape"))
+        out.flush()
+
+
+def _row(place: Place) -> tuple[str, ...]:
+    return place.key, place.server, str(place.index), str(place.backup), str(place.backup_index)
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _json(place: Place) -> str:
+    # JSON is UTF-8: bytes that are not can only be written as escapes
+    escape = any("\udc80" <= character <= "\udcff" for character in place.key)
+    return json.dumps(asdict(place), ensure_ascii=escape, separators=(",", ":"))
+
+
+def _as_text(key: bytes) -> str:
+    return key.decode(errors="surrogateescape")

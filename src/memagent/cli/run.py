@@ -1,0 +1,29 @@
+"""`magent run`: start the proxy from a configuration file."""
+
+import click
+
+from memagent.cli.flags import load_any
+
+
+@click.command()
+@click.option(
+    "-c",
+    "--config",
+    "path",
+    metavar="FILE",
+    required=True,
+    help="YAML, or magent's INI file if it ends in .conf.",
+)
+@click.option("-D", "--foreground", is_flag=True, help="Stay in the foreground, whatever the file says.")
+@click.option("-v", "--verbose", is_flag=True, help="Log more.")
+def run(path: str, foreground: bool, verbose: bool) -> int:
+    """Start the proxy with the settings in FILE.
+
+    It stays in the foreground unless the file says `daemon: true`. SIGTERM or Ctrl-C ends it after the
+    requests that are under way.
+    """
+    config = load_any(path, foreground, verbose)
+
+    from memagent import supervisor
+
+    return supervisor.run(config)

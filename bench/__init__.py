@@ -1,0 +1,1 @@
+"""Whole-process comparisons; README.md says how they are made."""

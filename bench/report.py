@@ -1,0 +1,151 @@
+"""Results as text, as Markdown and as JSON, with the machine and the versions that they were measured on."""
+
+import datetime
+import json
+import os
+import platform
+import re
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.rig import Missing, new_memcached, program
+
+if TYPE_CHECKING:
+    from bench.compare import Result
+
+RESULTS = Path(__file__).resolve().parent / "results"
+SUBJECT = "memagent"
+PEERS = ("twemproxy", "mcproxy", "direct")
+
+
+def scenario_text(result: "Result") -> str:
+    lines = [f"{result.scenario.name}: {result.scenario.meaning}"]
+    for name in result.rounds:
+        user, system = result.median(name, "user_us"), result.median(name, "system_us")
+        lines.append(
+            f"  {name:<12} {result.median(name, 'cpu_us'):8.2f} us/request (user {user:7.2f} system {system:7.2f})"
+            f"  {result.median(name, 'requests_per_s'):9,.0f}/s  p50 {result.median(name, 'p50_us'):7,.0f}"
+            f"  p99 {result.median(name, 'p99_us'):7,.0f} us  others {result.median(name, 'others_share'):4.0%}"
+            f"  errors {sum(one.errors for one in result.rounds[name])}"
+        )
+    for ours, base, figure in _pairs(result):
+        ratio = result.ratio(ours, base, figure)
+        if ratio:
+            what = "CPU" if figure == "cpu_us" else figure.removesuffix("_us")
+            lines.append(
+                f"  {what} {ours} / {base}: {ratio['median']:.3f}"
+                f"  (rounds {ratio['least']:.3f} to {ratio['most']:.3f}){_aim(result, base, figure)}"
+            )
+    lines += [f"  {name} FAILED: {why}" for name, why in result.failures.items()]
+    return "\n".join(lines)
+
+
+def _pairs(result: "Result") -> list[tuple[str, str, str]]:
+    if "memagent-2w" in result.rounds:
+        return [("memagent-2w", "memagent-1w", "cpu_us")]
+    pairs = [(SUBJECT, peer, "cpu_us") for peer in ("twemproxy", "mcproxy")]
+    if result.scenario.name == "mget-1000":
+        pairs.append((SUBJECT, "direct", "p50_us"))
+    if SUBJECT not in result.rounds:
+        return [("mcproxy", "twemproxy", "cpu_us")]
+    return pairs
+
+
+def _aim(result: "Result", base: str, figure: str) -> str:
+    most = {
+        "twemproxy": result.scenario.most_of_twemproxy,
+        "mcproxy": result.scenario.most_of_mcproxy,
+        "memagent-1w": 1.10,
+        "direct": 1.5 if figure == "p50_us" else None,
+    }.get(base)
+    if most is None or SUBJECT not in " ".join(result.rounds):
+        return ""
+    ratio = result.ratio("memagent-2w" if base == "memagent-1w" else SUBJECT, base, figure)
+    return f"  aim {most:.2f}: {'reached' if ratio and ratio['median'] <= most else 'NOT reached'}"
+
+
+def markdown(results: list["Result"], about: dict[str, Any]) -> str:
+    lines = [f"# {about['date']}", ""]
+    lines += [f"- {name}: {value}" for name, value in about.items() if name != "date"]
+    lines += [
+        "",
+        "CPU is microseconds per request of the target's processes, user + system. Ratios are the median over the rounds,",
+        "with the least and the most. `others` is what anybody else took of the target's core.",
+        "",
+        "| scenario | target | CPU us | user | system | requests/s | p50 us | p99 us | others |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for result in results:
+        for name in result.rounds:
+            figures = [result.median(name, f) for f in ("cpu_us", "user_us", "system_us")]
+            lines.append(
+                f"| {result.scenario.name} | {name} | "
+                + " | ".join(f"{figure:.2f}" for figure in figures)
+                + f" | {result.median(name, 'requests_per_s'):,.0f} | {result.median(name, 'p50_us'):,.0f}"
+                f" | {result.median(name, 'p99_us'):,.0f} | {result.median(name, 'others_share'):.0%} |"
+            )
+    lines += ["", "| scenario | what | ratio | rounds | aim |", "|---|---|--:|---|---|"]
+    for result in results:
+        for ours, base, figure in _pairs(result):
+            ratio = result.ratio(ours, base, figure)
+            if ratio:
+                what = "CPU" if figure == "cpu_us" else figure.removesuffix("_us") + " latency"
+                lines.append(
+                    f"| {result.scenario.name} | {what}, {ours} / {base} | {ratio['median']:.3f}"
+                    f" | {ratio['least']:.3f} to {ratio['most']:.3f}"
+                    f" | {_aim(result, base, figure).removeprefix('  aim ')} |"
+                )
+    failures = [(r.scenario.name, name, why) for r in results for name, why in r.failures.items()]
+    lines += ["", *(f"- {scenario}, {name}: not measured: {why}" for scenario, name, why in failures)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def about(rounds: int, seconds: float) -> dict[str, Any]:
+    now = datetime.datetime.now(datetime.UTC)
+    return {
+        "date": now.strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": f"{os.cpu_count()} cores, {_cpu_model()}, kernel {platform.release()}",
+        "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
+        "method": f"{rounds} rounds of {seconds:g} s, targets taking turns; targets on core 1, the rest on core 0",
+    }
+
+
+def versions() -> dict[str, str]:
+    import memagent
+
+    found = {"memagent": getattr(memagent, "__version__", "?"), "python": platform.python_version()}
+    found["memcached"] = _version("memcached", "-V")
+    found["twemproxy"] = _version("nutcracker", "-V")
+    try:
+        found["memcached's proxy"] = _version(new_memcached(), "-V")
+    except Missing:
+        found["memcached's proxy"] = "missing"
+    return found
+
+
+def save(results: list["Result"], rounds: int, seconds: float, name: str = "compare") -> list[Path]:
+    RESULTS.mkdir(exist_ok=True)
+    facts = about(rounds, seconds)
+    stamp = re.sub(r"[^0-9]+", "-", facts["date"]).strip("-")
+    data = {**facts, "scenarios": {result.scenario.name: result.as_dict() for result in results}}
+    paths = [RESULTS / f"{stamp}-{name}.json", RESULTS / f"{stamp}-{name}.md"]
+    paths[0].write_text(json.dumps(data, indent=1) + "\n")
+    paths[1].write_text(markdown(results, facts))
+    return paths
+
+
+def _version(command: str, flag: str) -> str:
+    try:
+        done = subprocess.run([program(command), flag], capture_output=True, text=True, check=False)
+    except Missing:
+        return "missing"
+    found = re.search(r"\d+\.\d+(\.\d+)?", done.stdout + done.stderr)
+    return found[0] if found else "?"
+
+
+def _cpu_model() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()

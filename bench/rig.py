@@ -1,0 +1,207 @@
+"""The parts of a benchmark as real processes: servers, proxies, a busy loop. All on 127.0.0.1, all ended with the rig.
+
+    core 0: load generator, memcached x 3          core 1: the proxy under test, alone
+"""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+ROOT = Path(__file__).resolve().parent.parent
+START_S = 10.0
+LOAD_CORE = 0
+PROXY_CORE = 1
+SERVERS = 3
+
+
+class Missing(Exception):
+    """A program that the comparison needs is not on this machine."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Rig:
+    """Starts what is asked for, once, and ends all of it."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="memagent-bench-")))
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.ports: dict[str, int] = {}
+        self._servers: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def servers(self) -> list[str]:
+        if not self._servers:
+            for i in range(SERVERS):
+                name = f"server{i}"
+                self._memcached(name, LOAD_CORE, program("memcached"))
+                self._servers.append(f"127.0.0.1:{self.ports[name]}")
+        return self._servers
+
+    def target(self, name: str) -> str:
+        """The address of a target, started if it is not running yet."""
+        if name not in self.ports:
+            getattr(self, "_start_" + name.replace("-", "_"))()
+        return f"127.0.0.1:{self.ports[name]}"
+
+    def pid(self, name: str) -> int:
+        process = self.processes[name]
+        if process.poll() is not None:
+            raise RuntimeError(f"{name} has ended with code {process.returncode}; its output:\n{self.log(name)}")
+        return process.pid
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
+
+    def stop(self, name: str) -> None:
+        _end(self.processes.pop(name))
+        self.ports.pop(name, None)
+
+    def busy_loop(self) -> None:
+        self._spawn("busy", PROXY_CORE, [sys.executable, "-c", "while True: pass"])
+
+    def _start_direct(self) -> None:
+        self._memcached("direct", PROXY_CORE, program("memcached"))
+
+    def _start_twemproxy(self) -> None:
+        port = free_port()
+        lines = [
+            "bench:",
+            f"  listen: 127.0.0.1:{port}",
+            "  hash: fnv1a_64",
+            "  distribution: ketama",
+            "  preconnect: true",
+            "  auto_eject_hosts: false",
+            "  server_connections: 1",
+            "  servers:",
+            *(f"   - {server}:1" for server in self.servers),
+        ]
+        config = self._write("twemproxy.yml", "\n".join(lines) + "\n")
+        stats = str(free_port())
+        command = [program("nutcracker"), "-c", config, "-s", stats, "-a", "127.0.0.1", "-v", "2"]
+        self._spawn("twemproxy", PROXY_CORE, command, port)
+
+    def _start_mcproxy(self) -> None:
+        backends = ", ".join(f'"{server}"' for server in self.servers)
+        config = self._write(
+            "mcproxy.lua",
+            f"pools{{ main = {{ backends = {{ {backends} }} }} }}\n"
+            'routes{ default = route_direct{ child = "main" } }\n',
+        )
+        self._memcached(
+            "mcproxy", PROXY_CORE, new_memcached(), "-o", f"proxy_config=routelib,proxy_arg={config}"
+        )
+
+    def _start_memagent(self) -> None:
+        self._memagent("memagent", str(PROXY_CORE), 1)
+
+    def _start_memagent_1w(self) -> None:
+        self._memagent("memagent-1w", f"{LOAD_CORE},{PROXY_CORE}", 1)
+
+    def _start_memagent_2w(self) -> None:
+        self._memagent("memagent-2w", f"{LOAD_CORE},{PROXY_CORE}", 2)
+
+    def _memagent(self, name: str, cores: str, workers: int) -> None:
+        port = free_port()
+        settings = {
+            "listen": [f"127.0.0.1:{port}"],
+            "workers": workers,
+            "max_connections": 20_000,
+            "pools": {"main": {"servers": self.servers}},
+        }
+        config = self._write(f"{name}.yaml", json.dumps(settings, indent=1))
+        self._spawn(name, cores, [sys.executable, "-m", "memagent", "run", "-c", config], port)
+
+    def _memcached(self, name: str, core: int, memcached: str, *extra: str) -> None:
+        port = free_port()
+        user = ["-u", "root"] if os.getuid() == 0 else []
+        command = [memcached, *user, "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", "1", "-m", "1024"]
+        self._spawn(name, core, [*command, "-c", "20000", *extra], port)
+
+    def _write(self, name: str, text: str) -> str:
+        path = self.folder / name
+        path.write_text(text)
+        return str(path)
+
+    def _spawn(self, name: str, cores: int | str, command: list[str], port: int | None = None) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        with (self.folder / f"{name}.log").open("wb") as log:
+            # taskset execs the program, so the process that was started is the program itself
+            process = subprocess.Popen(
+                ["taskset", "-c", str(cores), *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
+            )
+        self.processes[name] = process
+        self._stack.callback(_end, process)
+        if port is not None:
+            self._await(name, process, port)
+            self.ports[name] = port
+
+    def _await(self, name: str, process: subprocess.Popen[bytes], port: int) -> None:
+        deadline = time.monotonic() + START_S
+        while process.poll() is None and time.monotonic() < deadline:
+            if _answers(port):
+                return
+            time.sleep(0.02)
+        raise RuntimeError(f"{name} does not answer on port {port}; its output:\n{self.log(name)}")
+
+
+def program(name: str) -> str:
+    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/bin:/usr/sbin:/usr/local/bin")
+    if found is None:
+        raise Missing(f"{name} is not installed: apt-get install {name}")
+    return found
+
+
+def new_memcached() -> str:
+    """A memcached with a proxy of its own."""
+    done = subprocess.run([str(ROOT / "scripts" / "memcached-1.6.38")], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Missing(done.stderr.strip())
+    return done.stdout.strip()
+
+
+def _answers(port: int) -> bool:
+    # A get goes through to a server: a proxy that answers it has its connections up.
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as client:
+            client.sendall(b"get bench-ready\r\n")
+            return client.recv(100) == b"END\r\n"
+    except OSError:
+        return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,4 +1,4 @@
-"""Three memcached servers, two backups and the proxy on 127.0.0.1:12000, until Ctrl-C leaves nothing of it."""
+"""Three memcached servers, two backups and the proxy on 127.0.0.1:12000; Ctrl-C leaves nothing of it."""
 
 import contextlib
 import os

@@ -51,9 +51,7 @@ lines = st.sampled_from(
     b"ERROR too many,CLIENT_ERROR bad,SERVER_ERROR out of memory storing object".split(b",")
 ).map(lambda line: line + b"\r\n")
 bad_lines = st.sampled_from(
-    b"STORED\n,stored\r\n,STORED \r\n,\r\n,\n,END \r\n,VALUE\r\n,5a\r\n,ERRORS\r\n,EN,E\r\n,V\r\n,VERSION\r\n".split(
-        b","
-    )
+    b"STORED\n,stored\r\n,STORED \r\n,\r\n,\n,END \r\n,VALUE\r\n,5a\r\n,ERRORS\r\n,EN,E\r\n,V\r\n".split(b",")
     + [b"SERVER_ERROR " + b"x" * length + b"\r\n" for length in (4080, 4081, 4082)]
 )
 

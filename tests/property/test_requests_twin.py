@@ -49,10 +49,10 @@ good_numbers = st.one_of(
 )
 bad_numbers = st.sampled_from(
     [
-        *b"a -1 1x 0x1 + - +-1 -+1 --1 1\t 3\0 noreply 2147483645 2147483646 4294967299 9223372036854775807".split(
+        *b"a -1 1x 0x1 + - +-1 -+1 --1 1\t 3\0 noreply 2147483645 2147483646 4294967299".split(b" "),
+        *b"9223372036854775807 9223372036854775808 -9223372036854775808 -9223372036854775809 18446744073709551616".split(
             b" "
         ),
-        *b"9223372036854775808 -9223372036854775808 -9223372036854775809 18446744073709551616".split(b" "),
         *(b"0" * 64, b"0" * 65, b"9" * 25),
     ]
 )
@@ -225,7 +225,7 @@ class TestEvents:
         assert self.feed(make, "get é\r\n".encode())[0][0] == "request"
 
     def test_value_limit(self, make: Callable[[int], Parser]) -> None:
-        """Section 5: swallowed; the old value goes where memcached drops it; told before the block arrives."""
+        """Section 5: swallowed; the old value goes where memcached drops it; told before the block comes."""
         reply = b"SERVER_ERROR object too large for cache\r\n"
         assert self.feed(make, b"set k 0 0 100\r\n" + b"x" * 100 + b"\r\n")[0][0] == "request"
         assert self.feed(make, b"set k 0 0 101\r\n") == [("too_large", b"k", reply, False)]

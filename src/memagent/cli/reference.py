@@ -1,0 +1,149 @@
+"""The reference pages, from the tables: `python -m memagent.cli.reference docs/reference`.
+
+One table, many faces: nothing in these pages is written by hand; a test fails when they are stale.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from inspect import cleandoc
+from pathlib import Path
+
+import click
+
+from memagent.cli import magent
+from memagent.cli.legacy import legacy
+from memagent.counters import SERVER_COUNTERS, WORKER_COUNTERS, Counter
+from memagent.settings import Config, PoolConfig, ServerConfig, Table, settings_of
+
+_GENERATED = "<!-- made by `make docs`: change the table in src/memagent, not this page -->"
+
+_TABLES: tuple[tuple[str, type[Table], str], ...] = (
+    ("At the root of the file", Config, "They hold for the whole proxy."),
+    ("In a pool", PoolConfig, "Under `pools: {NAME: {...}}`."),
+    (
+        "In a server",
+        ServerConfig,
+        "In the lists `servers` and `backups`: `{address: ..., name: ...}`, or just the address.",
+    ),
+)
+
+
+def pages() -> dict[str, str]:
+    """Every page by its file name."""
+    return {
+        "settings.md": _page("Settings", _settings()),
+        "cli.md": _page("Command line", _command_line()),
+        "counters.md": _page("Counters", _counters()),
+    }
+
+
+def _page(title: str, lines: Iterable[str]) -> str:
+    return "\n".join([f"# {title}", "", _GENERATED, "", *lines]).rstrip() + "\n"
+
+
+# ---------------------------------------------------------------- settings
+
+
+def _settings() -> Iterator[str]:
+    yield (
+        "The configuration file is YAML (JSON is YAML too). `magent check FILE` names every mistake with its "
+        "line. [conf/](../../conf) has examples."
+    )
+    yield ""
+    yield (
+        "The unit is part of a setting's name. A time is a whole number of it, or text with a suffix: `250`, "
+        "`250ms`, `1s`, `5m`. So is a size: `65536`, `64KiB`, `16MiB` (`k`, `m` and `g` are powers of 1024, as in "
+        "memcached's `-I`)."
+    )
+    for title, model, where in _TABLES:
+        yield from ("", f"## {title}", "", where, "")
+        rows = settings_of(model).values()
+        yield from _table(
+            ("setting", "meaning", "default", "allowed"),
+            [(f"`{row.name}`", row.description, row.default or "must be given", row.allowed) for row in rows],
+        )
+
+
+# ---------------------------------------------------------------- command line
+
+
+def _command_line() -> Iterator[str]:
+    yield (
+        "`magent COMMAND` works with a configuration file; `magent` with flags alone is magent's own command "
+        "line. Data goes to standard output, talk to standard error; `NO_COLOR` is respected."
+    )
+    yield ""
+    yield from _table(
+        ("exit code", "meaning"),
+        [
+            ("0", "done"),
+            ("1", "the machine or a server refuses: a port in use, no rights, no memory"),
+            ("2", "a mistake in the command line or the configuration; every mistake is named"),
+            ("130", "interrupted with Ctrl-C"),
+        ],
+    )
+    context = click.Context(magent, info_name="magent")
+    for name in magent.list_commands(context):
+        command = magent.get_command(context, name)
+        assert command is not None
+        yield from _command(f"magent {name}", command)
+    yield from _command("magent", legacy, title="magent's own command line")
+
+
+def _command(path: str, command: click.Command, title: str | None = None) -> Iterator[str]:
+    context = click.Context(command, info_name=path, **command.context_settings)
+    yield from (
+        "",
+        f"## {title or path}",
+        "",
+        "```",
+        " ".join([path, *command.collect_usage_pieces(context)]),
+        "```",
+        "",
+    )
+    yield cleandoc(command.help or "")
+    rows = []
+    for parameter in command.params:
+        record = parameter.get_help_record(context) if isinstance(parameter, click.Option) else None
+        if record is not None:
+            rows.append((f"`{record[0]}`", " ".join(record[1].split())))
+    if rows:
+        yield ""
+        yield from _table(("option", "meaning"), rows)
+
+
+# ---------------------------------------------------------------- counters
+
+
+def _counters() -> Iterator[str]:
+    yield (
+        "`stats` answers with the first table, summed over the workers; `stats servers` with the second for each "
+        "server; `stats reset` starts counters, not gauges, from 0. Names are memcached's own where they mean "
+        "the same."
+    )
+    for title, counters in ("The proxy", WORKER_COUNTERS), ("Each server", SERVER_COUNTERS):
+        yield from ("", f"## {title}", "")
+        yield from _table(("name", "kind", "unit", "meaning"), map(_counter, counters))
+
+
+def _counter(counter: Counter) -> tuple[str, ...]:
+    return f"`{counter.name}`", counter.kind, counter.unit, counter.meaning
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield _line(header)
+    yield _line(["---"] * len(header))
+    yield from map(_line, rows)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def main(folder: str) -> None:
+    for name, text in pages().items():
+        Path(folder, name).write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,165 @@
+"""The sockets that clients connect to. The supervisor makes them and keeps them, workers inherit them.
+
+    TCP            one socket per worker and address (SO_REUSEPORT): the kernel spreads clients over them
+    Unix socket    one socket per path, which all workers accept from
+
+- A replaced worker takes over its predecessor's sockets, and the clients that wait in them.
+- Two proxies never share a port by accident: an address on which somebody listens already is refused.
+- The file of a Unix socket is removed only if nobody answers on it before, or if it is our own afterwards.
+"""
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from memagent.addresses import Address
+from memagent.control import Listener
+from memagent.errors import StartError
+from memagent.settings import ListenAddress
+
+_BACKLOG: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _UnixFile:
+    path: str
+    device: int
+    inode: int
+
+
+class Listeners:
+    """All listening sockets of a proxy."""
+
+    def __init__(self) -> None:
+        self._by_worker: list[list[socket.socket]] = []
+        self._files: list[_UnixFile] = []
+        self.addresses: list[str] = []
+
+    @classmethod
+    def bind(
+        cls, listen: Sequence[ListenAddress], workers: int, owner: tuple[int, int] | None = None
+    ) -> "Listeners":
+        """`owner`: the uid and gid that Unix sockets are given to. StartError if an address cannot be had."""
+        listeners = cls()
+        listeners._by_worker = [[] for _ in range(workers)]
+        try:
+            for address in listen:
+                try:
+                    if address.path is not None:
+                        listeners._bind_unix(address.path, owner)
+                    else:
+                        listeners._bind_tcp(address.host or "", address.port)
+                except OSError as error:
+                    raise _start_error(address, error) from None
+        except BaseException:
+            listeners.close()
+            raise
+        return listeners
+
+    def of_worker(self, worker: int) -> tuple[Listener, ...]:
+        return tuple(Listener(each.fileno(), _name(each)) for each in self._by_worker[worker])
+
+    def forget(self) -> None:
+        """Another process has them now and cares for the files."""
+        self._files.clear()
+
+    def close(self) -> None:
+        """No client can connect any more; a worker that holds a socket too closes its own."""
+        for each in {id(each): each for sockets in self._by_worker for each in sockets}.values():
+            each.close()
+        self._by_worker = [[] for _ in self._by_worker]
+        for file in self._files:
+            with contextlib.suppress(OSError):
+                now = os.stat(file.path)
+                if (now.st_dev, now.st_ino) == (file.device, file.inode):
+                    os.unlink(file.path)
+        self._files.clear()
+
+    def _bind_tcp(self, host: str, port: int) -> None:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, *_, sockaddr in dict.fromkeys(found):
+            # With SO_REUSEPORT we could join any other process of this user; this trial cannot.
+            with _tcp_socket(family, shared=False) as trial:
+                trial.bind(sockaddr)
+                actual = trial.getsockname()
+            for sockets in self._by_worker:
+                each = _tcp_socket(family, shared=True)
+                sockets.append(each)
+                each.bind(actual)
+                each.listen(_BACKLOG)
+            self.addresses.append(_name(self._by_worker[0][-1]))
+
+    def _bind_unix(self, path: str, owner: tuple[int, int] | None) -> None:
+        _remove_stale(path)
+        each = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        for sockets in self._by_worker:
+            sockets.append(each)
+        each.bind(path)
+        made = os.stat(path)
+        self._files.append(_UnixFile(path, made.st_dev, made.st_ino))
+        if owner is not None:
+            os.chown(path, *owner)
+        each.listen(_BACKLOG)
+        self.addresses.append(_name(each))
+
+
+def _tcp_socket(family: int, shared: bool) -> socket.socket:
+    each = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if family == socket.AF_INET6:
+        # So that 0.0.0.0 and [::] can both be listened on.
+        each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    return each
+
+
+def _remove_stale(path: str) -> None:
+    try:
+        kind = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(kind):
+        raise StartError(
+            f"listen unix:{path}: there is a file that is not a socket", "remove it, or give another path"
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as trial:
+        try:
+            trial.connect(path)
+        except ConnectionRefusedError:
+            os.unlink(path)
+        except BlockingIOError:
+            raise _in_use(f"unix:{path}") from None
+        else:
+            raise _in_use(f"unix:{path}")
+
+
+def _in_use(where: str) -> StartError:
+    hint = "another process listens there, perhaps workers whose supervisor was killed: stop it"
+    return StartError(f"listen {where}: Address already in use", hint)
+
+
+def _start_error(address: ListenAddress, error: OSError) -> StartError:
+    if isinstance(error, socket.gaierror):
+        return StartError(f"listen {address}: {error.strerror}", "give an address of this machine")
+    hint: str | None = None
+    match error.errno:
+        case errno.EADDRINUSE:
+            return _in_use(str(address))
+        case errno.EADDRNOTAVAIL:
+            hint = "this machine has no such address: see `ip address`"
+        case errno.EACCES if address.path is None:
+            hint = "a port below 1024 takes root: start it as root and give a user to change to"
+    return StartError(f"listen {address}: {error.strerror}", hint)
+
+
+def _name(each: socket.socket) -> str:
+    if each.family == socket.AF_UNIX:
+        return f"unix:{each.getsockname()}"
+    host, port, *_ = each.getsockname()
+    return str(Address(host, port))

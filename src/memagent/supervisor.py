@@ -1,0 +1,322 @@
+"""The process that keeps the workers: it carries no traffic, and traffic does not stop when it dies.
+
+    run ─▶ limits, sockets, user ─▶ (daemon) ─▶ names ─▶ workers ──ready──▶ running ──SIGTERM──▶ draining ─▶ 0
+                                                           ▲                   │
+                                                           └── a worker died ◀─┘
+
+- What can be wrong with the machine is found before the first worker starts, and is a StartError in one line.
+- Until all workers have been ready once, a worker that dies ends the start; afterwards it is replaced.
+- A worker's place keeps its listening sockets and its counters while the process in it changes.
+- Nothing here is periodic but the refresh of names: an idle supervisor sleeps.
+
+Tasks: one for each place, one for the refresh, one for each lookup that a worker asked for.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from memagent import __version__, daemon, logs
+from memagent.control import (
+    Addresses,
+    Drain,
+    DrainingDone,
+    FromWorker,
+    Log,
+    Ready,
+    Resolve,
+    Start,
+    StateChange,
+)
+from memagent.errors import StartError
+from memagent.listeners import Listeners
+from memagent.logs import Logger
+from memagent.processes import WORKER_MODULE, Backoff, WorkerProcess, worker_environment
+from memagent.resolver import Resolver, is_literal
+from memagent.segment import Segment
+from memagent.settings import Config, ServerConfig
+
+_START_DEADLINE_S: Final = 30.0
+_SPARE_FILES: Final = 64
+
+
+def run(config: Config, worker_module: str = WORKER_MODULE) -> int:
+    """Run the proxy until it is told to end; its exit code. With `daemon`, until the daemon is ready."""
+    daemon.allow_open_files(_files_needed(config), f"max_connections {config.max_connections}")
+    identity = daemon.find_identity(config.user, config.group)
+    log_stream = logs.open_log(config.log_file)
+    owner = (identity.uid, identity.gid) if identity is not None else None
+    environment = worker_environment()
+    listeners = Listeners.bind(config.listen, config.workers, owner)
+    background: daemon.Daemon | None = None
+    try:
+        if config.daemon:
+            here = daemon.detach()
+            if isinstance(here, daemon.StartingProcess):
+                listeners.forget()
+                here.wait()
+                return 0
+            background = here
+        if identity is not None:
+            daemon.become(identity)
+        log = logs.set_up(log_stream, config.verbose)
+        log_fd = log_stream.fileno() if config.log_file is not None else None
+        supervisor = Supervisor(config, listeners, log, log_fd, environment, worker_module, background)
+        asyncio.run(supervisor.run())
+    except StartError as error:
+        if background is None:
+            raise
+        background.failed(error)
+        return error.exit_code
+    finally:
+        listeners.close()
+    return 0
+
+
+class Supervisor:
+    """One run of the proxy."""
+
+    def __init__(
+        self,
+        config: Config,
+        listeners: Listeners,
+        log: Logger,
+        log_fd: int | None,
+        environment: dict[str, str],
+        worker_module: str,
+        background: daemon.Daemon | None,
+    ) -> None:
+        self._config = config
+        self._config_json = config.model_dump(mode="json")
+        self._listeners = listeners
+        self._log = log
+        self._log_fd = log_fd
+        self._environment = environment
+        self._worker_module = worker_module
+        self._background = background
+        self._servers: list[ServerConfig] = [
+            server for pool in config.pools for server in (*pool.servers, *pool.backups)
+        ]
+        self._hosts: list[str | None] = [
+            None if server.path is not None else server.host for server in self._servers
+        ]
+        self._segment = Segment.create(config.workers, len(self._servers))
+        self._workers: dict[int, WorkerProcess] = {}
+        self._not_ready_yet = set(range(config.workers))
+        self._all_ready = asyncio.Event()
+        self._draining = asyncio.Event()
+        self._in_a_hurry = asyncio.Event()
+        self._start_error: StartError | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._resolver = Resolver(self._name_changed, self._name_failed)
+
+    async def run(self) -> None:
+        """StartError if the workers do not get ready."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told_to_end, number)
+        loop.add_signal_handler(signal.SIGHUP, self._told_to_reload)
+        await self._resolver.resolve_all(self._names())
+        places = [asyncio.create_task(self._keep(number)) for number in range(self._config.workers)]
+        for place in places:
+            place.add_done_callback(self._place_given_up)
+        try:
+            await self._wait_for_start()
+            self._spawn(self._refresh_names())
+            await self._draining.wait()
+            self._log.info("draining", drain_ms=self._config.drain_ms)
+            await self._drain(places)
+        finally:
+            self._draining.set()
+            for worker in self._workers.values():
+                worker.signal(signal.SIGKILL)
+            await asyncio.wait(places)
+            for task in self._tasks:
+                task.cancel()
+            self._segment.close()
+        self._log.info("ended")
+
+    # ------------------------------------------------------------ starting and ending
+
+    async def _wait_for_start(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._all_ready.wait(), _START_DEADLINE_S)
+        if self._start_error is not None:
+            raise self._start_error
+        if not self._all_ready.is_set():
+            late = ", ".join(map(str, sorted(self._not_ready_yet)))
+            raise StartError(f"worker {late} was not ready within {_START_DEADLINE_S:g} s")
+        if self._background is not None and not self._draining.is_set():
+            self._background.ready(self._log_fd)
+
+    async def _drain(self, places: list[asyncio.Task[None]]) -> None:
+        # Workers close theirs; while one copy of a listening socket is open, clients connect in vain.
+        self._listeners.close()
+        for worker in self._workers.values():
+            if not worker.send(Drain()):
+                worker.signal(signal.SIGTERM)
+        hurry: asyncio.Task[Any] = asyncio.create_task(self._in_a_hurry.wait())
+        everybody: asyncio.Task[Any] = asyncio.create_task(asyncio.wait(places))
+        deadline_s = self._config.drain_ms / 1000
+        await asyncio.wait({hurry, everybody}, timeout=deadline_s, return_when=asyncio.FIRST_COMPLETED)
+        hurry.cancel()
+        if not everybody.done():
+            self._log.warning("workers killed before they had drained", workers=sorted(self._workers))
+
+    def _told_to_end(self, number: signal.Signals) -> None:
+        if self._draining.is_set():
+            self._log.warning("told to end at once", signal=number.name)
+            self._in_a_hurry.set()
+            return
+        self._log.info("told to end", signal=number.name)
+        self._draining.set()
+        # A start that is under way ends too.
+        self._all_ready.set()
+
+    def _told_to_reload(self) -> None:
+        self._log.warning("SIGHUP: nothing is reloaded; restart to change the configuration")
+
+    # ------------------------------------------------------------ a worker's place
+
+    async def _keep(self, number: int) -> None:
+        """Keep a worker running in this place until the proxy drains."""
+        backoff = Backoff()
+        while not self._draining.is_set():
+            lived_s = 0.0
+            try:
+                worker = await self._start_worker(number)
+            except OSError as error:
+                cause, pid, last_error = f"could not be started: {error.strerror}", None, ""
+            else:
+                cause, pid = await worker.ended(), worker.pid
+                lived_s, last_error = worker.lived_s(), worker.last_error
+                del self._workers[number]
+                self._segment.take_place(number, 0)
+            if self._draining.is_set():
+                return
+            if not self._all_ready.is_set():
+                self._fail_start(number, cause, last_error)
+                return
+            delay_s = backoff.delay_s(lived_s)
+            self._log.error(
+                "worker died, it is replaced",
+                worker=number,
+                pid=pid,
+                cause=cause,
+                delay_ms=int(delay_s * 1000),
+            )
+            self._segment.count_restart(number)
+            with contextlib.suppress(TimeoutError):
+                if delay_s > 0:
+                    await asyncio.wait_for(self._draining.wait(), delay_s)
+
+    def _place_given_up(self, place: asyncio.Task[None]) -> None:
+        # Only a mistake of ours ends like this; it must not pass unseen.
+        if not place.cancelled() and (error := place.exception()) is not None:
+            self._log.error("a worker's place was given up", exc_info=error)
+            self._draining.set()
+            self._all_ready.set()
+
+    async def _start_worker(self, number: int) -> WorkerProcess:
+        listeners = self._listeners.of_worker(number)
+        inherited = [self._segment.fd, *(listener.fd for listener in listeners)]
+        stderr_fd = self._log_fd
+        if stderr_fd is None and self._background is not None:
+            stderr_fd = asyncio.subprocess.DEVNULL
+        worker = await WorkerProcess.start(
+            number, self._worker_module, self._environment, inherited, stderr_fd, self
+        )
+        self._workers[number] = worker
+        self._segment.take_place(number, worker.pid)
+        addresses = tuple(() if host is None else self._resolver.known(host) for host in self._hosts)
+        worker.send(Start(self._config_json, number, self._segment.fd, listeners, addresses))
+        if self._draining.is_set():
+            # Told to end while this one was on its way.
+            worker.send(Drain())
+        return worker
+
+    def _fail_start(self, number: int, cause: str, last_error: str) -> None:
+        if self._start_error is None:
+            text = f"worker {number} ended before it was ready ({cause})"
+            self._start_error = StartError(f"{text}: {last_error}" if last_error else text)
+        self._all_ready.set()
+
+    # ------------------------------------------------------------ what workers say
+
+    def heard(self, worker: WorkerProcess, message: FromWorker) -> None:
+        match message:
+            case Ready():
+                self._worker_ready(worker)
+            case Log(level, text):
+                if level == "error":
+                    worker.last_error = text
+                self._log.log(_LEVELS[level], text, worker=worker.number)
+            case StateChange(server, up, reason) if 0 <= server < len(self._servers):
+                name = self._servers[server].name
+                if up:
+                    self._log.info("server is up", server=name, worker=worker.number, reason=reason)
+                else:
+                    self._log.warning("server is down", server=name, worker=worker.number, reason=reason)
+            case Resolve(server) if 0 <= server < len(self._servers):
+                self._spawn(self._answer_resolve(worker, server))
+            case DrainingDone():
+                self._log.debug("worker has drained", worker=worker.number)
+            case _:
+                self.heard_nonsense(worker, f"no such server: {message}")
+
+    def heard_nonsense(self, worker: WorkerProcess, problem: str) -> None:
+        self._log.error("a message from a worker made no sense", worker=worker.number, problem=problem)
+
+    def _worker_ready(self, worker: WorkerProcess) -> None:
+        self._log.info("worker is ready", worker=worker.number, pid=worker.pid)
+        self._not_ready_yet.discard(worker.number)
+        if not self._not_ready_yet and not self._all_ready.is_set():
+            self._log.info(
+                "memagent is ready", version=__version__, pid=os.getpid(), listen=self._listeners.addresses
+            )
+            self._all_ready.set()
+
+    # ------------------------------------------------------------ names
+
+    def _names(self) -> list[str]:
+        return [host for host in self._hosts if host is not None and not is_literal(host)]
+
+    async def _refresh_names(self) -> None:
+        while self._names():
+            await asyncio.sleep(self._config.dns_refresh_ms / 1000)
+            await self._resolver.resolve_all(self._names())
+
+    async def _answer_resolve(self, worker: WorkerProcess, server: int) -> None:
+        host = self._hosts[server]
+        addresses = await self._resolver.resolve(host) if host is not None else ()
+        worker.send(Addresses(server, addresses))
+
+    def _name_changed(self, host: str, addresses: tuple[str, ...]) -> None:
+        self._log.info("name resolved", name=host, addresses=addresses)
+        for server, each in enumerate(self._hosts):
+            if each == host:
+                for worker in self._workers.values():
+                    worker.send(Addresses(server, addresses))
+
+    def _name_failed(self, host: str, why: str) -> None:
+        kept = self._resolver.known(host)
+        self._log.warning("name cannot be resolved", name=host, why=why, addresses_kept=kept)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+_LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def _files_needed(config: Config) -> int:
+    """All clients may be one worker's: the kernel spreads them as it likes."""
+    to_servers = sum(
+        (len(pool.servers) + len(pool.backups)) * pool.connections_per_server for pool in config.pools
+    )
+    return config.max_connections + to_servers + config.workers * len(config.listen) + _SPARE_FILES

@@ -43,7 +43,7 @@ def test_the_source_distribution_becomes_a_wheel_that_works_alone(tmp_path: Path
     assert not {name for name in names if name.endswith((".c", ".pyx", ".pxd")) or name.startswith("tests")}
 
     python = _fresh_environment(wheel, tmp_path)
-    # Its dependencies are this environment's, by path alone: ours is linked here in a way that PYTHONPATH does not see.
+    # The dependencies are this environment's own; PYTHONPATH does not follow the link from there to our src.
     env = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}
     everything = [".".join(module.parts) for module in modules]
     subprocess.run([python, "-c", IMPORT_EVERYTHING, *everything], check=True, cwd=tmp_path, env=env)

@@ -18,7 +18,7 @@ Invariants
 import os
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from annotated_types import Ge, Le
 from pydantic import (
@@ -47,6 +47,10 @@ WEIGHTED: tuple[Distribution, ...] = ("ketama", "modula", "rendezvous")
 _MIB = 1024 * 1024
 _GIB = 1024 * _MIB
 
+_WORD = "1-255 characters without a space"
+_PATH = "an absolute path"
+_TAG = 'two printable ASCII characters such as "{}", or "" for none'
+
 
 # ---------------------------------------------------------------- how a value is read
 
@@ -64,19 +68,19 @@ def _address(value: str) -> str:
 
 def _word(value: str) -> str:
     if not value or " " in value or len(value) > 255:
-        raise ValueError("must be 1-255 characters without a space")
+        raise ValueError(f"must be {_WORD}")
     return _text_that_prints(value)
 
 
 def _absolute(value: str) -> str:
     if not value.startswith("/"):
-        raise ValueError("must be an absolute path")
+        raise ValueError(f"must be {_PATH}")
     return _text_that_prints(value)
 
 
 def _tag(value: str) -> str:
     if value and (len(value) != 2 or not value.isascii() or not value.isprintable() or " " in value):
-        raise ValueError('must be two printable ASCII characters such as "{}", or "" for none')
+        raise ValueError(f"must be {_TAG}")
     return value
 
 
@@ -105,17 +109,18 @@ def _setting(
     default: Any = PydanticUndefined,
     unit: str | None = None,
     shown: str | None = None,
+    allowed: str | None = None,
     **bounds: Any,
 ) -> Any:
-    """One row of the table. `shown` replaces the default in docs where it is not a constant."""
-    extra: dict[str, Any] = {"unit": unit, "shown": shown}
+    """One row of the table. `shown` and `allowed` are words where default and bounds do not say it."""
+    extra: dict[str, Any] = {"unit": unit, "shown": shown, "allowed": allowed}
     strict = True if unit is not None else None
     return Field(default, description=description, json_schema_extra=extra, strict=strict, **bounds)
 
 
-def _derived(description: str, default: Any = PydanticUndefined) -> Any:
+def _derived(description: str, default: Any = PydanticUndefined, allowed: str | None = None) -> Any:
     """A value that memagent works out: no setting, so not in any file and not in the docs."""
-    return Field(default, description=description, json_schema_extra={"derived": True})
+    return Field(default, description=description, json_schema_extra={"derived": True, "allowed": allowed})
 
 
 # ---------------------------------------------------------------- the table
@@ -170,11 +175,12 @@ class ServerConfig(Table):
     """A memcached server. What goes on the ring is its name."""
 
     address: AddressText = _setting(
-        "Where it is: host:port, [v6]:port or unix:/path; the port is 11211 if left out"
+        "Where it is; the port is 11211 if left out", allowed="host:port, [v6]:port or unix:/path"
     )
     name: Word = _setting(
         "What goes on the ring and is shown; keep it when a machine is replaced and no key moves",
         shown="the address as host:port",
+        allowed=_WORD,
     )
     weight: Count = _setting(
         "Its share of the keys, relative to the other servers (ketama, modula, rendezvous)",
@@ -205,12 +211,15 @@ class ServerConfig(Table):
 class PoolConfig(Table):
     """A set of servers that share the keys, and the backups that keep the copies."""
 
-    name: Word = _derived("the key under `pools`")
+    name: Word = _derived("the key under `pools`", allowed=_WORD)
     servers: tuple[ServerConfig, ...] = _setting(
-        "The servers, in an order that matters to some distributions"
+        "The servers, in an order that matters to some distributions", allowed="a list of servers"
     )
     backups: tuple[ServerConfig, ...] = _setting(
-        "Servers that hold a second copy of every key, on a ring of their own", (), shown="none"
+        "Servers that hold a second copy of every key, on a ring of their own",
+        (),
+        shown="none",
+        allowed="a list of servers",
     )
     distribution: Distribution = _setting("How keys are spread over the servers", "ketama")
     key_hash: KeyHash = _setting(
@@ -220,6 +229,7 @@ class PoolConfig(Table):
         'Two characters such as "{}": only the part of a key between them is hashed',
         "",
         shown='"", which is none',
+        allowed=_TAG,
     )
     copies: Count = _setting(
         "2 keeps a second copy on the next different server of the same ring (only without backups)",
@@ -296,9 +306,10 @@ class Config(Table):
     """One running proxy."""
 
     listen: tuple[ListenAddress, ...] = _setting(
-        "Where clients come in: host:port, [v6]:port, unix:/path, or a port for every IPv4 address",
+        "Where clients come in; a port alone is every IPv4 address",
         (ListenAddress(host="127.0.0.1", port=DEFAULT_PORT),),
         shown=f"127.0.0.1:{DEFAULT_PORT}",
+        allowed="a list of host:port, [v6]:port, unix:/path or a port",
     )
     workers: Workers = _setting(
         'Processes that carry the traffic; "auto" is one for each core',
@@ -309,7 +320,9 @@ class Config(Table):
         ge=1,
         le=256,
     )
-    pools: tuple[PoolConfig, ...] = _setting("The pools of servers by name; for now exactly one")
+    pools: tuple[PoolConfig, ...] = _setting(
+        "The pools of servers by name; for now exactly one", allowed="a mapping of names to pools"
+    )
     max_connections: Count = _setting(
         "Most client connections, over all workers; one more is told so and closed",
         4096,
@@ -358,11 +371,13 @@ class Config(Table):
     dns_refresh_ms: Milliseconds = _setting(
         "How often servers' names are resolved again", 30_000, "ms", ge=1_000, le=86_400_000
     )
-    user: Word | None = _setting("User to run as, after the ports are open", None, shown="unchanged")
-    group: Word | None = _setting("Group to run as", None, shown="that of the user")
+    user: Word | None = _setting(
+        "User to run as, after the ports are open", None, shown="unchanged", allowed=_WORD
+    )
+    group: Word | None = _setting("Group to run as", None, shown="that of the user", allowed=_WORD)
     daemon: Switch = _setting("Go to the background", False, "switch")
     verbose: Switch = _setting("Log more", False, "switch")
-    log_file: Path | None = _setting("Where the log goes", None, shown="standard error")
+    log_file: Path | None = _setting("Where the log goes", None, shown="standard error", allowed=_PATH)
 
     @classmethod
     def conflicts(cls, values: Mapping[str, Any]) -> Iterator[Conflict]:
@@ -452,7 +467,7 @@ def settings_of(model: type[Table]) -> dict[str, Setting]:
             description=field.description or "",
             unit=unit,
             default=None if default is None else str(default),
-            allowed=_allowed(model, name, unit),
+            allowed=_allowed(model, name),
             required=default is None,
         )
     return rows
@@ -466,8 +481,7 @@ def read_setting(model: type[Table], name: str, value: Any) -> Any:
         first = error.errors(include_url=False)[0]
         if first["type"] == "value_error":
             raise ValueError(str(first["ctx"]["error"])) from None
-        unit = settings_of(model)[name].unit
-        raise ValueError(f"must be {_allowed(model, name, unit)}") from None
+        raise ValueError(f"must be {_allowed(model, name)}") from None
 
 
 @cache
@@ -479,15 +493,18 @@ def _adapter(model: type[Table], name: str) -> TypeAdapter[Any]:
     return TypeAdapter(whole)
 
 
-def _allowed(model: type[Table], name: str, unit: str | None) -> str:
+def _allowed(model: type[Table], name: str) -> str:
     field = model.model_fields[name]
+    extra = field.json_schema_extra
+    assert isinstance(extra, dict)
+    if extra.get("allowed"):
+        return str(extra["allowed"])
     choices = [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
     if choices:
         return "one of " + ", ".join(choices)
+    unit = str(extra["unit"])
     if unit == "switch":
         return "true or false"
-    if unit is None:
-        return "a list" if get_origin(field.annotation) is tuple else "text"
     low = next(item.ge for item in field.metadata if isinstance(item, Ge))
     high = next(item.le for item in field.metadata if isinstance(item, Le))
     words = {"ms": "a time", "bytes": "a size", "count": "a whole number"}[unit]

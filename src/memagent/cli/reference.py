@@ -52,7 +52,7 @@ def _settings() -> Iterator[str]:
     yield ""
     yield (
         "The unit is part of a setting's name. A time is a whole number of it, or text with a suffix: `250`, "
-        "`250ms`, `1s`, `5m`. So is a size: `65536`, `64KiB`, `16MiB` (`k`, `m` and `g` are powers of 1024, as in "
+        "`250ms`, `1s`, `5m`. So is a size: `65536`, `64KiB`, `16MiB` (`k`, `m`, `g` are powers of 1024, as in "
         "memcached's `-I`)."
     )
     for title, model, where in _TABLES:
@@ -117,9 +117,9 @@ def _command(path: str, command: click.Command, title: str | None = None) -> Ite
 
 def _counters() -> Iterator[str]:
     yield (
-        "`stats` answers with the first table, summed over the workers; `stats servers` with the second for each "
-        "server; `stats reset` starts counters, not gauges, from 0. Names are memcached's own where they mean "
-        "the same."
+        "`stats` answers with the first table, summed over the workers; `stats servers` with the second for "
+        "each server; `stats reset` starts counters, not gauges, from 0. Names are memcached's own where "
+        "they mean the same."
     )
     for title, counters in ("The proxy", WORKER_COUNTERS), ("Each server", SERVER_COUNTERS):
         yield from ("", f"## {title}", "")

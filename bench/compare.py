@@ -1,8 +1,8 @@
 """Direct memcached, twemproxy, memcached's own proxy and memagent under the same load, taking turns.
 
-    round 1: A B C D    round 2: A B C D   ...   one scenario after the other; every figure is the median of its rounds
+    get-50: A B C D, A B C D ...     set-50: A B C D, A B C D ...     every figure is the median of its rounds
 
-Ratios are taken within a round, where both sides met the same neighbours, and their median is what is reported.
+Ratios are taken within a round, where both sides met the same neighbours; their median is reported.
 """
 
 import argparse
@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench import cpu, report
-from bench.rig import LOAD_CORE, PROXY_CORE, Missing, Rig
+from bench.rig import LOAD_CORE, PROXY_CORE, MissingError, Rig
 from bench.scenarios import BY_NAME, SCENARIOS, TARGETS, WORKER_TARGETS, Scenario
-from memagent._bench.job import Job, prepare, preload
+from memagent._bench.job import Job, preload, prepare
 
 WARMUP_S = 0.3
 
@@ -45,7 +45,7 @@ class Result:
     failures: dict[str, str] = field(default_factory=dict)
 
     def median(self, target: str, figure: str) -> float:
-        return statistics.median(getattr(one, figure) for one in self.rounds[target])
+        return float(statistics.median(getattr(one, figure) for one in self.rounds[target]))
 
     def ratio(self, target: str, base: str, figure: str = "cpu_us") -> dict[str, float] | None:
         """Round by round; None where one of them was not measured."""
@@ -112,7 +112,7 @@ def compare(rig: Rig, scenario: Scenario, targets: list[str], rounds: int, secon
     for target in targets:
         try:
             rig.target(target)
-        except (Missing, RuntimeError) as error:
+        except (MissingError, RuntimeError) as error:
             result.failures[target] = str(error)
     if scenario.busy_loop:
         rig.busy_loop()
@@ -154,10 +154,16 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n")[0])
     names = tuple(BY_NAME)
     parser.add_argument(
-        "--scenarios", type=lambda text: _chosen(text, names), default=list(names), help=f"of {', '.join(names)}"
+        "--scenarios",
+        type=lambda text: _chosen(text, names),
+        default=list(names),
+        help=f"of {', '.join(names)}",
     )
     parser.add_argument(
-        "--only", type=lambda text: _chosen(text, TARGETS), default=list(TARGETS), help=f"of {', '.join(TARGETS)}"
+        "--only",
+        type=lambda text: _chosen(text, TARGETS),
+        default=list(TARGETS),
+        help=f"of {', '.join(TARGETS)}",
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.5, help="of each measurement (default 2.5)")

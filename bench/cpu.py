@@ -1,7 +1,7 @@
 """CPU time of a process and all its descendants, fine enough for a measurement of a second.
 
-The total is the scheduler's own count in nanoseconds (schedstat, summed over threads). Its split into user and system comes
-from utime and stime, which the kernel gives in hundredths of a second: so only the split is coarse, never the total.
+The total is the scheduler's own count in nanoseconds (schedstat, summed over threads). Its split into user
+and system comes from utime and stime, in hundredths of a second: so only the split is coarse, never the total.
 """
 
 import os

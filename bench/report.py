@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.rig import Missing, new_memcached, program
+from bench.rig import MissingError, new_memcached, program
 
 if TYPE_CHECKING:
     from bench.compare import Result
@@ -24,9 +24,11 @@ def scenario_text(result: "Result") -> str:
     for name in result.rounds:
         user, system = result.median(name, "user_us"), result.median(name, "system_us")
         lines.append(
-            f"  {name:<12} {result.median(name, 'cpu_us'):8.2f} us/request (user {user:7.2f} system {system:7.2f})"
+            f"  {name:<12} {result.median(name, 'cpu_us'):8.2f} us/request"
+            f" (user {user:7.2f} system {system:7.2f})"
             f"  {result.median(name, 'requests_per_s'):9,.0f}/s  p50 {result.median(name, 'p50_us'):7,.0f}"
-            f"  p99 {result.median(name, 'p99_us'):7,.0f} us  others {result.median(name, 'others_share'):4.0%}"
+            f"  p99 {result.median(name, 'p99_us'):7,.0f} us"
+            f"  others {result.median(name, 'others_share'):4.0%}"
             f"  errors {sum(one.errors for one in result.rounds[name])}"
         )
     for ours, base, figure in _pairs(result):
@@ -70,8 +72,8 @@ def markdown(results: list["Result"], about: dict[str, Any]) -> str:
     lines += [f"- {name}: {value}" for name, value in about.items() if name != "date"]
     lines += [
         "",
-        "CPU is microseconds per request of the target's processes, user + system. Ratios are the median over the rounds,",
-        "with the least and the most. `others` is what anybody else took of the target's core.",
+        "CPU is microseconds per request of the target's processes, user + system. Ratios are the median of",
+        "the rounds, with the least and the most. `others` is what anybody else took of the target's core.",
         "",
         "| scenario | target | CPU us | user | system | requests/s | p50 us | p99 us | others |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|",
@@ -107,7 +109,7 @@ def about(rounds: int, seconds: float) -> dict[str, Any]:
         "date": now.strftime("%Y-%m-%d %H:%M UTC"),
         "machine": f"{os.cpu_count()} cores, {_cpu_model()}, kernel {platform.release()}",
         "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
-        "method": f"{rounds} rounds of {seconds:g} s, targets taking turns; targets on core 1, the rest on core 0",
+        "method": f"{rounds} rounds of {seconds:g} s in turns; targets on core 1, everything else on core 0",
     }
 
 
@@ -119,7 +121,7 @@ def versions() -> dict[str, str]:
     found["twemproxy"] = _version("nutcracker", "-V")
     try:
         found["memcached's proxy"] = _version(new_memcached(), "-V")
-    except Missing:
+    except MissingError:
         found["memcached's proxy"] = "missing"
     return found
 
@@ -138,7 +140,7 @@ def save(results: list["Result"], rounds: int, seconds: float, name: str = "comp
 def _version(command: str, flag: str) -> str:
     try:
         done = subprocess.run([program(command), flag], capture_output=True, text=True, check=False)
-    except Missing:
+    except MissingError:
         return "missing"
     found = re.search(r"\d+\.\d+(\.\d+)?", done.stdout + done.stderr)
     return found[0] if found else "?"

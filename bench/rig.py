@@ -1,6 +1,6 @@
-"""The parts of a benchmark as real processes: servers, proxies, a busy loop. All on 127.0.0.1, all ended with the rig.
+"""The parts of a benchmark as real processes, all on 127.0.0.1, all ended with the rig.
 
-    core 0: load generator, memcached x 3          core 1: the proxy under test, alone
+core 0: load generator, memcached x 3          core 1: the proxy under test, alone
 """
 
 import json
@@ -23,7 +23,7 @@ PROXY_CORE = 1
 SERVERS = 3
 
 
-class Missing(Exception):
+class MissingError(Exception):
     """A program that the comparison needs is not on this machine."""
 
 
@@ -69,7 +69,9 @@ class Rig:
     def pid(self, name: str) -> int:
         process = self.processes[name]
         if process.poll() is not None:
-            raise RuntimeError(f"{name} has ended with code {process.returncode}; its output:\n{self.log(name)}")
+            raise RuntimeError(
+                f"{name} has ended with code {process.returncode}; its output:\n{self.log(name)}"
+            )
         return process.pid
 
     def log(self, name: str) -> str:
@@ -175,15 +177,17 @@ class Rig:
 def program(name: str) -> str:
     found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/bin:/usr/sbin:/usr/local/bin")
     if found is None:
-        raise Missing(f"{name} is not installed: apt-get install {name}")
+        raise MissingError(f"{name} is not installed: apt-get install {name}")
     return found
 
 
 def new_memcached() -> str:
     """A memcached with a proxy of its own."""
-    done = subprocess.run([str(ROOT / "scripts" / "memcached-1.6.38")], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(ROOT / "scripts" / "memcached-1.6.38")], capture_output=True, text=True, check=False
+    )
     if done.returncode:
-        raise Missing(done.stderr.strip())
+        raise MissingError(done.stderr.strip())
     return done.stdout.strip()
 
 

@@ -48,7 +48,9 @@ SCENARIOS = (
     Scenario("mget-24", "multiget of 24, 20 clients", 20, multiget=24, most_of_twemproxy=0.75),
     Scenario("mget-100", "multiget of 100, 20 clients", 20, multiget=100, most_of_twemproxy=0.75),
     Scenario("get-4k", "get of 4 KiB values, 50 clients", 50, value_bytes=4096, most_of_twemproxy=0.95),
-    Scenario("set-4k", "set of 4 KiB values, 50 clients", 50, mix=SET, value_bytes=4096, most_of_twemproxy=0.95),
+    Scenario(
+        "set-4k", "set of 4 KiB values, 50 clients", 50, mix=SET, value_bytes=4096, most_of_twemproxy=0.95
+    ),
     Scenario("mget-1000", "multiget of 1,000, 1 client: its latency", 1, multiget=1000, most_of_mcproxy=None),
     Scenario("two-workers", "get, 50 clients; 1 and 2 workers on both cores", 50, targets=WORKER_TARGETS),
     Scenario("saturation", "get, 50 clients; a busy loop on the proxy's core", 50, busy_loop=True),

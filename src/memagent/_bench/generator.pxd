@@ -29,7 +29,7 @@ cdef class Generator:
     cdef int64_t timeout_ns
     cdef int64_t next_scan_ns
     cdef void *events                   # epoll_event[]
-    cdef uint8_t *inbound               # one for all clients: what is left of a line goes to its client's stash
+    cdef uint8_t *inbound               # one for all clients: a line's beginning moves to its stash
     cdef uint8_t *outbound
     cdef size_t outbound_room
 
@@ -57,7 +57,9 @@ cdef class Generator:
     cdef void refill(self, uint32_t index, int64_t now_ns) noexcept nogil
     cdef void fill(self, uint32_t index, int64_t now_ns) noexcept nogil
     cdef void issue_due(self, int64_t now_ns) noexcept nogil
-    cdef uint8_t *put(self, Client *client, uint8_t *at, int64_t intended_ns, int64_t now_ns) noexcept nogil
+    cdef uint8_t *put(
+        self, Client *client, uint8_t *at, int64_t intended_ns, int64_t now_ns
+    ) noexcept nogil
     cdef void deliver(self, uint32_t index, size_t length, int64_t now_ns) noexcept nogil
     cdef void flush(self, uint32_t index, int64_t now_ns) noexcept nogil
     cdef void begin_connect(self, uint32_t index, int64_t now_ns) noexcept nogil

@@ -1,4 +1,4 @@
-from typing import Any, final
+from typing import Any, Self, final
 
 from memagent._bench.replies import Checker
 from memagent._bench.workload import Workload
@@ -10,8 +10,8 @@ class Generator:
     checker: Checker
     clients: int
     depth: int
-    def __init__(
-        self,
+    def __new__(
+        cls,
         workload: Workload,
         *,
         family: int,
@@ -20,7 +20,7 @@ class Generator:
         clients: int,
         depth: int,
         timeout_s: float,
-    ) -> None: ...
+    ) -> Self: ...
     def connect(self) -> None: ...
     def preload(self) -> None: ...
     def start(self, *, warmup_s: float, duration_s: float, requests: int = 0, rate: float = 0.0) -> None: ...

@@ -3,12 +3,14 @@
 
     IDLE ─▶ CONNECTING ─▶ IDLE ─▶ PRELOAD ─▶ IDLE ─▶ WARMING ─▶ MEASURING ─▶ DRAINING ─▶ DONE
 
-    closed loop   a client's replies come ─▶ it sends as many requests as were answered, in one send
-    open loop     request n is due at start + n x interval ─▶ any client with room sends it; where none has, it waits
-                  and its latency runs from the moment it was due, so a stalled server cannot slow its own measurement
+    closed loop   a client's replies come ─▶ it sends as many requests as were answered, at once
+    open loop     request n is due at start + n x interval ─▶ any client with room sends it; while none has,
+                  it waits, and its latency runs from the moment it was due: a stalled server cannot slow
+                  the load down and so look better than it is
 
-Invariants: `in_flight` is the sum of all clients' `count`; a client with bytes pending issues nothing; `scheduled` never decreases.
-A client that waits longer than the timeout counts its requests as lost, with their age as latency, and connects again.
+Invariants: `in_flight` is the sum of all clients' `count`; a client with bytes pending issues nothing;
+`scheduled` never decreases. A client that waits longer than the timeout counts its requests as lost, with
+their age as latency, and connects again.
 """
 
 cimport cython
@@ -20,8 +22,6 @@ from memagent._bench.replies cimport COUNTED, PRELOADING, STASH_BYTES, UNCOUNTED
 from memagent._bench.workload cimport GETS, SET
 
 import socket
-
-from memagent._bench.workload import VERBS
 
 cdef extern from "<sys/epoll.h>" nogil:
     union epoll_data_t:
@@ -65,7 +65,7 @@ cdef extern from "<sys/socket.h>" nogil:
     struct sockaddr:
         pass
     enum:
-        AF_UNIX, AF_INET, AF_INET6, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR, MSG_NOSIGNAL, MSG_DONTWAIT
+        AF_UNIX, SOCK_STREAM, SOCK_NONBLOCK, SOCK_CLOEXEC, SOL_SOCKET, SO_ERROR, MSG_NOSIGNAL, MSG_DONTWAIT
     int c_socket "socket" (int family, int kind, int protocol)
     int c_connect "connect" (int fd, const sockaddr *address, unsigned int length)
     int setsockopt(int fd, int level, int name, const void *value, unsigned int length)
@@ -104,7 +104,7 @@ cdef extern from "<unistd.h>" nogil:
 cdef enum:
     EVENTS_MAX = 256
     INBOUND_BYTES = 256 * 1024
-    BATCH_BYTES = 256 * 1024            # one send at most, so that deep pipelines of large values do not pile up here
+    BATCH_BYTES = 256 * 1024            # one send at most: deep pipelines of large values would pile up
     OPENING_MAX = 64
     PRELOAD_DEPTH = 32
     PRELOAD_CLIENTS = 16
@@ -132,13 +132,16 @@ cdef class Generator:
         self.depth = depth
         self.timeout_ns = <int64_t>(timeout_s * 1e9)
         self._set_address(family, host, port)
-        self.outbound_room = BATCH_BYTES + max(workload.request_bytes_max(SET), workload.request_bytes_max(GETS))
+        self.outbound_room = BATCH_BYTES
+        self.outbound_room += max(workload.request_bytes_max(SET), workload.request_bytes_max(GETS))
         self.inbound = <uint8_t *>malloc(INBOUND_BYTES + STASH_BYTES)
         self.outbound = <uint8_t *>malloc(self.outbound_room)
         self.idle = <uint32_t *>calloc(clients, sizeof(uint32_t))
         self.events = calloc(EVENTS_MAX, sizeof(epoll_event))
         self.client = <Client *>calloc(clients, sizeof(Client))
-        if NULL in (self.inbound, self.outbound) or self.idle == NULL or self.client == NULL or self.events == NULL:
+        if self.inbound == NULL or self.outbound == NULL or self.idle == NULL or self.events == NULL:
+            raise MemoryError
+        if self.client == NULL:
             raise MemoryError
         self.clients = clients
         for i in range(self.clients):
@@ -212,7 +215,7 @@ cdef class Generator:
         self.phase = IDLE
 
     def preload(self):
-        """Starts setting every key once; `step` until the phase is "idle". A target that keeps losing connections ends it early."""
+        """Starts setting every key once; `step` until "idle". Losing several connections ends it early."""
         assert self.phase == IDLE
         self.checker.preload_stored = 0
         self.preload_next = 0
@@ -223,7 +226,7 @@ cdef class Generator:
             self.kick(clock_ns())
 
     def start(self, *, double warmup_s, double duration_s, requests=0, double rate=0.0):
-        """Starts the load; `step` until the phase is "done". `rate` 0 is the closed loop, `requests` 0 means as many as fit."""
+        """Starts the load; `step` until "done". `rate` 0: closed loop; `requests` 0: by time alone."""
         cdef int64_t now_ns
         assert self.phase in (IDLE, DONE) and duration_s > 0
         self.checker.clear()
@@ -248,7 +251,7 @@ cdef class Generator:
         cdef int64_t until_ns = clock_ns() + <int64_t>(seconds * 1e9)
         self.interrupted = False
         with nogil:
-            while self.phase != IDLE and self.phase != DONE and not self.interrupted and clock_ns() < until_ns:
+            while self.phase not in (IDLE, DONE) and not self.interrupted and clock_ns() < until_ns:
                 self.turn(until_ns)
         return PHASES[self.phase]
 
@@ -273,7 +276,7 @@ cdef class Generator:
 
     @property
     def answered(self):
-        """Requests answered since the beginning, counted or not: for whoever measures between two moments of his own."""
+        """Requests answered since the beginning, counted or not: to measure between two moments."""
         return self.checker.answered
 
     def preload_state(self):
@@ -286,26 +289,7 @@ cdef class Generator:
         return max(end_ns - self.measure_from_ns, 0) / 1e9
 
     def counts(self):
-        tally = self.checker.tally
-        by_verb = {verb: tally.by_verb[i] for i, verb in enumerate(VERBS)}
-        return {
-            "requests": tally.requests,
-            "by_verb": {verb: n for verb, n in by_verb.items() if n},
-            "keys_asked": tally.keys_asked,
-            "hits": tally.hits,
-            "misses": tally.misses,
-            "stored": tally.stored,
-            "not_stored": tally.not_stored,
-            "errors": {
-                "ERROR": tally.errors, "CLIENT_ERROR": tally.client_errors, "SERVER_ERROR": tally.server_errors,
-                "mismatches": tally.mismatches, "timeouts": tally.timeouts, "connections_lost": tally.connections_lost,
-                "lost_requests": tally.lost_requests,
-            },
-            "error_sample": (<char *>self.checker.error_sample)[:self.checker.error_sample_bytes].decode("latin-1"),
-            "mismatch_sample": (<char *>self.checker.mismatch_sample)[:self.checker.mismatch_sample_bytes].decode("latin-1"),
-            "bytes_in": tally.bytes_in,
-            "bytes_out": tally.bytes_out,
-        }
+        return self.checker.counts()
 
     # The loop.
 
@@ -358,8 +342,8 @@ cdef class Generator:
                     if n <= 0:
                         return n
                 wait_ns = 0
-        wait_ns = max(wait_ns, <int64_t>0)
-        return epoll_wait(self.poll_fd, <epoll_event *>self.events, EVENTS_MAX, <int>((wait_ns + 999999) // 1000000))
+        n = <int>((max(wait_ns, <int64_t>0) + 999999) // 1000000)
+        return epoll_wait(self.poll_fd, <epoll_event *>self.events, EVENTS_MAX, n)
 
     cdef void advance(self, int64_t now_ns) noexcept nogil:
         cdef bint schedule_over
@@ -388,7 +372,7 @@ cdef class Generator:
                 self.ended_ns = max(self.ended_ns, self.checker.last_counted_ns)
 
     cdef void abandon(self, int64_t now_ns) noexcept nogil:
-        """The end has come with requests unanswered or never sent: their age so far is the least that they took."""
+        """The end has come with requests unanswered or never sent: their age is the least that they took."""
         cdef uint32_t i
         cdef int64_t due_ns
         for i in range(self.clients):
@@ -455,7 +439,9 @@ cdef class Generator:
         while client.fd >= 0 and client.pending_end == 0:
             at = self.outbound
             while client.count < depth and at < self.outbound + BATCH_BYTES:
-                if self.requests_left == 0 if self.phase != PRELOAD else self.preload_next >= self.preload_total:
+                if self.phase == PRELOAD and self.preload_next >= self.preload_total:
+                    break
+                if self.phase != PRELOAD and self.requests_left == 0:
                     break
                 at = self.put(client, at, now_ns, now_ns)
             if at == self.outbound:

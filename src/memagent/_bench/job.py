@@ -94,7 +94,9 @@ class Job:
         needed = len(str(max(self.keys, 1) - 1))
         if not needed <= digits <= 20:
             least, most = len(self.key_prefix) + needed, len(self.key_prefix) + 20
-            found.append(f"key-bytes: {self.keys} keys need {least} to {most} with this prefix, not {self.key_bytes}")
+            found.append(
+                f"key-bytes: {self.keys} keys need {least} to {most} with this prefix, not {self.key_bytes}"
+            )
         elif self.key_bytes > MOST_KEY_BYTES:
             found.append(f"key-bytes: at most {MOST_KEY_BYTES}, not {self.key_bytes}")
         if self.clients * max(self.depth, 32) * (4 * self.multiget + 32) > MOST_RING_BYTES:

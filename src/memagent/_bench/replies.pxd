@@ -67,6 +67,7 @@ cdef class Checker:
     cdef uint32_t ring                  # places in each client's ring
     cdef uint64_t answered              # of every purpose, never reset
     cdef uint64_t in_flight
+    cdef readonly uint32_t unanswered   # by the last replay
     cdef uint64_t preload_stored
     cdef int64_t last_counted_ns
     cdef uint8_t error_sample[ERROR_SAMPLE_BYTES]
@@ -74,8 +75,12 @@ cdef class Checker:
     cdef uint8_t mismatch_sample[ERROR_SAMPLE_BYTES]
     cdef uint32_t mismatch_sample_bytes
 
-    cdef int64_t consume(self, Client *client, const uint8_t *data, size_t length, int64_t now_ns) noexcept nogil
+    cdef int64_t consume(
+        self, Client *client, const uint8_t *data, size_t length, int64_t now_ns
+    ) noexcept nogil
     cdef void settle(self, Client *client, int64_t now_ns) noexcept nogil
-    cdef int64_t start_value(self, Client *client, Flight *flight, const uint8_t *line, size_t length) noexcept nogil
-    cdef bint finish_line(self, Client *client, Flight *flight, const uint8_t *line, size_t length) noexcept nogil
+    cdef int start_value(
+        self, Client *client, Flight *flight, const uint8_t *line, size_t length
+    ) noexcept nogil
+    cdef bint finish_line(self, Flight *flight, const uint8_t *line, size_t length) noexcept nogil
     cdef void mismatch(self, const uint8_t *line, size_t length) noexcept nogil

@@ -4,15 +4,19 @@
     bytes ─▶ line ──┬─ VALUE key flags bytes [cas] ─▶ body, compared as it arrives ─▶ next line
                     └─ END, STORED, 12, ERROR ...  ─▶ the oldest request in flight is settled
 
-Invariants: a reply always belongs to the oldest request in flight; a VALUE must name a key that this request asked for and
-that has not been answered yet, and carry that key's own bytes. A wrong key or wrong bytes count as a mismatch; framing that cannot be
-followed ends the connection, because nothing after it can be trusted.
+Invariants: a reply always belongs to the oldest request in flight; a VALUE must name a key that this
+request asked for and that has not been answered yet, and carry that key's own bytes. A wrong key or wrong
+bytes count as a mismatch; framing that cannot be followed ends the connection, because nothing after it can
+be trusted.
 """
 
 cimport cython
+from libc.stdlib cimport calloc, free
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-from memagent._bench.workload cimport GET, GETS, INCR, SET
+from memagent._bench.workload cimport GETS, INCR, SET
+
+from memagent._bench.workload import VERBS as _VERBS
 
 cdef enum:
     FOUND = 0x80000000                  # marks an asked key whose VALUE has come
@@ -33,13 +37,14 @@ cdef class Checker:
         self.latency = Histogram()
         self.ring = ring
 
-    cdef int64_t consume(self, Client *client, const uint8_t *data, size_t length, int64_t now_ns) noexcept nogil:
+    cdef int64_t consume(
+        self, Client *client, const uint8_t *data, size_t length, int64_t now_ns
+    ) noexcept nogil:
         """How many bytes of `data` are done with; -1: framing lost."""
         cdef size_t at = 0, line_bytes
         cdef uint32_t chunk
         cdef const uint8_t *end
         cdef Flight *flight
-        cdef int64_t body
         while at < length:
             if client.in_body:
                 if client.body_at < client.body_bytes:
@@ -72,21 +77,22 @@ cdef class Checker:
             line_bytes -= 1
             flight = &client.flights[client.head]
             if flight.verb <= GETS and starts(data + at, line_bytes, "VALUE ", 6):
-                body = self.start_value(client, flight, data + at, line_bytes)
-                if body < 0:
+                if self.start_value(client, flight, data + at, line_bytes) < 0:
                     return -1
-            elif self.finish_line(client, flight, data + at, line_bytes):
+            elif self.finish_line(flight, data + at, line_bytes):
                 self.settle(client, now_ns)
             else:
                 return -1
             at += line_bytes + 2
         return <int64_t>at
 
-    cdef int64_t start_value(self, Client *client, Flight *flight, const uint8_t *line, size_t length) noexcept nogil:
+    cdef int start_value(
+        self, Client *client, Flight *flight, const uint8_t *line, size_t length
+    ) noexcept nogil:
         """Reads a VALUE line and prepares for its body; -1: it is no VALUE line that can be followed."""
         cdef size_t at = 6, key_bytes
         cdef uint64_t size = 0
-        cdef uint32_t i, place, width = self.workload.width
+        cdef uint32_t _tried, place, width = self.workload.width
         cdef uint32_t *asked = client.asked + client.head * width
         cdef int64_t key
         cdef int fields = 0
@@ -112,7 +118,7 @@ cdef class Checker:
         if key >= 0:
             # A proxy may group the keys by server: the next one stands a few places on, hardly ever before.
             place = flight.near
-            for i in range(width):
+            for _tried in range(width):
                 if asked[place] == <uint32_t>key:
                     asked[place] |= FOUND
                     flight.near = place + 1 if place + 1 < width else 0
@@ -126,7 +132,7 @@ cdef class Checker:
         self.mismatch(line, length)
         return 0
 
-    cdef bint finish_line(self, Client *client, Flight *flight, const uint8_t *line, size_t length) noexcept nogil:
+    cdef bint finish_line(self, Flight *flight, const uint8_t *line, size_t length) noexcept nogil:
         """Counts what the last line of a reply says; False: no reply to this verb."""
         cdef bint counted = flight.purpose == COUNTED
         cdef Tally *tally = &self.tally
@@ -192,6 +198,71 @@ cdef class Checker:
         if self.mismatch_sample_bytes == 0:
             self.mismatch_sample_bytes = <uint32_t>min(length, <size_t>ERROR_SAMPLE_BYTES)
             memcpy(self.mismatch_sample, line, self.mismatch_sample_bytes)
+
+    def replay(self, requests, pieces):
+        """The replies of one connection, `pieces` as they arrive, to `requests` of (verb, keys); False: lost.
+
+        The reader without a socket: what it counted is in `counts`, what it left in `unanswered`.
+        """
+        cdef Client client
+        cdef uint32_t place, i
+        cdef int64_t used
+        cdef const uint8_t *data
+        assert len(requests) <= self.ring
+        memset(&client, 0, sizeof(client))
+        client.flights = <Flight *>calloc(self.ring, sizeof(Flight))
+        client.asked = <uint32_t *>calloc(<size_t>self.ring * self.workload.width, sizeof(uint32_t))
+        try:
+            if client.flights == NULL or client.asked == NULL:
+                raise MemoryError
+            for place, (verb, keys) in enumerate(requests):
+                assert len(keys) <= self.workload.width
+                client.flights[place].verb = _VERBS.index(verb)
+                client.flights[place].purpose = COUNTED
+                for i, key in enumerate(keys):
+                    client.asked[place * self.workload.width + i] = key
+            client.count = len(requests)
+            self.in_flight += client.count
+            kept = b""
+            for piece in pieces:
+                whole = kept + bytes(piece)
+                data = <const uint8_t *><const char *>whole
+                used = self.consume(&client, data, len(whole), 0)
+                if used < 0:
+                    return False
+                kept = whole[used:]
+            return True
+        finally:
+            self.in_flight -= client.count
+            self.unanswered = client.count
+            free(client.flights)
+            free(client.asked)
+
+    def counts(self):
+        tally = self.tally
+        by_verb = {verb: tally.by_verb[i] for i, verb in enumerate(_VERBS)}
+        return {
+            "requests": tally.requests,
+            "by_verb": {verb: n for verb, n in by_verb.items() if n},
+            "keys_asked": tally.keys_asked,
+            "hits": tally.hits,
+            "misses": tally.misses,
+            "stored": tally.stored,
+            "not_stored": tally.not_stored,
+            "errors": {
+                "ERROR": tally.errors,
+                "CLIENT_ERROR": tally.client_errors,
+                "SERVER_ERROR": tally.server_errors,
+                "mismatches": tally.mismatches,
+                "timeouts": tally.timeouts,
+                "connections_lost": tally.connections_lost,
+                "lost_requests": tally.lost_requests,
+            },
+            "error_sample": (<char *>self.error_sample)[:self.error_sample_bytes].decode("latin-1"),
+            "mismatch_sample": (<char *>self.mismatch_sample)[:self.mismatch_sample_bytes].decode("latin-1"),
+            "bytes_in": tally.bytes_in,
+            "bytes_out": tally.bytes_out,
+        }
 
     def clear(self):
         """Forget what was counted: a new measurement begins. Requests in flight stay what they were."""

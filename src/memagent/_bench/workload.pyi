@@ -1,5 +1,5 @@
 from collections.abc import Mapping, Sequence
-from typing import final
+from typing import Self, final
 
 VERBS: tuple[str, ...]
 
@@ -9,8 +9,8 @@ class Workload:
     width: int
     largest_value_bytes: int
     uses_counters: bool
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         mix: Mapping[str, float],
         keys: int,
@@ -22,7 +22,7 @@ class Workload:
         multiget: int = 1,
         zipf: float = 0.0,
         seed: int = 1,
-    ) -> None: ...
+    ) -> Self: ...
     def request(self, verb: str, keys: Sequence[int]) -> bytes: ...
     def value_of(self, key: int) -> bytes: ...
     def sample(self, draws: int) -> list[tuple[str, int]]: ...

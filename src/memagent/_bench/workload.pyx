@@ -1,10 +1,11 @@
 # cython: cdivision=True
 """What is asked for: which verb, which key, how long a value; and the bytes of the request.
 
-Everything that a reply can be checked against follows from the key's number alone: its name, the length of its value and the
-value's bytes. So any client can check any other client's value, and nothing is remembered about what was written.
+Everything that a reply can be checked against follows from the key's number alone: its name, the length of
+its value and the value's bytes. So any client can check any other client's value, and nothing is remembered
+about what was written.
 
-    key 7, prefix "bench-", 12 bytes   ->   bench-000007          its counter for incr   ->   bench-000007n
+    key 7, prefix "bench-", 12 bytes ─▶ bench-000007          its counter for incr ─▶ bench-000007n
 """
 
 cimport cython
@@ -42,11 +43,11 @@ cdef class Workload:
         self, *, mix, keys, key_prefix, key_bytes, value_bytes, value_bytes_max=0, value_shape="fixed",
         multiget=1, zipf=0.0, seed=1,
     ):
-        """`value_shape` is "fixed", "range" (uniform from value_bytes to value_bytes_max) or "lognormal" (median value_bytes,
-        cut at value_bytes_max). Arguments are checked by `Job`; the asserts here guard memory only."""
+        """`value_shape`: "fixed", "range" (uniform from value_bytes to value_bytes_max) or "lognormal"
+        (median value_bytes, cut at value_bytes_max). `Job` checks arguments for people; the asserts guard memory."""
         cdef uint32_t i
         assert 1 <= keys <= 100_000_000
-        assert len(key_prefix) < key_bytes < KEY_BYTES_MAX and len(str(keys - 1)) <= key_bytes - len(key_prefix) <= 20
+        assert key_bytes < KEY_BYTES_MAX and len(str(keys - 1)) <= key_bytes - len(key_prefix) <= 20
         self.random_state = <uint64_t>seed * 2 + 1
         self.keys = keys
         self.width = multiget
@@ -98,7 +99,7 @@ cdef class Workload:
             raise MemoryError
         for i in range(self.keys):
             if lognormal:
-                # Box and Muller's two uniform draws for one normal one; sigma 1 puts the 99th percentile at 10 medians.
+                # Box and Muller: two uniform draws make a normal one; its 99th percentile is 10 medians.
                 a = (<double>(self.draw() >> 11) + 1.0) / 9007199254740993.0
                 b = <double>(self.draw() >> 11) / 9007199254740992.0
                 size = median * exp(sqrt(-2.0 * log(a)) * cos(6.283185307179586 * b))

@@ -16,9 +16,6 @@ DISTRIBUTIONS = {
 }
 MAGENT_KEY_HASHES = {"modula (no -k)": "djb", "ketama (-k)": "md5"}
 
-
-MAGENT_KEY_HASHES = {"modula (no -k)": "djb", "ketama (-k)": "md5"}
-
 # Two things are not in the file; both fit every key of their cases, and libmemcached itself when asked again.
 # libmemcached as Debian builds it has no hsieh: it refuses the name and stays with its default.
 KEY_HASHES = {

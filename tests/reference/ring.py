@@ -62,11 +62,11 @@ def magent_points(servers: list[Server]) -> list[Point]:
     return sorted(points)
 
 
-def walk(points: list[Point], key_hash: int, but_not: int | None) -> int:
+def walk(points: list[Point], key_hash: int, but_not: int | None) -> int | None:
     """The server of the first point from `key_hash` on, round the ring, that is not `but_not`'s."""
     later = [point for point in points if point.value >= key_hash]
     earlier = [point for point in points if point.value < key_hash]
-    return next(point.server for point in later + earlier if point.server != but_not)
+    return next((point.server for point in later + earlier if point.server != but_not), None)
 
 
 def jump(key: int, slots: int) -> int:
@@ -118,7 +118,8 @@ class PlainRing:
         elif self.distribution == "jump":
             slot = jump(key_hash, len(self.slots))
         else:
-            return walk(self.points, key_hash, but_not)
+            found = walk(self.points, key_hash, but_not)
+            return found if found is not None else ((but_not or 0) + 1) % len(self.servers)
         return next(index for index in self.slots[slot:] + self.slots[:slot] if index != but_not)
 
 

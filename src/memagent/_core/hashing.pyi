@@ -1,0 +1,3 @@
+KEY_HASHES: tuple[str, ...]
+
+def key_hash(name: str, key: bytes) -> int: ...

@@ -1,0 +1,15 @@
+DISTRIBUTIONS: tuple[str, ...]
+
+def ring_name(host: str, port: int) -> str: ...
+
+class Placement:
+    def __init__(
+        self,
+        servers: list[tuple[str, str, int, int]],
+        backups: list[tuple[str, str, int, int]],
+        distribution: str,
+        key_hash: str,
+        hash_tag: bytes = b"",
+        copies: int = 1,
+    ) -> None: ...
+    def locate(self, key: bytes) -> tuple[int, int]: ...

@@ -53,7 +53,7 @@ coverage: dev  ## lines covered, compiled modules included, in a traced build of
 
 fuzz: dev  ## coverage-guided fuzzing of both parsers; FUZZ_SECONDS=60 for each target
 	@scripts/system-packages fuzz
-	@exec scripts/fuzz $(PY) $(FUZZ_SECONDS)
+	@exec scripts/fuzz $(PY) $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
 docs: dev  ## the reference pages, from the tables of settings and counters
 	$(PY) -m memagent.cli.reference docs/reference

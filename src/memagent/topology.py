@@ -1,7 +1,15 @@
 """Configuration -> the compiled objects that decide where a request goes."""
 
+from memagent._core.buffer import Memory
+from memagent._core.metrics import Block
+from memagent._core.pool import Pool
+from memagent._core.reply import ReplyParser
 from memagent._core.ring import Placement
-from memagent.settings import PoolConfig, ServerConfig
+from memagent._core.server import Server
+from memagent._core.turn import Turn
+from memagent.counters import SERVER_COUNTERS
+from memagent.segment import Segment
+from memagent.settings import Config, PoolConfig, ServerConfig
 
 
 def make_placement(pool: PoolConfig) -> Placement:
@@ -14,6 +22,47 @@ def make_placement(pool: PoolConfig) -> Placement:
         pool.hash_tag.encode(),
         pool.copies,
     )
+
+
+def make_pools(config: Config, segment: Segment, worker: int, turn: Turn, memory: Memory) -> list[Pool]:
+    """The pools of one worker. Servers are numbered over all pools as in `Segment`."""
+    parser = ReplyParser()
+    pools = []
+    index = 0
+    for pool in config.pools:
+        made = []
+        for server in (*pool.servers, *pool.backups):
+            offset = segment.server_offset_slots(worker, index)
+            made.append(
+                Server(
+                    server.name,
+                    index,
+                    Block(segment.buffer, offset, len(SERVER_COUNTERS)),
+                    turn,
+                    memory,
+                    parser,
+                    n_channels=pool.connections_per_server,
+                    request_timeout_us=pool.request_timeout_ms * 1000,
+                    failure_limit=pool.failure_limit,
+                    queue_requests=config.server_queue_requests,
+                    queue_bytes=config.server_queue_bytes,
+                    probe_min_us=pool.probe_min_ms * 1000,
+                    probe_max_us=pool.probe_max_ms * 1000,
+                    seed=worker * 1000 + index + 1,
+                )
+            )
+            index += 1
+        pools.append(
+            Pool(
+                pool.name,
+                made[: len(pool.servers)],
+                made[len(pool.servers) :],
+                make_placement(pool),
+                miss_when_down=pool.get_when_down == "miss",
+                multiget_deadline_us=pool.multiget_deadline_ms * 1000,
+            )
+        )
+    return pools
 
 
 def _on_ring(server: ServerConfig) -> tuple[str, str, int, int]:

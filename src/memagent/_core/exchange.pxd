@@ -1,0 +1,54 @@
+"""One request under way."""
+
+from libc.stdint cimport uint32_t
+
+from memagent._core.channel cimport Awaiting, Channel, Failure
+from memagent._core.limits cimport MAX_KEY_BYTES
+from memagent._core.metrics cimport Block
+from memagent._core.pool cimport Pool
+from memagent._core.reply cimport Code, ReplyParser
+from memagent._core.request cimport RequestParser, Verb
+from memagent._core.server cimport Server
+
+
+cdef class Waiting:
+    """Whoever waits for an exchange to settle."""
+
+    cdef int settled(self, Exchange exchange, const unsigned char *p, size_t n) except -1
+
+
+cdef class Exchange(Awaiting):
+    cdef Waiting waiting         # None once the client is gone
+    cdef Exchange behind         # the client's next one
+    cdef Block counters
+    cdef Verb verb
+    cdef bint quiet
+    cdef bint done
+    cdef unsigned char *reply    # kept here while earlier exchanges are under way
+    cdef size_t reply_length
+
+    cdef int begin(self, Waiting waiting, Block counters, Verb verb, bint quiet) except -1
+    cdef int start(self, Pool pool, RequestParser request, const unsigned char *p) except -1
+    cdef int settle(self, const unsigned char *p, size_t n) except -1
+    cdef int settle_text(self, str text) except -1
+    cdef int keep(self, const unsigned char *p, size_t n) except -1
+
+
+cdef class Single(Exchange):
+    cdef Pool pool
+    cdef Server server
+    cdef unsigned char key[MAX_KEY_BYTES]
+    cdef size_t key_length
+
+
+cdef class Broadcast(Exchange):
+    cdef size_t outstanding
+    cdef str trouble
+
+    cdef int note(self, str trouble) except -1
+    cdef int finish_one(self) except -1
+
+
+cdef int send(Channel channel, Exchange exchange, uint32_t part, int expects, Server server, RequestParser request,
+              const unsigned char *p) except -1
+cdef str explain(Server server, Failure why)

@@ -1,0 +1,298 @@
+"""One request under way: a small state machine whose events are replies and failures, and whose end is `settle`.
+
+              start                 replied / failed               settle
+    request ─────────▶ asking(who) ─────────────────▶ next step? ─────────▶ waiting.settled(reply)
+                          ▲                               │ yes
+                          └───────────────────────────────┘
+
+`Single` is a request about one key, `Broadcast` goes to every server, `MultiGet` (multiget.pyx) is split over servers.
+What happens after a reply or a failure is decided here and nowhere else: sockets only report.
+
+Invariants:
+- An exchange settles exactly once, whatever happens to its servers; a client's exchanges settle in any order, their
+  replies leave in the order of the requests.
+- An exchange whose client has gone (`waiting` is None) goes on to its end: its replies are still awaited and dropped.
+- Quiet requests are sent as ordinary ones; their replies end here (behaviour section 2, quiet requests).
+"""
+
+cimport cython
+from libc.stdint cimport uint32_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy
+
+from memagent._core.channel cimport (
+    F_BUSY,
+    F_DOWN,
+    F_GARBAGE,
+    F_REFUSED,
+    F_RESET,
+    F_TIMED_OUT,
+    Awaiting,
+    Channel,
+    Failure,
+)
+from memagent._core.metrics cimport (
+    S_BUSY_REJECTIONS,
+    S_DOWN_REJECTIONS,
+    S_GET_HITS,
+    S_GET_MISSES,
+    W_CAS_BADVAL,
+    W_CAS_HITS,
+    W_CAS_MISSES,
+    W_CMD_FLUSH,
+    W_DECR_HITS,
+    W_DECR_MISSES,
+    W_DELETE_HITS,
+    W_DELETE_MISSES,
+    W_EXCHANGES,
+    W_GET_HITS,
+    W_GET_MISSES,
+    W_INCR_HITS,
+    W_INCR_MISSES,
+    W_MISSES_SERVER_DOWN,
+    W_MISSES_SERVER_FAILED,
+    W_SERVER_ERRORS,
+    W_TOUCH_HITS,
+    W_TOUCH_MISSES,
+    W_UNKNOWN_OUTCOMES,
+    Block,
+)
+from memagent._core.pool cimport Pool
+from memagent._core.reply cimport (
+    E_DELETE,
+    E_NUMBER,
+    E_OK,
+    E_STORAGE,
+    E_TOUCH,
+    E_VALUES,
+    R_DELETED,
+    R_EXISTS,
+    R_NOT_FOUND,
+    R_NUMBER,
+    R_OK,
+    R_STORED,
+    R_TOUCHED,
+    R_VALUES,
+    Code,
+    ReplyParser,
+)
+from memagent._core.request cimport (
+    V_APPEND,
+    V_CAS,
+    V_DECR,
+    V_DELETE,
+    V_GAT,
+    V_GATS,
+    V_INCR,
+    V_SET,
+    V_TOUCH,
+    RequestParser,
+    Verb,
+)
+from memagent._core.server cimport Server
+
+cdef enum:
+    LONGEST_BODY_BYTES = 2000  # memcached closes a connection on a longer line that reaches it in two pieces
+
+
+cdef class Waiting:
+    cdef int settled(self, Exchange exchange, const unsigned char *p, size_t n) except -1:
+        """The reply p[0:n] is final."""
+        raise NotImplementedError
+
+
+cdef class Exchange(Awaiting):
+    cdef int begin(self, Waiting waiting, Block counters, Verb verb, bint quiet) except -1:
+        """Instead of a constructor with arguments, which would cost a tuple for each request."""
+        self.waiting = waiting
+        self.counters = counters
+        self.verb = verb
+        self.quiet = quiet
+        counters.slot[W_EXCHANGES] += 1
+        return 0
+
+    def __dealloc__(self):
+        free(self.reply)
+
+    cdef int start(self, Pool pool, RequestParser request, const unsigned char *p) except -1:
+        """Ask whoever is to be asked first. `request` and p are valid during this call only."""
+        raise NotImplementedError
+
+    cdef int settle(self, const unsigned char *p, size_t n) except -1:
+        self.done = True
+        self.counters.slot[W_EXCHANGES] -= 1
+        if self.waiting is not None:
+            self.waiting.settled(self, p, n)
+        return 0
+
+    cdef int settle_text(self, str text) except -1:
+        cdef bytes reply = text.encode("utf-8", "surrogateescape") + b"\r\n"
+        self.counters.slot[W_SERVER_ERRORS] += 1
+        return self.settle(reply, len(reply))
+
+    cdef int keep(self, const unsigned char *p, size_t n) except -1:
+        """Earlier exchanges of the client are still under way: the reply waits here."""
+        self.reply = <unsigned char *> malloc(n)
+        if self.reply == NULL:
+            raise MemoryError
+        memcpy(self.reply, p, n)
+        self.reply_length = n
+        return 0
+
+
+cdef str explain(Server server, Failure why):
+    """What a client and a log are told."""
+    if why == F_TIMED_OUT:
+        return f"server {server.name} did not answer in time"
+    if why == F_RESET:
+        return f"server {server.name} closed the connection"
+    if why == F_GARBAGE:
+        return f"server {server.name} sent what is no reply"
+    if why == F_REFUSED:
+        return f"server {server.name} cannot be reached"
+    return f"server {server.name} is down"
+
+
+cdef inline int expects(Verb verb) noexcept:
+    if verb <= V_GATS:
+        return E_VALUES
+    if verb <= V_CAS:
+        return E_STORAGE
+    if verb <= V_DECR:
+        return E_NUMBER
+    return E_DELETE if verb == V_DELETE else E_TOUCH
+
+
+cdef int send(Channel channel, Exchange exchange, uint32_t part, int expected, Server server, RequestParser request,
+              const unsigned char *p) except -1:
+    """The request as a server shall see it: the needed words and the data block, nothing quiet."""
+    cdef size_t length = request.body_end - request.body_start
+    cdef bytes body
+    if request.body_start == 0 and (
+        request.body_end + 2 == request.used or request.body_end + 2 == request.value_start
+    ) and length <= LONGEST_BODY_BYTES:
+        # the common case: the client wrote it just so
+        channel.append(p, request.used)
+    else:
+        body = p[request.body_start:request.body_end]
+        if length > LONGEST_BODY_BYTES:
+            body = b" ".join([word for word in body.split(b" ") if word])
+        channel.append(body, len(body))
+        channel.append(b"\r\n", 2)
+        if V_SET <= request.verb <= V_CAS:
+            channel.append(p + request.value_start, request.value_length + 2)
+    return channel.ticket(exchange, part, expected, server.deadline())
+
+
+@cython.final
+cdef class Single(Exchange):
+    """A request about one key."""
+
+    cdef int start(self, Pool pool, RequestParser request, const unsigned char *p) except -1:
+        cdef const unsigned char *key = p + request.keys[0].start
+        cdef size_t length = request.keys[0].length
+        cdef Server server = pool.owner(key, length)
+        cdef Channel channel
+        self.pool = pool
+        self.server = server
+        memcpy(self.key, key, length)
+        self.key_length = length
+        if not server.up:
+            server.counters.slot[S_DOWN_REJECTIONS] += 1
+            return self.failed(0, F_DOWN, False)
+        channel = server.channel(key, length)
+        if not server.has_room(channel):
+            server.counters.slot[S_BUSY_REJECTIONS] += 1
+            return self.failed(0, F_BUSY, False)
+        return send(channel, self, 0, expects(self.verb), server, request, p)
+
+    cdef int replied(self, uint32_t part, Code code, const unsigned char *p, size_t n, ReplyParser parser) except -1:
+        cdef Verb verb = self.verb
+        cdef Block counters = self.counters
+        if code == R_VALUES:
+            if parser.n_items == 0:
+                counters.slot[W_GET_MISSES] += 1
+                self.server.counters.slot[S_GET_MISSES] += 1
+                if verb >= V_GAT:
+                    counters.slot[W_TOUCH_MISSES] += 1
+            else:
+                if (
+                    parser.n_items != 1 or parser.items[0].key_length != self.key_length
+                    or memcmp(p + 6, self.key, self.key_length) != 0
+                ):
+                    return 1
+                counters.slot[W_GET_HITS] += 1
+                self.server.counters.slot[S_GET_HITS] += 1
+                if verb >= V_GAT:
+                    counters.slot[W_TOUCH_HITS] += 1
+        elif verb == V_DELETE:
+            counters.slot[W_DELETE_HITS if code == R_DELETED else W_DELETE_MISSES] += code == R_DELETED or code == R_NOT_FOUND
+        elif verb == V_INCR:
+            counters.slot[W_INCR_HITS if code == R_NUMBER else W_INCR_MISSES] += code == R_NUMBER or code == R_NOT_FOUND
+        elif verb == V_DECR:
+            counters.slot[W_DECR_HITS if code == R_NUMBER else W_DECR_MISSES] += code == R_NUMBER or code == R_NOT_FOUND
+        elif verb == V_TOUCH:
+            counters.slot[W_TOUCH_HITS if code == R_TOUCHED else W_TOUCH_MISSES] += code == R_TOUCHED or code == R_NOT_FOUND
+        elif verb == V_CAS:
+            if code == R_STORED:
+                counters.slot[W_CAS_HITS] += 1
+            elif code == R_EXISTS:
+                counters.slot[W_CAS_BADVAL] += 1
+            elif code == R_NOT_FOUND:
+                counters.slot[W_CAS_MISSES] += 1
+        self.settle(p, n)
+        return 0
+
+    cdef int failed(self, uint32_t part, Failure why, bint sent) except -1:
+        """No copy to turn to: a get is a miss unless the pool says otherwise, anything else an error."""
+        if why == F_BUSY:
+            return self.settle_text("SERVER_ERROR server busy")
+        if self.verb <= V_GATS and self.pool.miss_when_down:
+            self.counters.slot[W_GET_MISSES] += 1
+            self.counters.slot[W_MISSES_SERVER_DOWN if why == F_DOWN else W_MISSES_SERVER_FAILED] += 1
+            return self.settle(b"END\r\n", 5)
+        if sent and not (self.verb == V_SET or self.verb == V_DELETE or self.verb == V_TOUCH or self.verb <= V_GATS):
+            self.counters.slot[W_UNKNOWN_OUTCOMES] += 1
+            return self.settle_text(f"SERVER_ERROR unknown outcome: {explain(self.server, why)}")
+        return self.settle_text(f"SERVER_ERROR {explain(self.server, why)}")
+
+
+@cython.final
+cdef class Broadcast(Exchange):
+    """flush_all: to every server and backup; OK only if all said OK (behaviour section 2)."""
+
+    cdef int start(self, Pool pool, RequestParser request, const unsigned char *p) except -1:
+        cdef Server server
+        self.counters.slot[W_CMD_FLUSH] += 1
+        self.outstanding = 1
+        for server in pool.servers + pool.backups:
+            if not server.up:
+                self.note(f"{explain(server, F_DOWN)}: not flushed")
+            elif not server.has_room(server.only):
+                self.note("server busy")
+            else:
+                self.outstanding += 1
+                send(server.only, self, server.index, E_OK, server, request, p)
+        return self.finish_one()
+
+    cdef int note(self, str trouble) except -1:
+        if self.trouble is None:
+            self.trouble = trouble
+        return 0
+
+    cdef int finish_one(self) except -1:
+        self.outstanding -= 1
+        if self.outstanding:
+            return 0
+        if self.trouble is None:
+            return self.settle(b"OK\r\n", 4)
+        return self.settle_text(f"SERVER_ERROR {self.trouble}")
+
+    cdef int replied(self, uint32_t part, Code code, const unsigned char *p, size_t n, ReplyParser parser) except -1:
+        if code != R_OK:
+            self.note("a server refused: " + (<bytes> p[:n]).decode("utf-8", "replace").strip())
+        return self.finish_one()
+
+    cdef int failed(self, uint32_t part, Failure why, bint sent) except -1:
+        self.note("a server failed while it was asked to flush")
+        return self.finish_one()

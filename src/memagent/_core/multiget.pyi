@@ -1,0 +1,7 @@
+from typing import final
+
+from memagent._core.exchange import Exchange
+
+@final
+class MultiGet(Exchange):
+    deadline_us: int

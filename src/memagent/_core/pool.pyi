@@ -1,0 +1,22 @@
+from typing import final
+
+from memagent._core.ring import Placement
+from memagent._core.server import Server
+
+@final
+class Pool:
+    name: str
+    servers: list[Server]
+    backups: list[Server]
+    miss_when_down: bool
+    multiget_deadline_us: int
+    def __init__(
+        self,
+        name: str,
+        servers: list[Server],
+        backups: list[Server],
+        placement: Placement,
+        *,
+        miss_when_down: bool = True,
+        multiget_deadline_us: int = 0,
+    ) -> None: ...

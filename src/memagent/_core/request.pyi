@@ -1,0 +1,6 @@
+from typing import final
+
+@final
+class RequestParser:
+    def __init__(self, max_item_bytes: int) -> None: ...
+    def feed(self, data: bytes) -> list[tuple[object, ...]]: ...

@@ -1,0 +1,39 @@
+from collections.abc import Callable
+from typing import final
+
+from memagent._core.buffer import Memory
+from memagent._core.channel import Awaiting, Channel
+from memagent._core.metrics import Block
+from memagent._core.reply import ReplyParser
+from memagent._core.turn import Turn
+
+@final
+class Server:
+    name: str
+    index: int
+    up: bool
+    channels: list[Channel]
+    probe_at_us: int
+    on_change: Callable[[Server, bool, str], None] | None
+    def __init__(
+        self,
+        name: str,
+        index: int,
+        counters: Block,
+        turn: Turn,
+        memory: Memory,
+        parser: ReplyParser,
+        *,
+        n_channels: int = 1,
+        request_timeout_us: int = ...,
+        failure_limit: int = 3,
+        queue_requests: int = 65536,
+        queue_bytes: int = ...,
+        probe_min_us: int = ...,
+        probe_max_us: int = ...,
+        seed: int = 1,
+    ) -> None: ...
+
+@final
+class Probe(Awaiting):
+    def __init__(self, server: Server) -> None: ...

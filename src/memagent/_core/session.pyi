@@ -1,0 +1,42 @@
+from collections import deque
+from collections.abc import Callable
+from typing import final
+
+from memagent._core.buffer import Memory
+from memagent._core.exchange import Waiting
+from memagent._core.metrics import Block
+from memagent._core.multiget import MultiGet
+from memagent._core.pool import Pool
+from memagent._core.turn import Turn
+
+@final
+class Context:
+    turn: Turn
+    memory: Memory
+    pool: Pool
+    deadlines: deque[MultiGet]
+    def __init__(
+        self,
+        turn: Turn,
+        memory: Memory,
+        pool: Pool,
+        counters: Block,
+        *,
+        max_item_bytes: int = ...,
+        pause_bytes: int = ...,
+        close_bytes: int = ...,
+        answer_stats: Callable[[bytes], bytes] | None = None,
+        version: bytes = ...,
+    ) -> None: ...
+
+@final
+class Session(Waiting):
+    closing: bool
+    overflowed: bool
+    def __init__(self, context: Context) -> None: ...
+    def feed(self, data: bytes) -> None: ...
+    def settle_down(self) -> None: ...
+    def output(self) -> bytes: ...
+    def hang_up(self) -> None: ...
+    @property
+    def waiting_for(self) -> int: ...

@@ -1,0 +1,394 @@
+"""A client's conversation: its requests in, their replies out in the same order.
+
+    socket ──▶ left ──▶ parse ──▶ exchanges, in the order received ──▶ out ──▶ socket
+                          ▲          first ─▶ ... ─▶ last                │
+                          └── window: not more than these at once ◀──────┘
+
+Invariants:
+- Replies leave in the order of the requests (behaviour section 2, order).
+- While a batch is under way no more is read from its client, so that its replies leave in few writes and a client can
+  neither flood the servers nor make the proxy hold more than `window` replies. The window follows the size of replies.
+- A ready reply does not wait longer than BATCH_PATIENCE_US for the rest of its batch.
+- An idle session holds no buffer.
+"""
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+from collections import deque
+
+from memagent._core.buffer cimport Buffer, Memory
+from memagent._core.exchange cimport Broadcast, Exchange, Single, Waiting
+from memagent._core.limits cimport (
+    WINDOW_LARGE_BYTES,
+    WINDOW_MAX,
+    WINDOW_SMALL_BYTES,
+    WINDOW_START,
+)
+from memagent._core.metrics cimport (
+    W_BAD_COMMANDS,
+    W_BAD_KEYS,
+    W_CLIENT_ERRORS,
+    W_CLIENT_PAUSED,
+    W_CMD_GET,
+    W_CMD_SET,
+    W_CMD_TOUCH,
+    W_LINES_TOO_LONG,
+    W_MEMORY_REFUSED,
+    W_QUIET_REQUESTS,
+    W_REQUESTS,
+    W_SERVER_ERRORS,
+    W_STORE_TOO_LARGE,
+    Block,
+)
+from memagent._core.multiget cimport MultiGet
+from memagent._core.pool cimport Pool
+from memagent._core.request cimport (
+    P_ERROR,
+    P_FATAL,
+    P_MORE,
+    P_REQUEST,
+    P_TOO_LARGE,
+    V_CAS,
+    V_DELETE,
+    V_FLUSH_ALL,
+    V_GAT,
+    V_GATS,
+    V_MN,
+    V_QUIT,
+    V_SET,
+    V_STATS,
+    V_TOUCH,
+    V_VERBOSITY,
+    V_VERSION,
+    Parsed,
+    RequestParser,
+    Verb,
+)
+from memagent._core.turn cimport Turn
+
+cdef enum:
+    BATCH_PATIENCE_US = 1000
+    FLUSH_BYTES = 64 * 1024   # this much is worth a write of its own
+
+
+@cython.final
+cdef class Context:
+    """What all sessions of a worker share. `answer_stats` gets the words behind "stats" and returns the whole reply."""
+
+    def __cinit__(self, Turn turn not None, Memory memory not None, Pool pool not None, Block counters not None, *,
+                  size_t max_item_bytes=1 << 20, size_t pause_bytes=16 << 20, size_t close_bytes=64 << 20,
+                  object answer_stats=None, bytes version=b"memagent"):
+        self.turn = turn
+        self.memory = memory
+        self.pool = pool
+        self.counters = counters
+        self.parser = RequestParser(max_item_bytes)
+        self.pause_bytes = pause_bytes
+        self.close_bytes = close_bytes
+        self.answer_stats = answer_stats
+        self.version = version
+        self.deadlines = deque()
+
+    cdef int expire(self) except -1:
+        """End the multigets whose deadline has passed; to be called now and then."""
+        cdef MultiGet exchange
+        while self.deadlines:
+            exchange = self.deadlines[0]
+            if not exchange.done and exchange.deadline_us > self.turn.now_us:
+                break
+            self.deadlines.popleft()
+            exchange.expire()
+        return 0
+
+
+@cython.final
+cdef class Session(Waiting):
+    def __cinit__(self, Context context not None):
+        self.context = context
+        self.out = Buffer(context.memory)
+        self.left = Buffer(context.memory)
+        self.window = WINDOW_START
+
+    cdef int received(self, const unsigned char *p, size_t n) except -1:
+        """Bytes from the client. What is no whole request yet is kept in `left`."""
+        cdef Py_ssize_t used
+        if self.left.length():
+            self.left.append(p, n)
+            return self.resume()
+        used = self.parse(p, n)
+        if <size_t> used < n and not self.closing:
+            self.left.append(p + used, n - used)
+        return 0
+
+    cdef int resume(self) except -1:
+        """`left` has grown, or the window has opened again."""
+        cdef Py_ssize_t used
+        if self.left.length() == 0:
+            return 0
+        if self.left.length() < self.need and not self.swallow:
+            return 0
+        used = self.parse(self.left.head(), self.left.length())
+        if self.closing:
+            self.left.clear()
+        else:
+            self.left.consume(used)
+        return 0
+
+    cdef bint wants_more(self) noexcept:
+        """May more be read from the client now?"""
+        return not self.closing and self.under_way == 0 and self.out.length() <= self.context.pause_bytes
+
+    cdef Py_ssize_t parse(self, const unsigned char *p, size_t n) except -1:
+        """Start all whole requests in p[0:n] that the window allows. Returns how many bytes those are."""
+        cdef RequestParser parser = self.context.parser
+        cdef Parsed parsed
+        cdef size_t at = 0
+        cdef size_t length
+        while at < n and not self.closing:
+            if self.swallow:
+                length = min(self.swallow, n - at)
+                self.swallow -= length
+                at += length
+                continue
+            if self.under_way >= self.window:
+                break
+            parsed = parser.next(p + at, n - at, self.searched)
+            if parsed == P_MORE:
+                self.need = parser.need
+                self.searched = 0 if parser.need else n - at
+                break
+            self.searched = self.need = 0
+            if parsed == P_REQUEST:
+                self.dispatch(p + at)
+                at += parser.used
+                continue
+            self.refuse(parsed)
+            if parsed == P_FATAL:
+                self.closing = True
+                break
+            if parsed == P_TOO_LARGE:
+                self.drop_old(p + at)
+            at += parser.used
+            self.swallow = parser.skip
+        return at
+
+    cdef int refuse(self, Parsed parsed) except -1:
+        """Count and answer what the parser did not take."""
+        cdef RequestParser parser = self.context.parser
+        cdef Block counters = self.context.counters
+        cdef bytes reply = parser.reply[:parser.reply_length]
+        counters.slot[W_REQUESTS] += 1
+        if parsed == P_FATAL:
+            counters.slot[W_LINES_TOO_LONG] += 1
+        if reply == b"ERROR\r\n":
+            counters.slot[W_BAD_COMMANDS] += 1
+        elif reply.startswith(b"SERVER_ERROR"):
+            counters.slot[W_STORE_TOO_LARGE] += 1
+            counters.slot[W_SERVER_ERRORS] += 1
+        elif reply.startswith(b"CLIENT_ERROR"):
+            counters.slot[W_CLIENT_ERRORS] += 1
+            if reply == b"CLIENT_ERROR bad key\r\n":
+                counters.slot[W_BAD_KEYS] += 1
+        if parser.quiet:
+            counters.slot[W_QUIET_REQUESTS] += 1
+            return 0
+        return self.answer(reply, len(reply))
+
+    cdef int drop_old(self, const unsigned char *p) except -1:
+        """A set that is refused for its size must not leave the old value behind, as in memcached."""
+        cdef RequestParser parser = self.context.parser
+        cdef bytes key = p[parser.keys[0].start:parser.keys[0].start + parser.keys[0].length]
+        cdef bytes request = b"delete " + key + b"\r\n"
+        cdef size_t skip = parser.skip
+        cdef size_t used = parser.used
+        parser.next(request, len(request), 0)
+        parser.quiet = True
+        self.add(Single.__new__(Single))
+        self.last.start(self.context.pool, parser, request)
+        parser.skip = skip
+        parser.used = used
+        return 0
+
+    cdef int dispatch(self, const unsigned char *p) except -1:
+        """Start what the parser has found at p."""
+        cdef Context context = self.context
+        cdef RequestParser parser = context.parser
+        cdef uint64_t *count = context.counters.slot
+        cdef Verb verb = parser.verb
+        cdef Exchange exchange
+        cdef MultiGet multiget
+        cdef bytes reply
+        count[W_REQUESTS] += 1
+        count[W_QUIET_REQUESTS] += parser.quiet
+        if verb > V_FLUSH_ALL:
+            return self.dispatch_local(p)
+        if context.memory.used_bytes > context.memory.limit_bytes:
+            count[W_MEMORY_REFUSED] += 1
+            count[W_SERVER_ERRORS] += 1
+            return 0 if parser.quiet else self.answer(b"SERVER_ERROR out of buffer memory\r\n", 35)
+        if verb <= V_GATS:
+            count[W_CMD_GET] += parser.n_keys
+            if verb >= V_GAT:
+                count[W_CMD_TOUCH] += parser.n_keys
+            if parser.n_keys > 1:
+                multiget = MultiGet.__new__(MultiGet)
+                multiget.memory = context.memory
+                if context.pool.multiget_deadline_us:
+                    multiget.deadline_us = context.turn.now_us + context.pool.multiget_deadline_us
+                    context.deadlines.append(multiget)
+                exchange = multiget
+            else:
+                exchange = Single.__new__(Single)
+        elif verb == V_FLUSH_ALL:
+            exchange = Broadcast.__new__(Broadcast)
+        else:
+            if verb <= V_CAS:
+                count[W_CMD_SET] += 1
+            elif verb == V_TOUCH:
+                count[W_CMD_TOUCH] += 1
+            exchange = Single.__new__(Single)
+        self.add(exchange)
+        return exchange.start(context.pool, parser, p)
+
+    cdef int dispatch_local(self, const unsigned char *p) except -1:
+        """The requests that the proxy answers itself."""
+        cdef RequestParser parser = self.context.parser
+        cdef Verb verb = parser.verb
+        cdef bytes reply
+        if verb == V_QUIT:
+            self.closing = True
+            return self.mark()
+        if verb == V_VERSION:
+            reply = b"VERSION " + self.context.version + b"\r\n"
+        elif verb == V_MN:
+            reply = b"MN\r\n"
+        elif verb == V_VERBOSITY:
+            reply = b"OK\r\n"
+        else:
+            reply = self.context.answer_stats(p[parser.argument.start:parser.argument.start + parser.argument.length])
+        return 0 if parser.quiet else self.answer(reply, len(reply))
+
+    cdef int add(self, Exchange exchange) except -1:
+        cdef RequestParser parser = self.context.parser
+        exchange.begin(self, self.context.counters, parser.verb, parser.quiet)
+        if self.first is None:
+            self.first = exchange
+        else:
+            self.last.behind = exchange
+        self.last = exchange
+        self.under_way += 1
+        return 0
+
+    cdef int answer(self, const unsigned char *p, size_t n) except -1:
+        """The proxy's own reply, behind the replies to earlier requests."""
+        cdef Exchange exchange
+        if self.first is None:
+            return self.write(p, n)
+        exchange = Exchange.__new__(Exchange)
+        self.context.parser.quiet = False
+        self.add(exchange)
+        return exchange.settle(p, n)
+
+    cdef int settled(self, Exchange exchange, const unsigned char *p, size_t n) except -1:
+        cdef Exchange head = self.first
+        self.under_way -= 1
+        self.batch_bytes += n
+        if exchange is not head:
+            if not exchange.quiet:
+                exchange.keep(p, n)
+                self.kept_bytes += n
+        else:
+            if not exchange.quiet:
+                self.write(p, n)
+            while True:
+                self.first = head.behind
+                head.behind = None
+                head = self.first
+                if head is None:
+                    self.last = None
+                    break
+                if not head.done:
+                    break
+                if head.reply != NULL:
+                    self.kept_bytes -= head.reply_length
+                    self.write(head.reply, head.reply_length)
+        if self.out.length() + self.kept_bytes > self.context.close_bytes:
+            self.overflowed = True
+        if self.under_way == 0:
+            if self.batch_bytes < WINDOW_SMALL_BYTES:
+                if self.window < WINDOW_MAX:
+                    self.window *= 2
+            elif self.batch_bytes > WINDOW_LARGE_BYTES and self.window > 1:
+                self.window //= 2
+            self.batch_bytes = 0
+            self.mark()
+        return 0
+
+    cdef int write(self, const unsigned char *p, size_t n) except -1:
+        if self.out.length() == 0:
+            self.ready_us = self.context.turn.now_us
+        if self.out.length() <= self.context.pause_bytes < self.out.length() + n:
+            self.context.counters.slot[W_CLIENT_PAUSED] += 1
+        self.out.append(p, n)
+        return self.mark()
+
+    cdef int mark(self) except -1:
+        if not self.dirty:
+            self.dirty = True
+            self.context.turn.sessions.append(self)
+        return 0
+
+    cdef bint should_flush(self) noexcept:
+        """Is it time to write, or is the rest of the batch worth waiting for?"""
+        return self.out.length() > 0 and (
+            self.under_way == 0
+            or self.out.length() >= FLUSH_BYTES
+            or self.context.turn.now_us - self.ready_us >= BATCH_PATIENCE_US
+        )
+
+    cdef int abandon(self) except -1:
+        """The client is gone. What is under way goes on without it."""
+        cdef Exchange exchange = self.first
+        cdef Exchange behind
+        self.closing = True
+        while exchange is not None:
+            behind = exchange.behind
+            exchange.waiting = None
+            exchange.behind = None
+            exchange = behind
+        self.first = self.last = None
+        self.under_way = 0
+        self.out.clear()
+        self.left.clear()
+        return 0
+
+    # The Python face, for tests: a conversation without a socket.
+
+    def feed(self, bytes data not None):
+        """Bytes from the client."""
+        self.received(data, len(data))
+        self.settle_down()
+
+    def settle_down(self):
+        """Go on with what the window held back."""
+        while self.under_way == 0 and self.left.length() and not self.closing:
+            before = self.left.length()
+            self.resume()
+            if self.left.length() == before:
+                break
+
+    def output(self):
+        """What would be sent to the client."""
+        content = bytes(self.out)
+        if content:
+            self.out.consume(len(content))
+        return content
+
+    def hang_up(self):
+        self.abandon()
+
+    @property
+    def waiting_for(self):
+        """How many exchanges are under way."""
+        return self.under_way

@@ -1,0 +1,9 @@
+"""One turn of the event loop: its time, and who has bytes to send at its end."""
+
+from libc.stdint cimport int64_t
+
+
+cdef class Turn:
+    cdef public int64_t now_us     # monotonic; set once a turn by whoever has a clock
+    cdef readonly list channels    # Channels with bytes to send
+    cdef readonly list sessions    # Sessions with bytes to send, or ready to read on

@@ -1,0 +1,7 @@
+from typing import Any, final
+
+@final
+class Turn:
+    now_us: int
+    channels: list[Any]
+    sessions: list[Any]

@@ -1,0 +1,18 @@
+"""A client's socket."""
+
+from libc.stdint cimport uint32_t
+
+from memagent._core.session cimport Session
+from memagent._net.poller cimport Handler, Poller
+
+
+cdef class ClientConnection(Handler):
+    cdef Poller poller
+    cdef readonly Session session
+    cdef bint readable        # the socket may hold more than was read
+
+    cdef int read(self) except -1
+    cdef int flush(self) except -1
+    cdef int turn_end(self) except -1
+    cdef int close(self, int reason) except -1
+    cdef int drain(self) except -1

@@ -1,0 +1,159 @@
+"""A client's socket: bytes to its session, bytes from it; what they mean is the session's business.
+
+Invariants:
+- `readable` is true whenever the socket may hold bytes that were not read: epoll reports an edge only once.
+- While the session does not want more, nothing is read: TCP makes the client wait.
+- A client that has shut down its sending side still gets the replies to what it asked.
+"""
+
+cimport cython
+from libc.stdint cimport uint32_t
+
+from memagent._core.buffer cimport Buffer
+from memagent._core.metrics cimport (
+    W_BYTES_READ,
+    W_BYTES_WRITTEN,
+    W_CLIENT_CLOSED,
+    W_CLIENT_CLOSED_DRAIN,
+    W_CLIENT_CLOSED_RESET,
+    W_CLIENT_CLOSED_UNREAD,
+    W_CURR_CONNECTIONS,
+)
+from memagent._core.session cimport Session
+from memagent._net.poller cimport SCRATCH_BYTES, Handler, Poller
+from memagent._net.posix cimport (
+    EAGAIN,
+    EINTR,
+    EPOLLERR,
+    EPOLLET,
+    EPOLLHUP,
+    EPOLLIN,
+    EPOLLOUT,
+    EPOLLRDHUP,
+    MSG_NOSIGNAL,
+    errno,
+    recv,
+    send,
+)
+from memagent._net.posix cimport close as close_fd
+
+
+@cython.final
+cdef class ClientConnection(Handler):
+    def __cinit__(self, Poller poller not None, int fd):
+        self.poller = poller
+        self.fd = fd
+        self.session = Session(poller.context)
+        self.session.connection = self
+        poller.clients.add(self)
+        poller.counters.slot[W_CURR_CONNECTIONS] += 1
+        poller.watch(self, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+
+    cdef int ready(self, uint32_t events) except -1:
+        if events & (EPOLLHUP | EPOLLERR):
+            return self.close(W_CLIENT_CLOSED_RESET if events & EPOLLERR else W_CLIENT_CLOSED)
+        if events & (EPOLLIN | EPOLLRDHUP):
+            self.readable = True
+            if self.session.wants_more():
+                self.read()
+        if self.fd >= 0 and events & EPOLLOUT and self.session.out.length():
+            self.session.mark()
+        return 0
+
+    cdef int read(self) except -1:
+        """Read until the socket is empty or the session has enough for now."""
+        cdef Session session = self.session
+        cdef Buffer left = session.left
+        cdef unsigned char *target
+        cdef size_t room
+        cdef ssize_t n
+        while self.readable and self.fd >= 0 and session.wants_more():
+            if left.length() == 0:
+                target = self.poller.scratch
+                room = SCRATCH_BYTES
+            else:
+                # the rest of a request of known length is read where it will be parsed
+                room = max(session.need - left.length() if session.need > left.length() else 0, <size_t> 4096)
+                target = left.room(room)
+            n = recv(self.fd, target, room, 0)
+            if n > 0:
+                self.poller.counters.slot[W_BYTES_READ] += n
+                self.readable = <size_t> n == room
+                if left.length() == 0:
+                    session.received(target, n)
+                else:
+                    left.filled(n)
+                    session.resume()
+            elif n == 0:
+                self.readable = False
+                session.closing = True
+                session.left.clear()
+                session.mark()
+            elif errno == EAGAIN:
+                self.readable = False
+            elif errno != EINTR:
+                return self.close(W_CLIENT_CLOSED_RESET)
+        return 0
+
+    cdef int flush(self) except -1:
+        cdef Buffer out = self.session.out
+        cdef ssize_t n
+        while out.length():
+            n = send(self.fd, out.head(), out.length(), MSG_NOSIGNAL)
+            if n > 0:
+                self.poller.counters.slot[W_BYTES_WRITTEN] += n
+                out.consume(n)
+            elif n < 0 and errno == EAGAIN:
+                break
+            elif n < 0 and errno != EINTR:
+                return self.close(W_CLIENT_CLOSED_RESET)
+        return 0
+
+    cdef int turn_end(self) except -1:
+        """Write what is ready, then go on with what had to wait. Returns 1 if replies wait for the rest of their batch."""
+        cdef Session session = self.session
+        cdef size_t before
+        if self.fd < 0:
+            return 0
+        if session.overflowed:
+            self.close(W_CLIENT_CLOSED_UNREAD)
+            return 0
+        if session.should_flush():
+            self.flush()
+        while self.fd >= 0 and session.wants_more() and session.left.length():
+            before = session.left.length()
+            session.resume()
+            if session.left.length() == before:
+                break
+        if self.readable and self.fd >= 0 and session.wants_more():
+            self.read()
+        if session.closing and session.under_way == 0 and session.out.length() == 0 and self.fd >= 0:
+            self.close(W_CLIENT_CLOSED)
+            return 0
+        return session.under_way > 0 and session.out.length() > 0
+
+    cdef int close(self, int reason) except -1:
+        """`reason` is the counter of connections that ended this way."""
+        if self.fd < 0:
+            return 0
+        self.poller.counters.slot[reason] += 1
+        self.poller.counters.slot[W_CURR_CONNECTIONS] -= 1
+        self.poller.forget(self)
+        close_fd(self.fd)
+        self.fd = -1
+        self.session.abandon()
+        self.session.connection = None
+        self.poller.clients.discard(self)
+        return 0
+
+    cdef int drain(self) except -1:
+        """Answer what has arrived, then close."""
+        if self.fd < 0:
+            return 0
+        self.readable = True
+        if self.session.wants_more():
+            self.read()
+        self.session.closing = True
+        if self.fd >= 0 and self.session.under_way == 0 and self.session.out.length() == 0:
+            return self.close(W_CLIENT_CLOSED_DRAIN)
+        return self.session.mark()

@@ -1,0 +1,11 @@
+from typing import final
+
+from memagent._core.metrics import Block
+from memagent._net.poller import Handler, Poller
+
+@final
+class Listener(Handler):
+    is_tcp: bool
+    def __init__(
+        self, poller: Poller, fd: int, *, is_tcp: bool, max_connections: int, worker_blocks: list[Block]
+    ) -> None: ...

@@ -1,0 +1,24 @@
+"""The event loop of a worker."""
+
+from libc.stdint cimport int64_t
+
+from memagent._core.metrics cimport Block
+from memagent._core.session cimport Context
+from memagent._net.poller cimport Poller
+
+
+cdef class Loop:
+    cdef readonly Poller poller
+    cdef Context context
+    cdef Block counters
+    cdef readonly list endpoints
+    cdef readonly list listeners
+    cdef int timer_fd
+    cdef bint ticking
+    cdef bint running
+    cdef readonly bint draining
+    cdef int64_t drain_until_us
+
+    cdef int flush(self) except -1
+    cdef int start_ticking(self) except -1
+    cdef int set_timer(self, long interval_ns) except -1

@@ -1,0 +1,157 @@
+"""The event loop of a worker: epoll, one thread, no asyncio.
+
+    ┌─▶ wait ─▶ now ─▶ every event: read and decide ─▶ flush: one write per server, one per client ─┐
+    └───────────────────────────────────────────────────────────────────────────────────────────────┘
+
+Invariants:
+- Nothing here blocks but epoll_wait.
+- What is not a request's work (timeouts, probes, gauges) happens in `tick`, every TICK_NS while anything could need it;
+  an idle worker sleeps.
+- The GIL is held throughout: the process has this one thread.
+"""
+
+cimport cython
+from libc.stdint cimport int64_t, uint64_t
+
+from memagent._core.channel cimport Channel
+from memagent._core.metrics cimport W_BUFFERED_BYTES, Block
+from memagent._core.session cimport Context, Session
+from memagent._core.turn cimport Turn
+from memagent._net.client cimport ClientConnection
+from memagent._net.listener cimport Listener
+from memagent._net.poller cimport Poller
+from memagent._net.posix cimport (
+    CLOCK_MONOTONIC,
+    TFD_CLOEXEC,
+    TFD_NONBLOCK,
+    close,
+    errno,
+    itimerspec,
+    read,
+    timerfd_create,
+    timerfd_settime,
+)
+from memagent._net.server cimport Endpoint, Link
+
+cdef enum:
+    TICK_NS = 10_000_000
+    PATIENCE_MS = 1      # replies that wait for the rest of their batch
+
+
+@cython.final
+cdef class Loop:
+    """`endpoints` and `listeners` may be filled before `run`."""
+
+    def __cinit__(self, Context context not None, Block counters not None):
+        self.context = context
+        self.counters = counters
+        self.poller = Poller(context, counters)
+        self.endpoints = []
+        self.listeners = []
+        self.timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
+        if self.timer_fd < 0:
+            raise OSError(errno, "timerfd_create")
+        self.poller.watch_readable(self.timer_fd, self._timer_fired)
+
+    def __dealloc__(self):
+        if self.timer_fd >= 0:
+            close(self.timer_fd)
+
+    def run(self):
+        """Serve until `stop`, or until all clients are gone after `drain`."""
+        cdef Endpoint endpoint
+        cdef Listener listener
+        cdef int timeout_ms = -1
+        self.running = True
+        for endpoint in self.endpoints:
+            endpoint.connect()
+        for listener in self.listeners:
+            listener.start()
+        self.start_ticking()
+        while self.running:
+            self.poller.wait(timeout_ms)
+            timeout_ms = PATIENCE_MS if self.flush() else -1
+            if self.poller.work_ahead and not self.ticking:
+                self.start_ticking()
+            if self.draining and (not self.poller.clients or self.context.turn.now_us >= self.drain_until_us):
+                self.running = False
+
+    def stop(self):
+        self.running = False
+
+    def drain(self, int drain_ms):
+        """Accept no more clients, answer what has arrived, close; `drain_ms` at most (behaviour section 7)."""
+        cdef Listener listener
+        cdef ClientConnection client
+        if self.draining:
+            return
+        self.draining = True
+        self.drain_until_us = self.context.turn.now_us + <int64_t> drain_ms * 1000
+        for listener in self.listeners:
+            listener.stop()
+        for client in list(self.poller.clients):
+            client.drain()
+        self.poller.work_ahead = True
+
+    cdef int flush(self) except -1:
+        """Write to everybody who has bytes to get. Returns 1 if replies wait for the rest of their batch."""
+        cdef Turn turn = self.context.turn
+        cdef list channels = turn.channels
+        cdef list sessions = turn.sessions
+        cdef list waiting = None
+        cdef Channel channel
+        cdef Session session
+        cdef ClientConnection client
+        while channels or sessions:
+            # what comes back to these lists while they are walked is walked too
+            for channel in channels:
+                channel.dirty = False
+                (<Link> channel.connection).flush()
+            channels.clear()
+            for session in sessions:
+                session.dirty = False
+                if session.connection is None:
+                    continue
+                client = <ClientConnection> session.connection
+                if client.turn_end():
+                    if waiting is None:
+                        waiting = []
+                    session.dirty = True
+                    waiting.append(session)
+            sessions.clear()
+        if waiting is None:
+            return 0
+        sessions.extend(waiting)
+        return 1
+
+    cdef int set_timer(self, long interval_ns) except -1:
+        cdef itimerspec spec
+        spec.it_interval.tv_sec = spec.it_value.tv_sec = 0
+        spec.it_interval.tv_nsec = spec.it_value.tv_nsec = interval_ns
+        if timerfd_settime(self.timer_fd, 0, &spec, NULL) < 0:
+            raise OSError(errno, "timerfd_settime")
+        return 0
+
+    cdef int start_ticking(self) except -1:
+        self.ticking = True
+        return self.set_timer(TICK_NS)
+
+    def _timer_fired(self):
+        cdef uint64_t times
+        cdef Endpoint endpoint
+        cdef Listener listener
+        cdef bint busy = self.draining or len(self.context.deadlines) > 0
+        read(self.timer_fd, &times, sizeof(times))
+        self.context.expire()
+        for endpoint in self.endpoints:
+            endpoint.tick()
+            if endpoint.busy():
+                busy = True
+        for listener in self.listeners:
+            if listener.resting:
+                listener.start()
+        self.counters.slot[W_BUFFERED_BYTES] = self.context.memory.used_bytes
+        self.poller.work_ahead = False
+        if not busy:
+            self.ticking = False
+            self.set_timer(0)

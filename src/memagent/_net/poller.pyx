@@ -1,0 +1,137 @@
+"""epoll, and who owns which file descriptor.
+
+Invariants:
+- Connections are watched edge-triggered for both directions, once, when they are opened: no epoll_ctl while they live.
+  Whoever stops reading before the socket is empty must remember that.
+- The clock is read once a turn, when the events have come.
+- A handler that another one closes in the same turn gets no event any more.
+"""
+
+cimport cython
+from cpython.exc cimport PyErr_CheckSignals
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
+from libc.stdint cimport uint32_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memset
+
+from memagent._core.metrics cimport W_LOOP_TURNS, Block
+from memagent._core.session cimport Context
+from memagent._net.posix cimport (
+    EINTR,
+    EPOLL_CLOEXEC,
+    EPOLL_CTL_ADD,
+    EPOLL_CTL_DEL,
+    EPOLLIN,
+    close,
+    epoll_create1,
+    epoll_ctl,
+    epoll_event,
+    epoll_wait,
+    errno,
+    monotonic_us,
+)
+
+
+cdef class Handler:
+    cdef int ready(self, uint32_t events) except -1:
+        raise NotImplementedError
+
+
+@cython.final
+cdef class Callback(Handler):
+    """A plain Python function that is called when `fd` is readable. Level-triggered."""
+
+    def __init__(self, int fd, object function not None):
+        self.fd = fd
+        self.function = function
+
+    cdef int ready(self, uint32_t events) except -1:
+        self.function()
+        return 0
+
+
+@cython.final
+cdef class Poller:
+    def __cinit__(self, Context context not None, Block counters not None):
+        self.context = context
+        self.counters = counters
+        self.clients = set()
+        self.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
+        if self.epoll_fd < 0:
+            raise OSError(errno, "epoll_create1")
+        self.capacity = 1024
+        self.handlers = <PyObject **> calloc(self.capacity, sizeof(PyObject *))
+        self.scratch = <unsigned char *> malloc(SCRATCH_BYTES)
+        if self.handlers == NULL or self.scratch == NULL:
+            raise MemoryError
+        context.turn.now_us = monotonic_us()
+
+    def __dealloc__(self):
+        cdef int fd
+        if self.epoll_fd >= 0:
+            close(self.epoll_fd)
+        if self.handlers != NULL:
+            for fd in range(self.capacity):
+                if self.handlers[fd] != NULL:
+                    Py_DECREF(<object> self.handlers[fd])
+            free(self.handlers)
+        free(self.scratch)
+
+    cdef int watch(self, Handler handler, uint32_t events) except -1:
+        cdef epoll_event event
+        cdef int capacity = self.capacity
+        cdef PyObject **handlers
+        if handler.fd >= capacity:
+            while handler.fd >= capacity:
+                capacity *= 2
+            handlers = <PyObject **> realloc(self.handlers, capacity * sizeof(PyObject *))
+            if handlers == NULL:
+                raise MemoryError
+            memset(handlers + self.capacity, 0, (capacity - self.capacity) * sizeof(PyObject *))
+            self.handlers = handlers
+            self.capacity = capacity
+        event.events = events
+        event.data.u64 = handler.fd
+        if epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, handler.fd, &event) < 0:
+            raise OSError(errno, "epoll_ctl")
+        Py_INCREF(handler)
+        self.handlers[handler.fd] = <PyObject *> handler
+        return 0
+
+    cdef int forget(self, Handler handler) except -1:
+        cdef epoll_event event
+        if self.handlers[handler.fd] != NULL:
+            epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, handler.fd, &event)
+            self.handlers[handler.fd] = NULL
+            Py_DECREF(handler)
+        return 0
+
+    def watch_readable(self, int fd, function):
+        """Call `function` whenever fd is readable. Returns what `unwatch` takes."""
+        callback = Callback(fd, function)
+        self.watch(callback, EPOLLIN)
+        return callback
+
+    def unwatch(self, Handler callback not None):
+        self.forget(callback)
+
+    cdef int wait(self, int timeout_ms) except -1:
+        """Wait for events and hand each to its handler. Returns how many there were."""
+        cdef epoll_event events[EVENTS]
+        cdef PyObject *handler
+        cdef object keep
+        cdef int i
+        cdef int n = epoll_wait(self.epoll_fd, events, EVENTS, timeout_ms)
+        if n < 0:
+            if errno != EINTR:
+                raise OSError(errno, "epoll_wait")
+            PyErr_CheckSignals()
+            n = 0
+        self.context.turn.now_us = monotonic_us()
+        self.counters.slot[W_LOOP_TURNS] += 1
+        for i in range(n):
+            handler = self.handlers[events[i].data.fd]
+            if handler != NULL:
+                keep = <object> handler
+                (<Handler> keep).ready(events[i].events)
+        return n

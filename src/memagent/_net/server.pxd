@@ -1,0 +1,47 @@
+"""Sockets to memcached servers."""
+
+from libc.stdint cimport int64_t, uint32_t
+
+from memagent._core.channel cimport Channel, Failure
+from memagent._core.server cimport Server
+from memagent._net.poller cimport Handler, Poller
+
+cdef enum State:
+    CLOSED
+    CONNECTING
+    OPEN
+
+
+cdef class Link(Handler):
+    cdef Endpoint endpoint
+    cdef readonly Channel channel
+    cdef State state
+    cdef object socket
+    cdef int64_t connect_by_us
+    cdef size_t attempt          # addresses tried since the last connection
+    cdef bint heard              # a reply has come on this connection
+    cdef bint writable
+
+    cdef int connect(self) except -1
+    cdef int try_next(self) except -1
+    cdef int opened(self) except -1
+    cdef int failed_to_connect(self, str reason) except -1
+    cdef int read(self) except -1
+    cdef int flush(self) except -1
+    cdef int lost(self, Failure why, str reason) except -1
+    cdef int close(self) except -1
+    cdef int tick(self) except -1
+
+
+cdef class Endpoint:
+    cdef readonly Server server
+    cdef Poller poller
+    cdef readonly list links
+    cdef list addresses          # (family, address) as the socket module takes them
+    cdef int64_t connect_timeout_us
+    cdef int failures_in_row     # connections lost before they gave a reply
+    cdef object on_connect       # called with (server index): time to resolve the name again
+
+    cdef int down(self, Failure why, str reason) except -1
+    cdef int tick(self) except -1
+    cdef bint busy(self) noexcept

@@ -1,0 +1,28 @@
+from collections.abc import Callable
+from typing import Any, final
+
+from memagent._core.channel import Channel
+from memagent._core.server import Server
+from memagent._net.poller import Handler, Poller
+
+@final
+class Link(Handler):
+    channel: Channel
+    def __init__(self, endpoint: Endpoint, channel: Channel) -> None: ...
+
+@final
+class Endpoint:
+    server: Server
+    links: list[Link]
+    def __init__(
+        self,
+        server: Server,
+        poller: Poller,
+        addresses: list[tuple[int, Any]],
+        *,
+        connect_timeout_us: int,
+        on_connect: Callable[[int], None] | None = None,
+    ) -> None: ...
+    def set_addresses(self, addresses: list[tuple[int, Any]]) -> None: ...
+    def connect(self) -> None: ...
+    def close(self) -> None: ...

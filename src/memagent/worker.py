@@ -1,0 +1,202 @@
+"""One worker process: build the topology, run the loop, tell the supervisor, obey it.
+
+    exec ─▶ wait for Start ─▶ build ─▶ Ready ─▶ loop.run ──Drain, SIGTERM──▶ draining ─▶ DrainingDone ─▶ exit 0
+                                                   │
+                                                   └── the supervisor has gone: say so in the log and go on
+
+What is decided per request is compiled (`_core`, `_net`); here is what happens now and then.
+"""
+
+import argparse
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+from ipaddress import ip_address
+from typing import Any, Final
+
+from memagent import __version__, control, stats
+from memagent._core.buffer import Memory
+from memagent._core.metrics import Block
+from memagent._core.server import Server
+from memagent._core.session import Context
+from memagent._core.turn import Turn
+from memagent._net.listener import Listener
+from memagent._net.loop import Loop
+from memagent._net.server import Endpoint
+from memagent.control import Addresses, Drain, DrainingDone, Ready, Resolve, Start, StateChange, Stop, ToWorker
+from memagent.counters import WORKER_COUNTERS, WORKER_INDEX
+from memagent.segment import Segment
+from memagent.settings import Config, ServerConfig
+from memagent.topology import make_pools
+from memagent.worker_log import WorkerLog
+
+# What clients are told: the protocol's level first, because clients decide by it, then who answers.
+_VERSION: Final = f"1.5.0-memagent-{__version__}"
+
+
+class Worker:
+    """Everything of one worker that is not compiled."""
+
+    def __init__(self, channel: control.WorkerEnd, start: Start) -> None:
+        self._channel = channel
+        self._config = Config.model_validate(start.config)
+        self._number = start.worker
+        self._log = WorkerLog(channel, start.worker, self._config.verbose)
+        self._segment = Segment.attach(start.segment_fd)
+        self._server_facts = stats.server_facts(self._config.pools)
+        blocks = [self._worker_block(number) for number in range(self._segment.workers)]
+        self._block = blocks[self._number]
+        self._loop = self._make_loop(start, blocks)
+        self._watched = self._loop.poller.watch_readable(channel.fileno(), self._told)
+        self._wake, self._wakes = socket.socketpair()
+        self._loop.poller.watch_readable(self._wake.fileno(), self._signalled)
+
+    def run(self) -> int:
+        """Serve until told to end; the exit code."""
+        self._wake.setblocking(False)
+        self._wakes.setblocking(False)
+        signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGTERM, lambda *_: self._drain())
+        for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            signal.signal(ignored, signal.SIG_IGN)
+        # Nothing on the way of a request makes cycles; looking for them would stop traffic.
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        self._channel.send(Ready())
+        self._loop.run()
+        self._channel.send(DrainingDone())
+        return 0
+
+    def _worker_block(self, number: int) -> Block:
+        offset = self._segment.worker_offset_slots(number)
+        return Block(self._segment.buffer, offset, len(WORKER_COUNTERS))
+
+    def _make_loop(self, start: Start, blocks: list[Block]) -> Loop:
+        config = self._config
+        turn = Turn()
+        memory = Memory(config.worker_buffer_bytes)
+        pools = make_pools(config, self._segment, self._number, turn, memory)
+        context = Context(
+            turn,
+            memory,
+            pools[0],
+            self._block,
+            max_item_bytes=config.max_item_bytes,
+            pause_bytes=config.client_pause_bytes,
+            close_bytes=config.client_close_bytes,
+            answer_stats=self._answer_stats,
+            version=_VERSION.encode(),
+        )
+        loop = Loop(context, self._block)
+        servers = [server for pool in pools for server in (*pool.servers, *pool.backups)]
+        self._configured: list[ServerConfig] = []
+        for pool in config.pools:
+            for configured in (*pool.servers, *pool.backups):
+                server = servers[len(self._configured)]
+                server.on_change = self._server_changed
+                known = start.addresses[server.index]
+                loop.endpoints.append(
+                    Endpoint(
+                        server,
+                        loop.poller,
+                        _socket_addresses(configured, known),
+                        connect_timeout_us=pool.connect_timeout_ms * 1000,
+                        on_connect=self._resolve if configured.path is None and not _is_ip(configured.host) else None,
+                    )
+                )
+                self._configured.append(configured)
+        for inherited in start.listeners:
+            kind = socket.socket(fileno=os.dup(inherited.fd))
+            is_tcp = kind.family != socket.AF_UNIX
+            kind.close()
+            loop.listeners.append(
+                Listener(
+                    loop.poller,
+                    inherited.fd,
+                    is_tcp=is_tcp,
+                    max_connections=config.max_connections,
+                    worker_blocks=blocks,
+                )
+            )
+        return loop
+
+    def _answer_stats(self, words: bytes) -> bytes:
+        facts = stats.facts_now(
+            self._segment, _VERSION, self._config.max_connections, self._server_facts
+        )
+        return stats.render(words.split(), self._segment, facts)
+
+    def _server_changed(self, server: Server, up: bool, reason: str) -> None:
+        if not self._channel.send(StateChange(server.index, up, reason)):
+            self._log.warning(f"server {server.name} is {'up' if up else 'down'}: {reason}")
+
+    def _resolve(self, server: int) -> None:
+        self._channel.send(Resolve(server))
+
+    def _told(self) -> None:
+        for message in self._channel.receive():
+            self._obey(message)
+        if self._channel.bad_packets:
+            self._block.add(WORKER_INDEX["control_bad_packets"], self._channel.bad_packets)
+            self._log.warning(f"a message from the supervisor makes no sense: {self._channel.last_problem}")
+            self._channel.bad_packets = 0
+        if self._channel.closed:
+            self._loop.poller.unwatch(self._watched)
+            self._log.warning("the supervisor has gone, going on without it")
+
+    def _obey(self, message: ToWorker) -> None:
+        match message:
+            case Addresses(number, addresses):
+                endpoint = self._loop.endpoints[number]
+                endpoint.set_addresses(_socket_addresses(self._configured[number], addresses))
+            case Drain():
+                self._drain()
+            case Stop():
+                self._loop.stop()
+            case Start():
+                self._log.error("told to start twice")
+
+    def _drain(self) -> None:
+        self._loop.drain(self._config.drain_ms)
+
+    def _signalled(self) -> None:
+        # The handlers themselves run when Python code runs, which it does now.
+        self._wake.recv(4096)
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ip_address(host.partition("%")[0])
+    except ValueError:
+        return False
+    return True
+
+
+def _socket_addresses(server: ServerConfig, known: tuple[str, ...]) -> list[tuple[int, Any]]:
+    """What the socket module wants: the family, and the address in that family's form."""
+    if server.path is not None:
+        return [(socket.AF_UNIX, server.path)]
+    return [
+        (socket.AF_INET6 if ":" in address else socket.AF_INET, (address, server.port)) for address in known
+    ]
+
+
+def main() -> int:
+    """The process that the supervisor starts."""
+    parser = argparse.ArgumentParser(prog="memagent.worker", description="started by the supervisor")
+    parser.add_argument("--control-fd", type=int, required=True)
+    channel = control.connect(parser.parse_args().control_fd)
+    while not channel.closed:
+        select.select([channel], [], [])
+        for message in channel.receive():
+            if isinstance(message, Start):
+                return Worker(channel, message).run()
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

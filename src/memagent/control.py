@@ -147,7 +147,13 @@ class Channel(Generic[Sent, Received]):
 
     def send(self, message: Sent) -> bool:
         """At once or later; False if never: the other side has gone, or has not read for very long."""
-        packets = _packets(self._sends.dump_json(message))
+        try:
+            packets = _packets(self._sends.dump_json(message))
+        except ValueError as error:
+            # A text that is no UTF-8.
+            self.dropped_messages += 1
+            self.last_problem = str(error)
+            return False
         if self.closed or len(self._queue) + len(packets) > _LONGEST_QUEUE:
             self.dropped_messages += 1
             return False

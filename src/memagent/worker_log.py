@@ -41,6 +41,8 @@ class WorkerLog:
         self._say("error", text)
 
     def _say(self, level: Level, text: str) -> None:
+        # What came from a client or a server need not be UTF-8.
+        text = text.encode(errors="backslashreplace").decode()
         if self._channel.send(Log(level, text)):
             return
         now = datetime.now(UTC)
@@ -51,4 +53,4 @@ class WorkerLog:
             whole = {"worker": self._worker, "event": text, "level": level, "timestamp": stamp}
             line = json.dumps(whole, ensure_ascii=False)
         with contextlib.suppress(OSError):
-            os.write(self._fd, (line + "\n").encode(errors="backslashreplace"))
+            os.write(self._fd, (line + "\n").encode())

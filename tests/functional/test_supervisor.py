@@ -1,8 +1,7 @@
-"""The supervisor with real processes. Workers are stand-ins: the test is who starts, watches and ends them."""
+"""The supervisor with real processes. Workers are stand-ins: tested is who starts and ends them."""
 
 import json
 import os
-import pwd
 import signal
 import socket
 import subprocess
@@ -104,7 +103,7 @@ def test_clients_reach_every_worker_and_sigterm_ends_all(make: Any):
     assert [line["event"] for line in supervisor.lines()][-1] == "ended"
 
 
-def test_a_killed_worker_is_replaced_within_a_second_and_its_signal_logged(make: Any):
+def test_a_killed_worker_is_replaced_at_once_and_its_signal_logged(make: Any):
     supervisor = make().start().wait_ready()
     victim, other = supervisor.workers()
     os.kill(victim, signal.SIGKILL)
@@ -382,41 +381,3 @@ def test_a_daemon_that_cannot_start_says_so_to_the_caller(make: Any):
         assert done.returncode == 1
         assert words in done.stderr
         assert b"Traceback" not in done.stderr
-
-
-# ---------------------------------------------------------------- rights
-
-
-@pytest.fixture
-def nobody() -> pwd.struct_passwd:
-    return pwd.getpwnam("nobody")
-
-
-def test_a_new_user_has_no_way_back(tmp_path: Path, nobody: pwd.struct_passwd):
-    if os.geteuid() != 0:
-        # The other half of the rule is what can be seen without root.
-        done = in_child("find_identity('nobody', None)")
-        assert "only root" in done.stderr
-        return
-    done = in_child(
-        "become(find_identity('nobody', None));print(os.getresuid(), os.getresgid(), os.getgroups())"
-    )
-    uid, gid = nobody.pw_uid, nobody.pw_gid
-    assert done.stdout.strip() == f"({uid}, {uid}, {uid}) ({gid}, {gid}, {gid}) [{gid}]", done.stderr
-
-
-def in_child(code: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-c", f"from memagent.daemon import *; {code}"],
-        capture_output=True, text=True, check=False, timeout=60, env={**os.environ, **ENV},
-    )  # fmt: skip
-
-
-def test_the_limit_of_open_files_is_raised_or_complained_about():
-    read = "import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))"
-    lower = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (50, 300));"
-    assert in_child(f"{lower} allow_open_files(200, 'x'); {read}").stdout == "(200, 300)\n"
-    assert in_child(f"{lower} allow_open_files(40, 'x'); {read}").stdout == "(50, 300)\n"
-    helpless = f"{lower} resource.setrlimit = lambda *_: (_ for _ in ()).throw(ValueError());"
-    done = in_child(f"{helpless} allow_open_files(400, 'max_connections 9')")
-    assert "StartError: max_connections 9 needs 400 open files and the limit is 300" in done.stderr

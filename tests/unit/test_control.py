@@ -191,6 +191,14 @@ def test_a_side_that_never_reads_costs_bounded_memory(ends: Ends):
     assert received == sent
 
 
+def test_a_message_that_cannot_be_written_down_is_dropped(ends: Ends):
+    supervisor, worker = ends
+    assert worker.send(Log("info", "\udcff")) is False
+    assert worker.dropped_messages == 1
+    assert worker.send(Ready())
+    assert supervisor.receive() == [Ready()]
+
+
 def test_small_messages_are_one_json_object_a_packet(raw: tuple[SupervisorEnd, socket.socket]):
     supervisor, other = raw
     supervisor.send(Addresses(1, ("10.0.0.1",)))

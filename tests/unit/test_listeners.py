@@ -1,0 +1,112 @@
+"""The sockets that clients connect to."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from memagent.errors import StartError
+from memagent.listeners import Listeners
+from memagent.settings import ListenAddress
+from tests.support.ports import free_port
+
+Bind = Callable[..., Listeners]
+
+
+@pytest.fixture
+def bind() -> Iterator[Bind]:
+    made: list[Listeners] = []
+
+    def bind(*addresses: str, workers: int = 1, owner: tuple[int, int] | None = None) -> Listeners:
+        made.append(Listeners.bind([ListenAddress.model_validate(a) for a in addresses], workers, owner))
+        return made[-1]
+
+    yield bind
+    for each in made:
+        each.close()
+
+
+def test_each_worker_has_its_own_tcp_socket_and_shares_the_unix_one(bind: Bind, tmp_path: Path):
+    port, path = free_port(), tmp_path / "s"
+    listeners = bind(f"127.0.0.1:{port}", f"unix:{path}", workers=3)
+    assert listeners.addresses == [f"127.0.0.1:{port}", f"unix:{path}"]
+    fds = [[each.fd for each in listeners.of_worker(worker)] for worker in range(3)]
+    assert len({tcp for tcp, _ in fds}) == 3
+    assert len({unix for _, unix in fds}) == 1
+    assert [each.address for each in listeners.of_worker(0)] == listeners.addresses
+    for each in listeners.of_worker(1):
+        assert not os.get_blocking(each.fd)
+        assert not os.get_inheritable(each.fd)
+        with socket.socket(fileno=os.dup(each.fd)) as copy:
+            assert copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+
+
+def test_ipv4_and_ipv6_live_side_by_side_on_one_port(bind: Bind):
+    port = free_port()
+    listeners = bind(f"127.0.0.1:{port}", f"[::1]:{port}")
+    assert listeners.addresses == [f"127.0.0.1:{port}", f"[::1]:{port}"]
+    for host in ("127.0.0.1", "::1"):
+        socket.create_connection((host, port), 5).close()
+
+
+def test_every_address_of_both_families_on_one_port(bind: Bind):
+    port = free_port()
+    bind(f"0.0.0.0:{port}", f"[::]:{port}")
+    for host in ("127.0.0.1", "::1"):
+        socket.create_connection((host, port), 5).close()
+
+
+def test_a_port_is_never_shared_with_another_proxy(bind: Bind):
+    port = free_port()
+    bind(f"127.0.0.1:{port}", workers=2)
+    with pytest.raises(StartError, match="Address already in use"):
+        bind(f"127.0.0.1:{port}", workers=2)
+
+
+def test_what_was_bound_before_a_mistake_is_let_go(bind: Bind, tmp_path: Path):
+    port, path = free_port(), tmp_path / "s"
+    with pytest.raises(StartError, match="Cannot assign requested address"):
+        bind(f"127.0.0.1:{port}", f"unix:{path}", "192.0.2.1:5")
+    assert not path.exists()
+    bind(f"127.0.0.1:{port}", f"unix:{path}")
+
+
+@pytest.mark.parametrize(
+    ("address", "match"),
+    [
+        ("no-such-name.invalid:5", "listen no-such-name.invalid:5: "),
+        ("unix:/no/such/folder/s", "listen unix:/no/such/folder/s: No such file"),
+    ],
+)
+def test_addresses_that_cannot_be_had(bind: Bind, address: str, match: str):
+    with pytest.raises(StartError, match=match):
+        bind(address)
+
+
+def test_a_unix_file_that_is_another_ones_by_now_is_not_removed(bind: Bind, tmp_path: Path):
+    path = tmp_path / "s"
+    first = bind(f"unix:{path}")
+    path.unlink()
+    second = bind(f"unix:{path}")
+    first.close()
+    assert path.exists()
+    second.forget()
+    second.close()
+    assert path.exists()
+
+
+def test_a_unix_socket_goes_to_its_owner(bind: Bind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    given: list[Any] = []
+    monkeypatch.setattr(os, "chown", lambda *args: given.append(args))
+    bind(f"unix:{tmp_path / 's'}", owner=(12, 34))
+    assert given == [(str(tmp_path / "s"), 12, 34)]
+
+
+def test_closed_listeners_refuse(bind: Bind):
+    port = free_port()
+    bind(f"127.0.0.1:{port}", workers=2).close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 5)

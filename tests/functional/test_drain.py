@@ -47,7 +47,7 @@ def test_what_is_under_way_is_finished(
         wait_until(lambda: int(proxy.stats()["exchanges"]) >= 2, what="the requests to be under way")
         proxy.process.signal(signal.SIGTERM)
         assert idle.read_to_end() == b""
-        with pytest.raises(OSError):
+        with pytest.raises(ConnectionRefusedError):
             wait_until(lambda: proxy.connect(0.2).close(), 2, "the port to be closed", ignoring=())
         relay.release()
         wire.expect(b"", item(b"k", b"v") + b"END\r\nSTORED\r\n" + item(b"k", b"w") + b"END\r\n")

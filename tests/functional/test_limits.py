@@ -1,4 +1,4 @@
-"""Every row of behaviour.md section 5, each reached; limits too big for a test are made small in the configuration."""
+"""Every row of behaviour.md section 5, each reached; limits too big for a test are made small in the file."""
 
 import socket
 import time
@@ -75,7 +75,7 @@ def _answers(proxy: Proxy) -> bool:
 
 
 def test_key(start: Callable[..., Shop]) -> None:
-    """250 bytes, no space or control character; CLIENT_ERROR bad key, its data block swallowed, connection lives."""
+    """250 bytes, no control character; CLIENT_ERROR bad key, its data block swallowed, connection lives."""
     shop = start()
     with shop.proxy.connect() as wire:
         longest = b"k" * 250
@@ -200,7 +200,7 @@ def test_request_time(start: Callable[..., Shop]) -> None:
 
 
 def test_unread_replies_stop_reading(start: Callable[..., Shop]) -> None:
-    """client_pause_bytes: no more is read from that client; others never notice; everything comes in the end."""
+    """client_pause_bytes: no more is read from it; others never notice; everything comes in the end."""
     shop = start(client_pause_bytes="256KiB", client_close_bytes="64MiB")
     before = gauges(shop.proxy)
     value = b"v" * 100_000
@@ -236,7 +236,7 @@ def test_unread_replies_close_the_client(start: Callable[..., Shop]) -> None:
 
 
 def test_waiting_requests(start: Callable[..., Shop]) -> None:
-    """server_queue_requests: SERVER_ERROR server busy, at once; the others are answered when the server goes on."""
+    """server_queue_requests: SERVER_ERROR server busy, at once; the others are answered later."""
     shop = start(pool={"request_timeout_ms": 5000}, server_queue_requests=100)
     before = gauges(shop.proxy)
     with shop.proxy.connect() as wire, shop.proxy.connect() as other:

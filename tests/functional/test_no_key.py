@@ -84,7 +84,8 @@ def test_counters_count(shop: Shop) -> None:
     assert changed.pop("bytes_read") > 0
     assert changed.pop("bytes_written") > 0
     expected = {
-        "cmd_set": 4, "cmd_get": 5, "get_hits": 3, "get_misses": 2, "cmd_touch": 4, "touch_hits": 2, "touch_misses": 2,
+        "cmd_set": 4, "cmd_get": 5, "get_hits": 3, "get_misses": 2, "cmd_touch": 4, "touch_hits": 2,
+        "touch_misses": 2,
         "cas_badval": 1, "cas_misses": 1, "incr_hits": 1, "incr_misses": 1, "decr_hits": 1, "decr_misses": 1,
         "delete_hits": 2, "delete_misses": 1, "quiet_requests": 1, "bad_commands": 1, "client_errors": 1,
         "multigets": 2,

@@ -25,7 +25,7 @@ class Teller:
         """The whole reply, known by the MN that is asked for behind it."""
         self.wire.send(request + b"mn\r\n")
         reply = self.wire.read_until(b"MN\r\n").removesuffix(b"MN\r\n")
-        self.transcript.append((request[:100], without_cas(reply)))
+        self.transcript.append((b" ".join(request.split()[:2]), without_cas(reply)))
         return reply
 
     def cas(self, key: bytes) -> bytes:

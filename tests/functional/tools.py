@@ -92,7 +92,7 @@ def gauges(proxy: Proxy) -> dict[str, int]:
 
 
 def wait_idle(proxy: Proxy, before: Mapping[str, int], deadline_s: float = 5.0) -> None:
-    """Nothing is left of what a test did: every gauge is what it was in `before`, taken when the proxy was idle."""
+    """Nothing is left of what a test did: every gauge is what it was in `before`, when the proxy was idle."""
 
     def is_idle() -> bool:
         now = gauges(proxy)

@@ -110,6 +110,8 @@ def measure(rig: Rig, target: str, scenario: Scenario, seconds: float) -> Measur
 def compare(rig: Rig, scenario: Scenario, targets: list[str], rounds: int, seconds: float) -> Result:
     result = Result(scenario)
     for target in targets:
+        # A fresh process each: see cpu.py about the split into user and system.
+        rig.stop(target)
         try:
             rig.target(target)
         except (MissingError, RuntimeError) as error:

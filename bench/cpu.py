@@ -1,7 +1,8 @@
 """CPU time of a process and all its descendants, fine enough for a measurement of a second.
 
-The total is the scheduler's own count in nanoseconds (schedstat, summed over threads). Its split into user
-and system comes from utime and stime, in hundredths of a second: so only the split is coarse, never the total.
+The total is the scheduler's own count in nanoseconds (schedstat, summed over threads). Its split into user and
+system comes from utime and stime: hundredths of a second, sampled by the timer and never going back, so a process
+whose habits change shows it late. Only the split is coarse, and only for a process that lived through other work.
 """
 
 import os

@@ -78,8 +78,10 @@ class Rig:
         return (self.folder / f"{name}.log").read_text(errors="replace")[-2000:]
 
     def stop(self, name: str) -> None:
-        _end(self.processes.pop(name))
+        process = self.processes.pop(name, None)
         self.ports.pop(name, None)
+        if process is not None:
+            _end(process)
 
     def busy_loop(self) -> None:
         self._spawn("busy", PROXY_CORE, [sys.executable, "-c", "while True: pass"])

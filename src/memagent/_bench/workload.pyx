@@ -44,7 +44,8 @@ cdef class Workload:
         multiget=1, zipf=0.0, seed=1,
     ):
         """`value_shape`: "fixed", "range" (uniform from value_bytes to value_bytes_max) or "lognormal"
-        (median value_bytes, cut at value_bytes_max). `Job` checks arguments for people; the asserts guard memory."""
+        (median value_bytes, cut at value_bytes_max). `Job` checks arguments for people, the asserts guard
+        memory."""
         cdef uint32_t i
         assert 1 <= keys <= 100_000_000
         assert key_bytes < KEY_BYTES_MAX and len(str(keys - 1)) <= key_bytes - len(key_prefix) <= 20

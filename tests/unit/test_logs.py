@@ -1,4 +1,4 @@
-"""The supervisor's log and the worker's."""
+"""The supervisor's log."""
 
 import json
 import os
@@ -10,11 +10,8 @@ from typing import TextIO
 import pytest
 import structlog
 
-from memagent import control
-from memagent.control import Log
 from memagent.errors import StartError
 from memagent.logs import open_log, set_up
-from memagent.worker_log import WorkerLog
 
 
 @pytest.fixture(autouse=True)
@@ -76,36 +73,3 @@ def test_a_log_that_cannot_be_written_costs_only_the_line():
 def test_a_log_file_that_cannot_be_opened(tmp_path: Path):
     with pytest.raises(StartError, match="Is a directory"):
         open_log(str(tmp_path))
-
-
-def test_a_worker_logs_through_its_supervisor_and_alone_once_it_has_gone(file: TextIO):
-    supervisor, theirs = control.pair()
-    channel = control.connect(theirs.detach())
-    log = WorkerLog(channel, worker=3, stream=file)
-    log.info("one")
-    log.debug("not shown")
-    assert supervisor.receive() == [Log("info", "one")]
-    assert lines(file) == []
-    supervisor.close()
-    log.warning("two")
-    log.error("\udcff")
-    log.debug("not shown")
-    first, second = lines(file)
-    assert first.pop("timestamp")
-    assert first == {"worker": 3, "event": "two", "level": "warning"}
-    assert second["level"] == "error"
-    channel.close()
-
-
-def test_a_worker_alone_on_a_terminal_writes_text():
-    supervisor, theirs = control.pair()
-    supervisor.close()
-    channel = control.connect(theirs.detach())
-    ours, tty = pty.openpty()
-    with open(tty, "w", closefd=True) as terminal:
-        WorkerLog(channel, worker=3, verbose=True, stream=terminal).debug("two")
-        text = os.read(ours, 1000).decode()
-    os.close(ours)
-    channel.close()
-    assert "two worker=3" in text
-    assert not text.startswith("{")

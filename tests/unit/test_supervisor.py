@@ -1,0 +1,166 @@
+"""What the supervisor makes of its workers' words; processes are in tests/functional."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from memagent.control import Addresses, FromWorker, Log, Resolve, StateChange, ToWorker
+from memagent.listeners import Listeners
+from memagent.settings import Config
+from memagent.supervisor import Supervisor, _files_needed
+
+CONFIG = Config.model_validate(
+    {
+        "listen": ["127.0.0.1:5", "127.0.0.1:6"],
+        "workers": 3,
+        "max_connections": 1000,
+        "pools": [
+            {
+                "name": "main",
+                "servers": ["a.test:1", "10.0.0.1:2", "unix:/run/m"],
+                "backups": ["a.test:4"],
+                "connections_per_server": 5,
+            }
+        ],
+    }
+)
+
+
+class Memory:
+    """A logger that remembers."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, dict[str, Any]]] = []
+
+    def log(self, level: int, event: str, **facts: Any) -> None:
+        self.said.append((event, {"level": level, **facts}))
+
+    def debug(self, event: str, **facts: Any) -> None:
+        self.log(10, event, **facts)
+
+    def info(self, event: str, **facts: Any) -> None:
+        self.log(20, event, **facts)
+
+    def warning(self, event: str, **facts: Any) -> None:
+        self.log(30, event, **facts)
+
+    def error(self, event: str, **facts: Any) -> None:
+        self.log(40, event, **facts)
+
+
+class Worker:
+    """A worker that remembers what it is told."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.pid = 100 + number
+        self.last_error = ""
+        self.told: list[ToWorker] = []
+
+    def send(self, message: ToWorker) -> bool:
+        self.told.append(message)
+        return True
+
+
+class Case:
+    def __init__(self) -> None:
+        self.log = Memory()
+        self.supervisor = Supervisor(CONFIG, Listeners(), self.log, None, {}, "no.module", None)  # type: ignore[arg-type]
+        self.workers = [Worker(0), Worker(1)]
+        self.supervisor._workers.update(enumerate(self.workers))  # type: ignore[arg-type]
+
+    def hear(self, *messages: FromWorker) -> None:
+        for message in messages:
+            self.supervisor.heard(self.workers[0], message)  # type: ignore[arg-type]
+
+    async def settled(self) -> None:
+        while self.supervisor._tasks:
+            await asyncio.gather(*self.supervisor._tasks)
+
+
+def run(test: Callable[[Case], Coroutine[Any, Any, None]]) -> Case:
+    case = Case()
+    asyncio.run(test(case))
+    case.supervisor._segment.close()
+    return case
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """The name server: what each name means now."""
+    names: dict[str, list[str]] = {"a.test": ["10.0.0.7", "10.0.0.8"]}
+
+    def getaddrinfo(host: str, *_: object, **__: object) -> list[Any]:
+        if host not in names:
+            raise socket.gaierror(-2, "Name or service not known")
+        return [(0, 0, 0, "", (address, 0)) for address in names[host]]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    return names
+
+
+def test_what_workers_say_is_logged():
+    async def test(case: Case) -> None:
+        case.hear(
+            StateChange(1, False, "timed out"),
+            StateChange(1, True, ""),
+            Log("error", "broken"),
+            Log("debug", "x"),
+        )
+
+    case = run(test)
+    assert [(event, facts["level"]) for event, facts in case.log.said] == [
+        ("server is down", 30), ("server is up", 20), ("broken", 40), ("x", 10),
+    ]  # fmt: skip
+    assert case.log.said[0][1]["server"] == "10.0.0.1:2"
+    assert case.workers[0].last_error == "broken"
+
+
+def test_servers_that_do_not_exist_are_nonsense():
+    async def test(case: Case) -> None:
+        case.hear(Resolve(4), Resolve(-1), StateChange(4, True, ""), StateChange(-1, True, ""))
+        assert not case.supervisor._tasks
+
+    case = run(test)
+    assert [event for event, _ in case.log.said] == ["a message from a worker made no sense"] * 4
+
+
+def test_a_new_meaning_of_a_name_is_told_to_all_and_an_answer_to_who_asked(names: dict[str, list[str]]):
+    async def test(case: Case) -> None:
+        case.hear(Resolve(0))
+        await case.settled()
+        case.hear(Resolve(0), Resolve(1), Resolve(2))
+        await case.settled()
+
+    case = run(test)
+    found = ("10.0.0.7", "10.0.0.8")
+    news: list[ToWorker] = [Addresses(0, found), Addresses(3, found)]
+    assert case.workers[1].told == news
+    answers: list[ToWorker] = [
+        Addresses(0, found),
+        Addresses(0, found),
+        Addresses(1, ("10.0.0.1",)),
+        Addresses(2, ()),
+    ]
+    told = case.workers[0].told
+    assert told[:2] == news
+    assert sorted(map(repr, told[2:])) == sorted(map(repr, answers))
+
+
+def test_a_name_that_means_nothing_is_logged_and_answered(names: dict[str, list[str]]):
+    async def test(case: Case) -> None:
+        names.clear()
+        case.hear(Resolve(3))
+        await case.settled()
+
+    case = run(test)
+    assert case.workers[0].told == [Addresses(3, ())]
+    ((event, facts),) = case.log.said
+    assert (event, facts["name"], facts["addresses_kept"]) == ("name cannot be resolved", "a.test", ())
+
+
+def test_files_for_all_clients_and_servers_in_one_worker():
+    assert _files_needed(CONFIG) == 1000 + 4 * 5 + 3 * 2 + 64

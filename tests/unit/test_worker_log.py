@@ -1,0 +1,46 @@
+"""A worker's log: through the supervisor, and alone once that has gone."""
+
+import json
+import os
+import pty
+from pathlib import Path
+
+from memagent import control
+from memagent.control import Log
+from memagent.worker_log import WorkerLog
+
+
+def test_a_worker_logs_through_its_supervisor_and_alone_once_it_has_gone(tmp_path: Path):
+    supervisor, theirs = control.pair()
+    channel = control.connect(theirs.detach())
+    file = tmp_path / "log"
+    stream = file.open("w")
+    log = WorkerLog(channel, worker=3, stream=stream)
+    log.info("one")
+    log.debug("not shown")
+    assert supervisor.receive() == [Log("info", "one")]
+    assert file.read_text() == ""
+    supervisor.close()
+    log.warning("two")
+    log.error("\udcff")
+    log.debug("not shown")
+    first, second = map(json.loads, file.read_text().splitlines())
+    assert first.pop("timestamp")
+    assert first == {"worker": 3, "event": "two", "level": "warning"}
+    assert second["level"] == "error"
+    channel.close()
+    stream.close()
+
+
+def test_a_worker_alone_on_a_terminal_writes_text():
+    supervisor, theirs = control.pair()
+    supervisor.close()
+    channel = control.connect(theirs.detach())
+    ours, tty = pty.openpty()
+    with open(tty, "w", closefd=True) as terminal:
+        WorkerLog(channel, worker=3, verbose=True, stream=terminal).debug("two")
+        text = os.read(ours, 1000).decode()
+    os.close(ours)
+    channel.close()
+    assert "two worker=3" in text
+    assert not text.startswith("{")

@@ -382,7 +382,7 @@ class Config(Table):
     @classmethod
     def conflicts(cls, values: Mapping[str, Any]) -> Iterator[Conflict]:
         if "listen" in values and not values["listen"]:
-            yield Conflict(("listen",), "there must be at least one address to listen on")
+            yield Conflict(("listen",), "at least one address is needed")
         first: dict[str, int] = {}
         for index, address in enumerate(values.get("listen", ())):
             if address is None:

@@ -52,7 +52,7 @@ def _settings() -> Iterator[str]:
     yield ""
     yield (
         "The unit is part of a setting's name. A time is a whole number of it, or text with a suffix: `250`, "
-        "`250ms`, `1s`, `5m`. So is a size: `65536`, `64KiB`, `16MiB` (`k`, `m`, `g` are powers of 1024, as in "
+        "`250ms`, `1s`, `5m`. So is a size: `65536`, `64KiB`, `16MiB` (`k`, `m`, `g`: powers of 1024, as in "
         "memcached's `-I`)."
     )
     for title, model, where in _TABLES:

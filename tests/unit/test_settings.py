@@ -1,0 +1,221 @@
+"""The table of settings: what exists is valid, and the table describes itself."""
+
+import os
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from memagent.settings import (
+    Config,
+    ListenAddress,
+    PoolConfig,
+    ServerConfig,
+    read_setting,
+    settings_of,
+)
+
+
+def pool(**settings: Any) -> PoolConfig:
+    return PoolConfig.model_validate({"name": "main", "servers": ["10.0.0.1", "10.0.0.2"], **settings})
+
+
+def config(**settings: Any) -> Config:
+    return Config.model_validate({"pools": [pool()], **settings})
+
+
+def test_defaults_are_those_that_the_project_promises():
+    whole = config()
+    assert whole.max_connections == 4096
+    assert whole.max_item_bytes == 2**20
+    assert (whole.client_pause_bytes, whole.client_close_bytes) == (16 * 2**20, 64 * 2**20)
+    assert (whole.server_queue_bytes, whole.server_queue_requests) == (64 * 2**20, 65536)
+    assert whole.worker_buffer_bytes == 512 * 2**20
+    assert (whole.drain_ms, whole.dns_refresh_ms) == (10_000, 30_000)
+    assert (whole.user, whole.group, whole.log_file) == (None, None, None)
+    assert (whole.daemon, whole.verbose) == (False, False)
+    assert whole.workers == len(os.sched_getaffinity(0))
+    assert whole.listen == (ListenAddress(host="127.0.0.1", port=11211),)
+    main = whole.pools[0]
+    assert (main.distribution, main.key_hash, main.hash_tag, main.copies) == ("ketama", "md5", "", 1)
+    assert (main.connect_timeout_ms, main.request_timeout_ms, main.failure_limit) == (250, 1000, 3)
+    assert (main.probe_min_ms, main.probe_max_ms) == (100, 5000)
+    assert (main.connections_per_server, main.get_when_down, main.multiget_deadline_ms) == (1, "miss", 0)
+
+
+def test_a_server_is_named_by_its_address_or_by_the_user():
+    plain = ServerConfig.model_validate("10.0.0.1")
+    assert (plain.name, plain.named, plain.address) == ("10.0.0.1:11211", False, "10.0.0.1")
+    assert (plain.host, plain.port, plain.path, plain.weight) == ("10.0.0.1", 11211, None, 1)
+    named = ServerConfig.model_validate({"address": "[::1]:5", "name": "a", "weight": 3})
+    assert (named.name, named.named, named.host, named.port, named.weight) == ("a", True, "::1", 5, 3)
+    assert ServerConfig.model_validate("[::1]").name == "[::1]:11211"
+    unix = ServerConfig.model_validate("unix:/s")
+    assert (unix.name, unix.path, unix.host, unix.port) == ("unix:/s", "/s", "/s", 0)
+
+
+def test_a_name_equal_to_the_address_is_still_given_by_the_user():
+    assert ServerConfig.model_validate({"address": "10.0.0.1", "name": "10.0.0.1:11211"}).named
+
+
+def test_json_and_back():
+    whole = config(
+        listen=["0.0.0.0:1", "unix:/s", "[::]:2"],
+        pools=[pool(backups=["unix:/b", {"address": "h:1", "name": "n"}], hash_tag="{}", probe_min_ms="1s")],
+        workers=3,
+        user="nobody",
+    )
+    assert Config.model_validate_json(whole.model_dump_json()) == whole
+
+
+def test_nothing_changes_afterwards():
+    with pytest.raises(ValidationError):
+        config().workers = 5  # type: ignore[misc]
+
+
+def test_an_unknown_setting_is_refused():
+    with pytest.raises(ValidationError, match="max_conections"):
+        config(max_conections=5)
+
+
+def test_the_key_hash_follows_the_distribution_unless_given():
+    assert pool(distribution="consistent").key_hash == "one_at_a_time"
+    assert pool(distribution="consistent", key_hash="md5").key_hash == "md5"
+    assert pool(distribution="modula").key_hash == "md5"
+
+
+def test_units_are_read_wherever_a_setting_is_given():
+    assert pool(connect_timeout_ms="2s").connect_timeout_ms == 2000
+    assert config(max_item_bytes="2MiB").max_item_bytes == 2 * 2**20
+
+
+POOL_CONFLICTS: list[tuple[dict[str, Any], str]] = [
+    ({"servers": []}, "at least one server"),
+    ({"servers": ["10.0.0.1", "10.0.0.1:11211"]}, r'"10.0.0.1:11211" is already servers\[0\]'),
+    ({"backups": ["a", "b", "a"]}, r"already backups\[0\]"),
+    (
+        {"servers": [{"address": "a", "name": "n"}, {"address": "b", "name": "n"}]},
+        r'"n" is already taken by servers\[0\]',
+    ),
+    ({"servers": ["b:11211", {"address": "c", "name": "b:11211"}]}, "already taken"),
+    (
+        {"servers": [{"address": "a", "name": "n"}], "backups": [{"address": "b", "name": "n"}]},
+        "already taken",
+    ),
+    ({"copies": 2, "backups": ["b"]}, "the backups already hold the second copy"),
+    ({"copies": 2, "servers": ["a"]}, "at least two servers"),
+    ({"distribution": "magent-ketama", "key_hash": "djb"}, "md5 only"),
+    ({"probe_min_ms": 500, "probe_max_ms": 499}, r"probe_max_ms \(499ms\) must not be less"),
+    ({"probe_min_ms": 5001}, r"probe_max_ms \(5s\) must not be less"),
+    *(
+        ({"distribution": name, "servers": [{"address": "a", "weight": 2}]}, "knows no weights")
+        for name in ("consistent", "magent-ketama", "jump")
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "says"), POOL_CONFLICTS)
+def test_rules_between_the_settings_of_a_pool(settings, says):
+    with pytest.raises(ValidationError, match=says):
+        pool(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"copies": 2},
+        {"probe_min_ms": 500, "probe_max_ms": 500},
+        # each the other's backup: another server for every key
+        {"backups": ["10.0.0.2", "10.0.0.1"], "distribution": "modula"},
+        *(
+            {"distribution": name, "servers": [{"address": "a", "weight": 2}]}
+            for name in ("ketama", "modula", "rendezvous")
+        ),
+        {"hash_tag": "$$"},
+    ],
+)
+def test_what_looks_odd_and_is_right(settings):
+    pool(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"listen": []}, "at least one address is needed"),
+        ({"listen": ["0.0.0.0:1", "[::]:1", "1"]}, r'"0.0.0.0:1" is already listen\[0\]'),
+        ({"listen": ["unix:/s", "unix:/s"]}, "already"),
+        ({"pools": []}, "exactly one pool, not 0"),
+        ({"pools": [pool(), pool()]}, "exactly one pool, not 2"),
+        ({"client_pause_bytes": "65MiB"}, "client_close_bytes"),
+        (
+            {"max_item_bytes": "100MiB"},
+            r"client_close_bytes \(64MiB\) must not be less than max_item_bytes \(100MiB\)",
+        ),
+        ({"max_item_bytes": "2MiB", "server_queue_bytes": "1MiB"}, "server_queue_bytes"),
+        ({"max_item_bytes": "2MiB", "worker_buffer_bytes": "1MiB"}, "worker_buffer_bytes"),
+    ],
+)
+def test_rules_between_the_settings_of_the_root(settings, says):
+    with pytest.raises(ValidationError, match=says):
+        config(**settings)
+
+
+def test_all_broken_rules_are_named_at_once():
+    with pytest.raises(ValidationError) as caught:
+        pool(servers=["a", "a"], copies=2, backups=["b"], probe_min_ms=6000)
+    text = str(caught.value)
+    assert "already servers[0]" in text
+    assert "second copy" in text
+    assert "probe_max_ms" in text
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "value", "says"),
+    [
+        (Config, "workers", "0", "a whole number from 1 to 256"),
+        (Config, "workers", "many", "a whole number"),
+        (Config, "max_connections", True, "a whole number from 1 to 1000000"),
+        (Config, "max_connections", 1.5, "a whole number"),
+        (Config, "drain_ms", "11m", "a time from 0 to 10m"),
+        (Config, "max_item_bytes", "1B", "a size from 1KiB to 1GiB"),
+        (Config, "daemon", 3, "true or false"),
+        (Config, "user", "", "1-255 characters"),
+        (Config, "user", "a b", "without a space"),
+        (Config, "user", "a\nb", "control character"),
+        (Config, "user", "\ud800", "control character"),
+        (Config, "log_file", "x.log", "an absolute path"),
+        (PoolConfig, "distribution", "katama", "one of ketama, modula"),
+        (PoolConfig, "key_hash", "sha1", "one of md5, djb"),
+        (PoolConfig, "hash_tag", "{", "two printable"),
+        (PoolConfig, "hash_tag", "{}}", "two printable"),
+        (PoolConfig, "hash_tag", "éé", "two printable"),
+        (PoolConfig, "copies", "3", "a whole number from 1 to 2"),
+        (PoolConfig, "get_when_down", "maybe", "one of miss, error"),
+        (ServerConfig, "weight", "0", "a whole number from 1 to 65535"),
+        (ServerConfig, "weight", "-1", "a whole number"),
+        (ServerConfig, "address", "a:0", "port must be"),
+    ],
+)
+def test_a_wrong_value_says_what_is_allowed(model, name, value, says):
+    with pytest.raises(ValueError, match=says):
+        read_setting(model, name, value)
+
+
+@pytest.mark.parametrize("model", [Config, PoolConfig, ServerConfig])
+def test_every_setting_describes_itself(model):
+    for row in settings_of(model).values():
+        assert row.description
+        assert not row.description.endswith(".")
+        assert row.allowed
+        assert row.required == (row.default is None)
+        if row.name.endswith(("_ms", "_bytes")):
+            assert row.unit == row.name.rpartition("_")[2]
+
+
+@pytest.mark.parametrize("model", [Config, PoolConfig, ServerConfig])
+def test_every_default_is_allowed(model):
+    for name in settings_of(model):
+        field = model.model_fields[name]
+        if not field.is_required():
+            default = field.get_default(call_default_factory=True)
+            assert read_setting(model, name, default) == default

@@ -1,0 +1,55 @@
+"""A pool's settings become rings."""
+
+from typing import get_args
+
+import pytest
+
+from memagent.settings import Distribution, KeyHash, PoolConfig
+from memagent.topology import make_placement
+
+KEYS = [f"key{n}".encode() for n in range(300)]
+
+
+def places(**settings):
+    pool = PoolConfig.model_validate({"name": "main", **settings})
+    placement = make_placement(pool)
+    return [placement.locate(key) for key in KEYS]
+
+
+def test_without_backups_there_is_no_copy():
+    assert {copy for _, copy in places(servers=["a", "b", "c"])} == {-1}
+
+
+def test_backups_have_a_ring_of_their_own():
+    found = places(servers=["a", "b"], backups=["x", "y", "z"])
+    assert {owner for owner, _ in found} == {0, 1}
+    assert {copy for _, copy in found} == {0, 1, 2}
+
+
+def test_two_copies_are_on_two_servers():
+    assert all(
+        owner != copy and copy in (0, 1, 2) for owner, copy in places(servers=["a", "b", "c"], copies=2)
+    )
+
+
+def test_a_name_keeps_the_keys_when_the_machine_is_replaced():
+    before = places(servers=[{"address": "10.0.0.1", "name": "a"}, {"address": "10.0.0.2", "name": "b"}])
+    after = places(servers=[{"address": "10.9.9.9:5", "name": "a"}, {"address": "10.0.0.2", "name": "b"}])
+    assert before == after
+    assert before != places(servers=["10.0.0.1", "10.0.0.2"])
+
+
+def test_weight_and_hash_tag_reach_the_ring():
+    heavy = places(servers=["a", {"address": "b", "weight": 20}])
+    assert sum(owner for owner, _ in heavy) > len(KEYS) * 0.8
+    pool = PoolConfig.model_validate({"name": "main", "servers": ["a", "b", "c", "d"], "hash_tag": "{}"})
+    placement = make_placement(pool)
+    assert len({placement.locate(b"{tag}" + key) for key in KEYS}) == 1
+
+
+@pytest.mark.parametrize("distribution", get_args(Distribution))
+def test_every_distribution_and_key_hash_of_the_table_has_a_ring(distribution):
+    for key_hash in ["md5"] if distribution == "magent-ketama" else get_args(KeyHash):
+        found = places(servers=["a", "b"], backups=["c"], distribution=distribution, key_hash=key_hash)
+        assert {owner for owner, _ in found} <= {0, 1}
+        assert {copy for _, copy in found} == {0}

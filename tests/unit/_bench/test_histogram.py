@@ -18,7 +18,9 @@ def test_small_values_are_exact() -> None:
     assert latency.percentile_us(100) == 0.063
 
 
-@given(st.lists(st.integers(0, 2**45), min_size=1, max_size=200), st.sampled_from([0, 1, 50, 90, 99, 99.9, 100]))
+@given(
+    st.lists(st.integers(0, 2**45), min_size=1, max_size=200), st.sampled_from([0, 1, 50, 90, 99, 99.9, 100])
+)
 def test_within_one_percent_of_the_sorted_list(values_ns: list[int], percent: float) -> None:
     latency = Histogram()
     for ns in values_ns:

@@ -1,10 +1,11 @@
 """The key hashes: what turns a key into the number that a ring looks up.
 
-Each gives the number that the software which made it popular gives, quirks included, because only then do keys stay where
-they are: magent for djb; libmemcached and twemproxy, which agree, for the rest down to jenkins.
+Each gives the number that the software which made it popular gives, quirks included, because only then do
+keys stay where they are: magent for djb; libmemcached and twemproxy, which agree, for the rest down to jenkins.
 
-- In djb, one_at_a_time, the four fnv and the last byte of three in hsieh, a byte above 127 is negative (C's `char` on x86).
-- The fnv of 64 bits are cut to their low 32 bits. Those never depend on the upper ones, so 32 bits are enough.
+- In djb, one_at_a_time, the four fnv and the last byte of three in hsieh, a byte above 127 is negative (C's
+  `char` on x86).
+- The fnv of 64 bits are cut to their low 32. Those never depend on the upper ones, so 32 bits are enough.
 - crc16 is not cut to 16 bits; crc32 is cut to 15 (bits 16 to 30); crc32a is the whole of the usual CRC-32.
 - murmur (2) and murmur3 take their seed from the length.
 - xxh3 is the low half of XXH3 with 64 bits and seed 0.
@@ -23,14 +24,14 @@ cdef uint32_t CRC32_TABLE[256]
 
 cdef void fill_crc_tables() noexcept nogil:
     cdef uint32_t byte, entry
-    cdef int bit
+    cdef int _bit
     for byte in range(256):
         entry = byte << 8
-        for bit in range(8):
+        for _bit in range(8):
             entry = entry << 1 ^ (0x1021U if entry & 0x8000U else 0)
         CRC16_TABLE[byte] = entry & 0xffffU
         entry = byte
-        for bit in range(8):
+        for _bit in range(8):
             entry = entry >> 1 ^ (0xedb88320U if entry & 1 else 0)
         CRC32_TABLE[byte] = entry
 
@@ -100,7 +101,9 @@ cdef uint32_t crc32(const unsigned char *key, size_t length) noexcept nogil:
     return crc32a(key, length) >> 16 & 0x7fff
 
 
-cdef inline uint32_t fnv1(const unsigned char *key, size_t length, uint32_t value, uint32_t prime) noexcept nogil:
+cdef inline uint32_t fnv1(
+    const unsigned char *key, size_t length, uint32_t value, uint32_t prime
+) noexcept nogil:
     cdef size_t i
     for i in range(length):
         value *= prime
@@ -108,7 +111,9 @@ cdef inline uint32_t fnv1(const unsigned char *key, size_t length, uint32_t valu
     return value
 
 
-cdef inline uint32_t fnv1a(const unsigned char *key, size_t length, uint32_t value, uint32_t prime) noexcept nogil:
+cdef inline uint32_t fnv1a(
+    const unsigned char *key, size_t length, uint32_t value, uint32_t prime
+) noexcept nogil:
     cdef size_t i
     for i in range(length):
         value ^= signed_byte(key[i])

@@ -1,7 +1,7 @@
 """MD5, for placing keys: it is the default key hash and makes the points of ketama rings.
 
-A key shorter than 56 bytes is one block. The 64 steps stand one a line, so that every constant is in the instruction and
-every variable in a register; what is left is the chain from step to step, which no implementation can shorten.
+A key shorter than 56 bytes is one block. The 64 steps stand one a line, so that every constant is in the
+instruction and every variable in a register; what is left is the chain from step to step.
 """
 
 from libc.stdint cimport uint32_t, uint64_t
@@ -10,8 +10,8 @@ from libc.string cimport memcpy, memset
 from memagent._core.words cimport rotated, word32
 
 
-# In `select_by_d` the two halves have no bit in common, so a sum may stand for the `or`, and the half without the newest
-# variable is ready early.
+# In `select_by_d` the two halves have no bit in common, so a sum may stand for the `or`, and the half without
+# the newest variable is ready early.
 cdef inline uint32_t select_by_b(
     uint32_t a, uint32_t b, uint32_t c, uint32_t d, uint32_t word, int bits, uint32_t constant
 ) noexcept nogil:

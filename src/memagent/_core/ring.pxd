@@ -60,7 +60,7 @@ cdef class Placement:
     cdef uint32_t hash_key(self, const unsigned char **key, size_t *length) noexcept nogil
     # The owner's index in `servers`.
     cdef int owner(self, const unsigned char *key, size_t length) noexcept nogil
-    # Where the second copy lives: an index in `backups` where there are any, else (copies: 2) in `servers`; -1 = nowhere.
+    # Where the second copy is: an index in `backups` if there are any, else (copies: 2) in `servers`, or -1
     cdef int copy(self, const unsigned char *key, size_t length, int owner) noexcept nogil
     # Both, for one hashing of the key.
     cdef int owner_and_copy(self, const unsigned char *key, size_t length, int *copy) noexcept nogil

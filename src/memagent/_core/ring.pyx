@@ -1,34 +1,36 @@
 # cython: cdivision=True
 """Where a key lives.
 
-    key ──hash tag──▶ the part that counts ──key hash──▶ number ──┬──▶ ring of `servers` ──▶ owner
-                                                                  └──▶ ring of `backups` ──▶ copy
-                                                                       (none: the next on the first ring, if copies: 2)
+    key ──hash tag──▶ part that counts ──key hash──▶ number ──┬──▶ ring of `servers` ──▶ owner
+                                                              └──▶ ring of `backups` ──▶ copy
+                                                    (no backups, copies: 2: the next server of the first ring)
 
-    ketama, consistent, magent-ketama: points on a circle; the first at or after the number decides, behind the last comes the first
+    ketama, consistent, magent-ketama: points on a circle; the first one at or after the number decides
 
-        first   │ 0 │ 2 │ 2 │ 5 │ ...     the number's upper bits lead to the few points among which to search
+        first   │ 0 │ 2 │ 2 │ 5 │ ...     the number's upper bits lead to the few points to search among
                   │   └─┬─┘   └──────────────────┐
         points  │ 07 a │ 3c b │ 8e a │ 91 c │ b0 b │ ...      sorted by (value, server)
 
     modula, jump: slots in a row; a server has as many as its weight
     rendezvous: every server scores against the number; the highest wins
 
-A server comes as (name, host, port, weight). Its name goes on the ring as it is; an empty name stands for the one that the
-distribution makes from the address: see `ring_name`, and magent's `host-port`.
+A server comes as (name, host, port, weight). Its name goes on the ring as it is; an empty name stands for the
+one that the distribution makes from the address: see `ring_name`, and magent's `host-port`.
 
-Invariants: a lookup allocates nothing, needs no GIL and cannot fail; a Placement never changes, a new configuration is a new
-one; a copy in `servers` is never the owner.
+Invariants: a lookup allocates nothing, needs no GIL and cannot fail; a Placement never changes, a new
+configuration is a new one; a copy in `servers` is never the owner.
 
 What the others do, and so do we:
 
-- modula: twemproxy sorts its servers by their names, the shorter before the longer; libmemcached and magent, which know no
-  names, keep the list's order. So here: where every server of a list is named, names decide, else the order of the list.
-- consistent: a weight other than 1 turns libmemcached's ring into its weighted one (ketama's, with the same key hash).
+- modula: twemproxy sorts its servers by their names, the shorter before the longer; libmemcached and magent,
+  which know no names, keep the list's order. So here: where every server of a list is named, names decide,
+  else the order of the list.
+- consistent: a weight other than 1 turns libmemcached's ring into its weighted one (ketama's, same key hash).
 - Of points with one value the server that stands earlier in the list has the first.
 
-The second copy is on the next server, other than the owner: of the circle's next points (where weights leave the others
-without any, of the list); of the next slots (behind the last comes the first); with rendezvous, the second-best score's.
+The second copy is on the next server, other than the owner: of the circle's next points (where weights leave
+the others without any, of the list); of the next slots; with rendezvous, the one with the second-best score.
+Behind the last comes the first.
 """
 
 cimport cython
@@ -65,7 +67,7 @@ cdef object MOST_WEIGHT = 0x7fffffff
 
 
 def ring_name(host: str, port: int) -> str:
-    """What libmemcached and twemproxy put on the ring for an address; port 0 is a Unix socket, its path the host."""
+    """What libmemcached and twemproxy put on the ring for an address; port 0: a Unix socket, host its path."""
     return host if port in (0, DEFAULT_PORT) else f"{host}:{port}"
 
 
@@ -116,7 +118,8 @@ cdef list checked_servers(str what, object servers):
         checked.append((name, host, port, weight))
     if total > MOST_WEIGHT:
         raise ConfigError(
-            f"{what}: the weights add up to {total}", f"at most {MOST_WEIGHT}; only their ratio counts: divide them all"
+            f"{what}: the weights add up to {total}",
+            f"at most {MOST_WEIGHT}; only their ratio counts: divide them all",
         )
     return checked
 
@@ -131,13 +134,13 @@ cdef Ring new_ring(str what, list servers, Distribution distribution, KeyHash ke
     if distribution == CONSISTENT and weighted:
         distribution = KETAMA
     if distribution == MAGENT_KETAMA and weighted:
-        raise ConfigError(
-            f"{what}: magent-ketama knows no weights", "leave the weights out, or take the distribution ketama"
-        )
+        raise ConfigError(f"{what}: magent-ketama knows no weights", "leave them out, or use ketama")
     if distribution not in (MODULA, JUMP):
         for place, name in enumerate(sorted(names)):
             if place and name == previous:
-                raise ConfigError(f'{what}: "{name}" stands on the ring twice', "give each server a name of its own")
+                raise ConfigError(
+                    f'{what}: "{name}" stands on the ring twice', "give each server a name of its own"
+                )
             previous = name
 
     ring.count = <int>len(servers)
@@ -177,14 +180,14 @@ cdef class Ring:
 
     cdef int from_point(self, uint32_t key_hash, int taken) noexcept nogil:
         cdef uint32_t bucket = key_hash >> self.shift
-        cdef uint32_t low = self.first[bucket], high = self.first[bucket + 1], middle
+        cdef uint32_t low = self.first[bucket], high = self.first[bucket + 1], middle, _step
         while low < high:
             middle = low + (high - low) // 2
             if self.points[middle].value < key_hash:
                 low = middle + 1
             else:
                 high = middle
-        for middle in range(self.point_count):
+        for _step in range(self.point_count):
             if low == self.point_count:
                 low = 0
             if <int>self.points[low].server != taken:
@@ -209,7 +212,7 @@ cdef class Ring:
         return self.order[low]
 
     cdef int best_contender(self, uint32_t key_hash, int taken) noexcept nogil:
-        # A draw u in (0, 1) scores -weight / ln u. That grows with u, so among equal weights the draws themselves will do.
+        # A draw u in (0, 1) scores -weight / ln u. That grows with u: among equal weights the draws will do.
         cdef int best = NOBODY, server
         cdef double best_score = 0, score
         for server in range(self.count):
@@ -234,7 +237,7 @@ cdef class Ring:
             total += weight
         for _, _, _, weight in servers:
             if self.distribution == KETAMA:
-                # In float32, one rounding a step, as libmemcached counts. The 1e-10 that it adds is too little to matter.
+                # In float32, one rounding a step, as libmemcached does. The 1e-10 that it adds never matters.
                 share = <float>(<uint32_t>weight) / <float>total
                 points = share * ketama_points
                 points = points / POINTS_PER_DIGEST
@@ -299,7 +302,7 @@ cdef class Ring:
 
 @cython.final
 cdef class Placement:
-    """A pool's two rings, its key hash and its hash tag: which server owns a key, and where its second copy is."""
+    """A pool's two rings, key hash and hash tag: which server owns a key, and where its second copy is."""
 
     def __init__(
         self,
@@ -311,12 +314,16 @@ cdef class Placement:
         copies: int = 1,
     ) -> None:
         if distribution not in BY_NAME:
-            raise ConfigError(f'distribution "{distribution}" is not known', f"one of: {', '.join(DISTRIBUTIONS)}")
+            raise ConfigError(
+                f'distribution "{distribution}" is not known', f"one of: {', '.join(DISTRIBUTIONS)}"
+            )
         self.key_hash = find_key_hash(key_hash)
         if distribution == "magent-ketama" and key_hash != "md5":
-            raise ConfigError(f'magent-ketama hashes keys with md5, not "{key_hash}"', "leave key_hash out")
+            raise ConfigError(f'magent-ketama hashes keys with md5, not "{key_hash}"', "key_hash: md5")
         if len(hash_tag) not in (0, 2):
-            raise ConfigError(f"hash_tag {hash_tag!r} is not two characters", 'two characters such as "{}", or nothing')
+            raise ConfigError(
+                f"hash_tag {hash_tag!r} is not two characters", 'two characters such as "{}", or nothing'
+            )
         if copies not in (1, 2):
             raise ConfigError(f"copies: {copies} is out of range", "1 or 2")
         if not servers:
@@ -325,8 +332,9 @@ cdef class Placement:
         self.has_tag = len(hash_tag) == 2
         if self.has_tag:
             self.tag_open, self.tag_close = hash_tag
-        self.servers = new_ring("servers", checked_servers("servers", servers), BY_NAME[distribution], self.key_hash)
-        self.backups = new_ring("backups", checked_servers("backups", backups), BY_NAME[distribution], self.key_hash)
+        kind = BY_NAME[distribution]
+        self.servers = new_ring("servers", checked_servers("servers", servers), kind, self.key_hash)
+        self.backups = new_ring("backups", checked_servers("backups", backups), kind, self.key_hash)
         self.server_count = <int>len(servers)
         self.backup_count = <int>len(backups)
 
@@ -373,7 +381,7 @@ cdef class Placement:
         return owner
 
     def locate(self, key: bytes) -> tuple[int, int]:
-        """The owner's index in `servers` and the second copy's index (see `copy` in ring.pxd); -1 = there is none."""
+        """The owner's index in `servers`; the copy's in `backups` or, without any, in `servers` (-1: none)."""
         cdef int copy
         cdef int owner = self.owner_and_copy(key, len(key), &copy)
         return owner, copy

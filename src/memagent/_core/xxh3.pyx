@@ -1,4 +1,4 @@
-"""XXH3 with 64 bits and seed 0. Lengths up to 3, 8, 16, 128, 240 and beyond each have a method of their own."""
+"""XXH3 with 64 bits and seed 0. Lengths up to 3, 8, 16, 128, 240 and beyond each have their own method."""
 
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -130,8 +130,8 @@ cdef uint64_t longer(const unsigned char *data, size_t length) noexcept nogil:
         add_stripe(lanes, data + STRIPE_BYTES * stripe, SECRET + 8 * (stripe % STRIPES_PER_BLOCK))
         if stripe % STRIPES_PER_BLOCK == STRIPES_PER_BLOCK - 1:
             for lane in range(LANES):
-                value = lanes[lane] ^ lanes[lane] >> 47 ^ word64(SECRET + SECRET_BYTES - STRIPE_BYTES + 8 * lane)
-                lanes[lane] = value * PRIME32_1
+                value = lanes[lane] ^ lanes[lane] >> 47
+                lanes[lane] = (value ^ word64(SECRET + SECRET_BYTES - STRIPE_BYTES + 8 * lane)) * PRIME32_1
     add_stripe(lanes, data + length - STRIPE_BYTES, SECRET + SECRET_BYTES - STRIPE_BYTES - 7)
     value = length * PRIME64_1
     for lane in range(0, LANES, 2):

@@ -132,7 +132,7 @@ class Rig:
         settings = {
             "listen": [f"127.0.0.1:{port}"],
             "workers": workers,
-            "max_connections": 20_000,
+            "max_connections": 15_000,
             "pools": {"main": {"servers": self.servers}},
         }
         config = self._write(f"{name}.yaml", json.dumps(settings, indent=1))

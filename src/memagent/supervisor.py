@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Coroutine
 from typing import Any, Final
 
@@ -190,6 +191,8 @@ class Supervisor:
                 worker = await self._start_worker(number)
             except OSError as error:
                 cause, pid, last_error = f"could not be started: {error.strerror}", None, ""
+                if isinstance(error, PermissionError):
+                    last_error = f"uid {os.getuid()} may not run {sys.executable}"
             else:
                 cause, pid = await worker.ended(), worker.pid
                 lived_s, last_error = worker.lived_s(), worker.last_error
@@ -242,6 +245,8 @@ class Supervisor:
         if self._start_error is None:
             text = f"worker {number} ended before it was ready ({cause})"
             self._start_error = StartError(f"{text}: {last_error}" if last_error else text)
+        # The others are not to be replaced any more.
+        self._draining.set()
         self._all_ready.set()
 
     # ------------------------------------------------------------ what workers say

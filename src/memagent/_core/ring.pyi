@@ -1,7 +1,13 @@
+from typing import final
+
 DISTRIBUTIONS: tuple[str, ...]
 
 def ring_name(host: str, port: int) -> str: ...
 
+@final
+class Ring: ...
+
+@final
 class Placement:
     def __init__(
         self,

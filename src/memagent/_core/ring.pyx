@@ -67,7 +67,7 @@ cdef object MOST_WEIGHT = 0x7fffffff
 
 
 def ring_name(host: str, port: int) -> str:
-    """What libmemcached and twemproxy put on the ring for an address; port 0: a Unix socket, host its path."""
+    """What libmemcached and twemproxy put on the ring for an address; port 0: a socket, host its path."""
     return host if port in (0, DEFAULT_PORT) else f"{host}:{port}"
 
 
@@ -381,7 +381,7 @@ cdef class Placement:
         return owner
 
     def locate(self, key: bytes) -> tuple[int, int]:
-        """The owner's index in `servers`; the copy's in `backups` or, without any, in `servers` (-1: none)."""
+        """The owner's index in `servers`; the copy's in `backups` or, without those, `servers` (-1: none)."""
         cdef int copy
         cdef int owner = self.owner_and_copy(key, len(key), &copy)
         return owner, copy

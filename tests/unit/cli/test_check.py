@@ -1,0 +1,56 @@
+"""`magent check`: good or every mistake; and the examples in conf/ are good."""
+
+from pathlib import Path
+
+import pytest
+
+from memagent import cli
+
+ROOT = Path(__file__).parents[3]
+EXAMPLES = sorted((ROOT / "conf").iterdir())
+
+
+def test_a_good_file(tmp_path, capsys):
+    path = tmp_path / "magent.yaml"
+    path.write_text(
+        'listen: ["127.0.0.1:12000", "unix:/s"]\nworkers: 3\n'
+        'pools: {users: {servers: [{address: "10.0.0.1:11211", name: a, weight: 2}, "10.0.0.2"], '
+        'backups: [b], hash_tag: "{}"}}\n'
+    )
+    assert cli.call(["check", str(path)]) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.splitlines() == [
+        f"{path}: good",
+        "listen   127.0.0.1:12000, unix:/s",
+        "workers  3",
+        "pool     users: distribution ketama, key hash md5, hash tag {}",
+        "  server 0    a               10.0.0.1:11211  weight 2",
+        "  server 1    10.0.0.2:11211",
+        "  backup 0    b:11211",
+    ]
+
+
+def test_a_bad_file(tmp_path, capsys):
+    path = tmp_path / "magent.yaml"
+    path.write_text("pools:\n  main:\n    servers: [10.0.0.1, 10.0.0.1]\n    copys: 2\nworkers: 0\n")
+    assert cli.call(["check", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        f'magent: error: {path}:3: pool "main": servers[1]: "10.0.0.1:11211" is already servers[0]; '
+        "for more of the keys give it a weight",
+        f'magent: error: {path}:4: pool "main": unknown setting "copys" (did you mean "copies"?)',
+        f'magent: error: {path}:5: workers: "0": must be a whole number from 1 to 256',
+        "hint: docs/reference/settings.md lists every setting; conf/ has examples",
+    ]
+
+
+def test_there_are_examples():
+    assert len(EXAMPLES) >= 5
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+def test_every_example_is_good(path, capsys):
+    assert cli.call(["check", str(path)]) == 0
+    assert capsys.readouterr().out.startswith(f"{path}: good")

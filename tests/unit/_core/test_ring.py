@@ -165,11 +165,12 @@ def test_a_hash_of_few_bits_finds_its_points(distribution: str) -> None:
 
 
 def test_magent_ring_falls_back_on_hash_zero() -> None:
+    four = [*THREE, ("", "10.0.0.4", 11211, 1)]
     key = b"jk8ssl"
     assert key_hash("md5", key) == 0
-    assert key_hash("djb", key) % 3 == 1
-    assert PlainPlacement(THREE, [], "magent-ketama", "md5").servers.points[0].server != 1
-    assert Placement(THREE, [], "magent-ketama", "md5", copies=2).locate(key) == (1, 2)
+    assert key_hash("djb", key) % 4 == 0
+    assert PlainPlacement(four, [], "magent-ketama", "md5").servers.points[0].server == 1
+    assert Placement(four, [], "magent-ketama", "md5", copies=2).locate(key) == (0, 1)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,10 @@ from tests.functional.tools import Shop
 
 @pytest.fixture
 def client(shop: Shop) -> Iterator[Client]:
-    with Client(("127.0.0.1", shop.proxy.port), timeout=5, connect_timeout=5, no_delay=True) as client:
-        client.flush_all(noreply=False)
-        yield client
+    client = Client(("127.0.0.1", shop.proxy.port), timeout=5, connect_timeout=5, no_delay=True)
+    client.flush_all(noreply=False)
+    yield client
+    client.close()
 
 
 def test_storing_and_reading(client: Client) -> None:
@@ -27,7 +28,7 @@ def test_storing_and_reading(client: Client) -> None:
     assert client.incr("a", 5) == 17
     assert client.decr("a", 50) == 0
     assert client.touch("a", 100, noreply=False)
-    assert client.get("a") == b"0 "
+    assert client.get("a") == b"0  "
     assert client.delete("a", noreply=False)
     assert client.get("a") is None
     assert client.incr("a", 1) is None

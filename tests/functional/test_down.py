@@ -65,10 +65,9 @@ def test_everything_else_is_a_server_error(shop: Shop) -> None:
 
 
 def test_multiget_keeps_the_live_servers_hits(shop: Shop) -> None:
-    """Section 2, multiget: never an error line between VALUE lines, never the loss of the live servers' hits."""
-    keys = [
-        key for trio in zip(*(shop.keys_of(index, 10) for index in range(3)), strict=True) for key in trio
-    ]
+    """Section 2, multiget: never an error between VALUE lines, never the loss of the live servers' hits."""
+    owned = [shop.keys_of(index, 10) for index in range(3)]
+    keys = [key for trio in zip(*owned, strict=True) for key in trio]
     dead = set(shop.keys_of(DEAD, 10))
     expected = b"".join(item(key, b"1") for key in keys if key not in dead) + b"END\r\n"
     before = int(shop.proxy.stats()["misses_server_down"])
@@ -145,7 +144,7 @@ class TestSettings:
                 server.stop()
 
     def test_get_when_down_error(self, start: Callable[..., Shop]) -> None:
-        """Section 2: miss (default) or SERVER_ERROR; a multiget still is never an error between VALUE lines."""
+        """Section 2: miss (default) or SERVER_ERROR; a multiget still has no error between VALUE lines."""
         shop = start(2, get_when_down="error")
         live, dead = shop.keys_of(0, 1)[0], shop.keys_of(1, 1)[0]
         with shop.proxy.connect() as wire:

@@ -22,7 +22,7 @@ def test_flush_all_with_a_delay_hands_it_on(shop: Shop) -> None:
     for server in shop.servers:
         server.set(b"later", b"x")
     with shop.proxy.connect() as wire:
-        wire.expect(b"flush_all 1\r\n", b"OK\r\n")
+        wire.expect(b"flush_all 2\r\n", b"OK\r\n")
         assert shop.servers[0].get(b"later") == b"x"
         for server in shop.servers:
             wait_until(lambda server=server: server.get(b"later") is None, 5, "the delayed flush")  # type: ignore[misc]
@@ -33,7 +33,10 @@ def test_version_is_the_proxys_own(shop: Shop) -> None:
     """Section 2: answered by the proxy."""
     with shop.proxy.connect() as wire:
         for request in (b"version\r\n", b"version noreply\r\n"):
-            assert wire.ask(request).decode() == f"VERSION {__version__}\r\n"
+            words = wire.ask(request).decode().removesuffix("\r\n").split(" ")
+            assert words[0] == "VERSION"
+            assert words[1:] == [wire.stats()["version"]]
+            assert words[1].endswith(__version__)
 
 
 def test_verbosity_reaches_no_server(shop: Shop) -> None:
@@ -59,7 +62,7 @@ def test_stats_has_every_counter_of_the_table(shop: Shop) -> None:
         b"rusage_system",
         b"threads",
     } <= found.keys()
-    assert found[b"version"] == __version__.encode()
+    assert found[b"version"].endswith(__version__.encode())
     assert found[b"threads"] == b"1"
 
 
@@ -122,7 +125,7 @@ def test_stats_magent_keeps_the_old_lines(shop: Shop) -> None:
     with shop.proxy.connect() as wire:
         wire.send(b"stats magent\r\n")
         lines = wire.read_until(b"END\r\n").decode().split("\r\n")
-    assert lines[0] == f"memcached agent v{__version__}"
+    assert re.fullmatch(rf"memcached agent v\S*{re.escape(__version__)}", lines[0])
     for number, (line, server) in enumerate(zip(lines[1:], shop.servers, strict=False), 1):
         assert re.fullmatch(rf"matrix {number} -> {server.address}, pool size \d+", line)
     assert lines[4:] == ["END", ""]

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tests.support.memcached import Memcached
 from tests.support.processes import ROOT
@@ -27,11 +27,16 @@ class Shop:
     servers: list[Memcached]
     proxy: Proxy
 
+    _owned: dict[tuple[str, int], list[bytes]] = field(default_factory=dict)
+
     def keys_of(self, index: int, count: int, prefix: str = "key") -> list[bytes]:
-        """So many keys that `magent route` puts on one server."""
-        keys = [b"%b:%d" % (prefix.encode(), number) for number in range(40 * count + 200)]
-        found = [key for key, owner in zip(keys, route(self.proxy, keys), strict=True) if owner == index]
-        assert len(found) >= count, f"only {len(found)} of {len(keys)} keys on server {index}"
+        """So many keys that `magent route` puts on one server; always the same ones."""
+        if (prefix, index) not in self._owned:
+            keys = [b"%b:%d" % (prefix.encode(), number) for number in range(400)]
+            for key, owner in zip(keys, route(self.proxy, keys), strict=True):
+                self._owned.setdefault((prefix, owner), []).append(key)
+        found = self._owned[prefix, index]
+        assert len(found) >= count, f"only {len(found)} of 400 keys on server {index}"
         return found[:count]
 
 

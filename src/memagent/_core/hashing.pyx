@@ -1,7 +1,7 @@
 """The key hashes: what turns a key into the number that a ring looks up.
 
 Each gives the number that the software which made it popular gives, quirks included, because only then do
-keys stay where they are: magent for djb; libmemcached and twemproxy, which agree, for the others; xxh3 is new.
+keys stay where they are: magent for djb; libmemcached and twemproxy, which agree, for the others but xxh3.
 
 - In djb, one_at_a_time, the four fnv and the last byte of three in hsieh, a byte above 127 is negative (C's
   `char` on x86).

@@ -3,8 +3,15 @@
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+from memagent._bench.generator import Generator
+from memagent._bench.workload import Workload
+
+DEADLINE_S = 20.0
 
 Answer = Callable[[bytes], bytes | None]
 """Given what has arrived since the last call; None closes the connection."""
@@ -67,3 +74,32 @@ def scripted(answer: Answer, path: Path | None = None, piece_bytes: int = 2**30)
 def miss(data: bytes) -> bytes:
     """Every line of a get is a miss."""
     return b"END\r\n" * data.count(b"\r\n")
+
+
+@contextlib.contextmanager
+def generator(server: Scripted, clients: int = 1, depth: int = 1, **changes: Any) -> Iterator[Generator]:
+    timeout_s = changes.pop("timeout_s", 5.0)
+    settings = {
+        "mix": {"get": 1.0}, "keys": 100, "key_prefix": b"k", "key_bytes": 4, "value_bytes": 9, **changes
+    }  # fmt: skip
+    load = Generator(
+        Workload(**settings),
+        family=server.family,
+        host=server.host,
+        port=server.port,
+        clients=clients,
+        depth=depth,
+        timeout_s=timeout_s,
+    )
+    load.connect()
+    try:
+        yield load
+    finally:
+        load.close()
+
+
+def finish(load: Generator, until: str = "done") -> dict[str, Any]:
+    deadline = time.monotonic() + DEADLINE_S
+    while load.step(0.05) != until:
+        assert time.monotonic() < deadline, f"still {load.phase_name}"
+    return load.counts()

@@ -50,6 +50,7 @@ cdef class Channel:
     cdef size_t capacity
     cdef size_t first
     cdef size_t count
+    cdef size_t count_done         # replies so far
     cdef uint64_t popped_end       # `end` of the last ticket that left
     cdef uint64_t line_start       # multiget: place in the stream where the open line began
     cdef int line_part             # its part number, -1 when no line is open
@@ -59,7 +60,9 @@ cdef class Channel:
     cdef int ticket(self, Awaiting awaiting, uint32_t part, int expects, int64_t deadline_us) except -1
     cdef int grow(self) except -1
     cdef int sent(self, size_t n) except -1
-    cdef Py_ssize_t received(self, const unsigned char *p, size_t n) except -2
+    cdef int received(self, const unsigned char *p, size_t n) except -2
+    cdef int resume(self) except -2
+    cdef Py_ssize_t parse(self, const unsigned char *p, size_t n) except -2
     cdef bint is_sent(self, size_t i) noexcept
     cdef int expire(self) except -1
     cdef int lost(self, Failure why, bint keep_unsent) except -1

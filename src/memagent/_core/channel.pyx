@@ -112,8 +112,34 @@ cdef class Channel:
         self.sent_total += n
         return 0
 
-    cdef Py_ssize_t received(self, const unsigned char *p, size_t n) except -2:
-        """Hand each whole reply in p[0:n] to its ticket. Returns how many bytes that took, -1 for garbage (`reason`)."""
+    cdef int received(self, const unsigned char *p, size_t n) except -2:
+        """Bytes from the server. Returns how many replies they completed, -1 for garbage (`reason`)."""
+        cdef Py_ssize_t used
+        cdef size_t before = self.count_done
+        if self.left.length():
+            self.left.append(p, n)
+            return self.resume()
+        used = self.parse(p, n)
+        if used < 0:
+            return -1
+        if <size_t> used < n:
+            self.left.append(p + used, n - used)
+        return <int> (self.count_done - before)
+
+    cdef int resume(self) except -2:
+        """`left` has grown. Returns as `received` does."""
+        cdef Py_ssize_t used
+        cdef size_t before = self.count_done
+        if self.left.length() < self.need:
+            return 0
+        used = self.parse(self.left.head(), self.left.length())
+        if used < 0:
+            return -1
+        self.left.consume(used)
+        return <int> (self.count_done - before)
+
+    cdef Py_ssize_t parse(self, const unsigned char *p, size_t n) except -2:
+        """Hand each whole reply in p[0:n] to its ticket. Returns how many bytes that took, -1 for garbage."""
         cdef size_t at = 0
         cdef Ticket ticket
         cdef Code code
@@ -135,6 +161,8 @@ cdef class Channel:
             self.first = (self.first + 1) & (self.capacity - 1)
             self.count -= 1
             self.popped_end = ticket.end
+            self.count_done += 1
+            self.need = 0
             self.counters.slot[S_REPLIES] += 1
             if code >= R_ERROR:
                 self.counters.slot[S_ERRORS] += 1
@@ -229,3 +257,34 @@ cdef class Channel:
         while n < self.count and not self.is_sent(self.count - 1 - n):
             n += 1
         return n
+
+    # The Python face, for tests: a connection without a socket.
+
+    def output(self):
+        """What would be sent to the server; counts as sent."""
+        content = bytes(self.out)
+        if content:
+            self.sent(len(content))
+        return content
+
+    def feed(self, bytes data not None):
+        """Bytes from the server: how many replies they completed, -1 for garbage."""
+        return self.received(data, len(data))
+
+    def end(self, bint keep_unsent=False):
+        """The connection is gone."""
+        self.lost(F_RESET, keep_unsent)
+
+    def __len__(self):
+        """Tickets."""
+        return self.count
+
+    @property
+    def not_sent(self):
+        """Tickets whose request has not been sent."""
+        return self.pending()
+
+    @property
+    def trouble(self):
+        """Why the last bytes were garbage."""
+        return self.reason

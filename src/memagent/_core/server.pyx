@@ -15,7 +15,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from memagent._core.buffer cimport Memory
-from memagent._core.channel cimport F_TIMED_OUT, Awaiting, Channel, Failure
+from memagent._core.channel cimport F_REFUSED, F_TIMED_OUT, Awaiting, Channel, Failure
 from memagent._core.metrics cimport (
     Block,
     S_DOWNS,
@@ -139,6 +139,23 @@ cdef class Server:
             self.turn.now_us + self.probe_wait_us * 4 // 5
             + <int64_t> (self.random % <uint64_t> (self.probe_wait_us // 5 + 1))
         )
+
+    # The Python face, for tests.
+
+    def pass_time(self):
+        """End the waits that are over at turn.now_us."""
+        self.expire()
+
+    def fail(self, str reason not None):
+        """No connection can be made."""
+        self.go_down(F_REFUSED, reason)
+
+    def ask_probe(self):
+        self.probe()
+
+    @property
+    def is_probing(self):
+        return bool(self.probing)
 
 
 @cython.final

@@ -35,6 +35,7 @@ from memagent._net.server cimport Endpoint, Link
 
 cdef enum:
     TICK_NS = 10_000_000
+    GATHER_ROUNDS = 3
     PATIENCE_MS = 1      # replies that wait for the rest of their batch
 
 
@@ -62,6 +63,8 @@ cdef class Loop:
         cdef Endpoint endpoint
         cdef Listener listener
         cdef int timeout_ms = -1
+        cdef int n
+        cdef int rounds
         self.running = True
         for endpoint in self.endpoints:
             endpoint.connect()
@@ -69,7 +72,11 @@ cdef class Loop:
             listener.start()
         self.start_ticking()
         while self.running:
-            self.poller.wait(timeout_ms)
+            n = self.poller.wait(timeout_ms)
+            rounds = 0
+            while n > 1 and rounds < GATHER_ROUNDS:
+                n = self.poller.wait(0)
+                rounds += 1
             timeout_ms = PATIENCE_MS if self.flush() else -1
             if self.poller.work_ahead and not self.ticking:
                 self.start_ticking()

@@ -139,7 +139,7 @@ cdef class Link(Handler):
         cdef unsigned char *target
         cdef size_t room
         cdef ssize_t n
-        cdef Py_ssize_t used
+        cdef int replies
         while self.state == OPEN:
             if left.length() == 0:
                 target = self.endpoint.poller.scratch
@@ -151,21 +151,14 @@ cdef class Link(Handler):
             if n > 0:
                 self.endpoint.server.counters.slot[S_BYTES_RECEIVED] += n
                 if left.length() == 0:
-                    used = channel.received(target, n)
-                    if 0 <= used < n and self.state == OPEN:
-                        left.append(target + used, n - used)
+                    replies = channel.received(target, n)
                 else:
                     left.filled(n)
-                    if left.length() < channel.need:
-                        used = 0
-                    else:
-                        used = channel.received(left.head(), left.length())
-                        if used > 0 and self.state == OPEN:
-                            left.consume(used)
-                if used < 0:
+                    replies = channel.resume()
+                if replies < 0:
                     self.endpoint.server.counters.slot[S_GARBAGE_REPLIES] += 1
                     return self.lost(F_GARBAGE, f"it sent {channel.reason}")
-                if used > 0:
+                if replies:
                     self.heard = True
                     self.endpoint.failures_in_row = 0
                     self.endpoint.server.timeouts_in_row = 0

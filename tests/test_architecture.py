@@ -25,7 +25,7 @@ LONGEST_FILE_LINES = 650
 
 # What a module, or every module of a package, may import of ours. A package may always import itself.
 _TABLES = ("errors", "units", "addresses")
-_FILES = (*_TABLES, "settings", "reading")
+_FILES = (*_TABLES, "rows", "settings", "reading")
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "": (),
     "errors": (),
@@ -33,10 +33,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "addresses": ("errors", "units"),
     "reading": ("errors", "units"),
     "logs": ("errors", "units", "control"),
-    "listeners": _TABLES,
+    "worker_log": ("control",),
+    "listeners": (*_TABLES, "settings", "control"),
     "resolver": ("errors", "units", "addresses"),
     "daemon": ("errors",),
-    "settings": _TABLES,
+    "rows": _TABLES,
+    "settings": (*_TABLES, "rows"),
     "counters": _TABLES,
     "snapshot": _TABLES,
     "config": _FILES,
@@ -45,7 +47,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "lifecycle": ("snapshot", "errors"),
     "segment": ("counters", "errors", "_core.metrics"),
     "stats": ("counters", "segment", "settings", "addresses", "errors"),
-    "topology": (*_FILES, "config", "_core"),
+    "topology": ("settings", "counters", "segment", "_core"),
     "worker": (
         *_TABLES,
         "settings",
@@ -56,14 +58,16 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "counters",
         "segment",
         "stats",
-        "logs",
+        "worker_log",
     ),
+    # Starts the worker's module by its name, in a process of its own.
+    "processes": ("control", "errors"),
     "probe": ("snapshot", "lifecycle", "errors"),
     "rewarm": ("snapshot", "lifecycle", "errors"),
     "admin": ("snapshot", "counters", "errors", "units"),
     "supervisor": (
         *(*_TABLES, "settings", "config", "worker", "control", "lifecycle", "probe", "rewarm", "admin"),
-        *("counters", "segment", "stats", "resolver", "listeners", "daemon", "logs"),
+        *("counters", "segment", "stats", "resolver", "listeners", "processes", "daemon", "logs"),
     ),
     "_core": ("errors",),
     "_net": ("_core", "errors"),
@@ -127,8 +131,8 @@ def test_imports_follow_the_table() -> None:
                 continue
             target = name.removeprefix("memagent").lstrip(".")
             allowed = (*MAY_IMPORT[own], own)
-            # `from memagent import __version__` names no module.
-            if target.startswith("__") or any(
+            # `import memagent` and `from memagent import __version__` name no module.
+            if not target or target.startswith("__") or any(
                 target == each or target.startswith(f"{each}.") for each in allowed if each
             ):
                 continue

@@ -22,6 +22,7 @@ from yaml import MappingNode, Node, ScalarNode, SequenceNode
 from memagent.addresses import parse_listen
 from memagent.errors import ConfigError
 from memagent.reading import Mistakes, Override, nearest, read_text
+from memagent.rows import read_setting, settings_of
 from memagent.settings import (
     Config,
     Conflict,
@@ -29,8 +30,6 @@ from memagent.settings import (
     PoolConfig,
     ServerConfig,
     Table,
-    read_setting,
-    settings_of,
 )
 from memagent.units import quoted
 

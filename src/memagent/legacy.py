@@ -17,7 +17,8 @@ from typing import Any
 
 from memagent.addresses import Address, parse_address, parse_host, parse_listen, parse_port
 from memagent.reading import Mistakes, nearest, read_text
-from memagent.settings import Config, ListenAddress, PoolConfig, ServerConfig, read_setting
+from memagent.rows import read_setting
+from memagent.settings import Config, ListenAddress, PoolConfig, ServerConfig
 from memagent.units import parse_count, parse_switch, quoted
 
 _HINT = "magent --help lists the flags; an example: magent -D -p 12000 -s 10.0.0.1:11211 -s 10.0.0.2:11211"

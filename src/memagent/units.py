@@ -1,8 +1,8 @@
 """Text <-> numbers with a unit: the only place that knows suffixes.
 
 Every parser takes what a person wrote and returns a whole number of the base unit; a ValueError says what is
-allowed. What is not text is handed back untouched: a number is in the base unit already, and any other type is
-the business of the caller.
+allowed. What is not text is handed back untouched: a number is in the base unit already, and any other type
+is the business of the caller.
 """
 
 import re

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from memagent import config
 from memagent.errors import ConfigError
 from memagent.reading import Override
-from memagent.settings import Config, PoolConfig, ServerConfig, settings_of
+from memagent.rows import settings_of
+from memagent.settings import Config, PoolConfig, ServerConfig
 
 GOOD = """\
 listen: ["127.0.0.1:12000", 11999, "unix:/run/m.sock"]
@@ -180,8 +181,8 @@ def test_one_mistake(text, says):
 def test_a_rule_is_blamed_on_what_somebody_wrote():
     text = "pools:\n  main:\n    servers: [a]\n    probe_min_ms: 6s\n"
     assert mistakes(text)[0].startswith('m.yaml:4: pool "main": probe_max_ms (5s)')
-    text = "pools:\n  main:\n    servers:\n    - {address: a, weight: 2}\n    distribution: jump\n"
-    assert mistakes(text)[0].startswith('m.yaml:4: pool "main": servers[0]: weight: jump knows no weights')
+    text = "pools:\n  main:\n    servers:\n    - {address: a, weight: 2}\n    distribution: magent-ketama\n"
+    assert mistakes(text)[0].startswith('m.yaml:4: pool "main": servers[0]: weight: magent-ketama knows')
 
 
 def test_aliases_may_repeat_but_not_multiply():

@@ -13,7 +13,8 @@ import click
 from memagent.cli import magent
 from memagent.cli.legacy import legacy
 from memagent.counters import SERVER_COUNTERS, WORKER_COUNTERS, Counter
-from memagent.settings import Config, PoolConfig, ServerConfig, Table, settings_of
+from memagent.rows import settings_of
+from memagent.settings import Config, PoolConfig, ServerConfig, Table
 
 _GENERATED = "<!-- made by `make docs`: change the table in src/memagent, not this page -->"
 

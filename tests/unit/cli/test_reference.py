@@ -6,7 +6,8 @@ import pytest
 
 from memagent.cli import reference
 from memagent.counters import COUNTERS
-from memagent.settings import Config, PoolConfig, ServerConfig, settings_of
+from memagent.rows import settings_of
+from memagent.settings import Config, PoolConfig, ServerConfig
 
 FOLDER = Path(__file__).parents[3] / "docs" / "reference"
 

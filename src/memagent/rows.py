@@ -1,0 +1,176 @@
+"""A row of the table of settings: how it is declared, what its values look like, how one is read.
+
+    weight: Count = setting("Its share of the keys", 1, "count", ge=1, le=65535)
+              │
+              ├─▶ read_setting(model, name, text)   the value, or a ValueError that says what is allowed
+              └─▶ settings_of(model)                the row in words, for messages and docs
+
+A row knows nothing of other rows: rules between settings stand beside the table.
+"""
+
+import os
+from functools import cache
+from typing import Annotated, Any, NamedTuple, get_args
+
+from annotated_types import Ge, Le
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticUndefined
+
+from memagent.addresses import parse_address
+from memagent.units import format_bytes, format_ms, parse_bytes, parse_count, parse_ms, parse_switch
+
+WORD = "1-255 characters without a space"
+PATH = "an absolute path"
+TAG = 'two printable ASCII characters such as "{}", or "" for none'
+
+
+# ---------------------------------------------------------------- kinds of values
+
+
+def _text_that_prints(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must have no control character")
+    return value
+
+
+def _address(value: str) -> str:
+    parse_address(value)
+    return value
+
+
+def _word(value: str) -> str:
+    if not value or " " in value or len(value) > 255:
+        raise ValueError(f"must be {WORD}")
+    return _text_that_prints(value)
+
+
+def _absolute(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError(f"must be {PATH}")
+    return _text_that_prints(value)
+
+
+def _tag(value: str) -> str:
+    if value and (len(value) != 2 or not value.isascii() or not value.isprintable() or " " in value):
+        raise ValueError(f"must be {TAG}")
+    return value
+
+
+def available_cores() -> int:
+    """Cores that this process may use, which in a container are fewer than the machine has."""
+    return len(os.sched_getaffinity(0))
+
+
+def _workers(value: Any) -> Any:
+    return available_cores() if value == "auto" else parse_count(value)
+
+
+Count = Annotated[int, BeforeValidator(parse_count)]
+Workers = Annotated[int, BeforeValidator(_workers)]
+Milliseconds = Annotated[int, BeforeValidator(parse_ms)]
+Bytes = Annotated[int, BeforeValidator(parse_bytes)]
+Switch = Annotated[bool, BeforeValidator(parse_switch)]
+AddressText = Annotated[str, AfterValidator(_address)]
+Word = Annotated[str, AfterValidator(_word)]
+Path = Annotated[str, AfterValidator(_absolute)]
+Tag = Annotated[str, AfterValidator(_tag)]
+
+
+def setting(
+    description: str,
+    default: Any = PydanticUndefined,
+    unit: str | None = None,
+    shown: str | None = None,
+    allowed: str | None = None,
+    **bounds: Any,
+) -> Any:
+    """One row of the table. `shown` and `allowed` are words where default and bounds do not say it."""
+    extra: dict[str, Any] = {"unit": unit, "shown": shown, "allowed": allowed}
+    strict = True if unit is not None else None
+    return Field(default, description=description, json_schema_extra=extra, strict=strict, **bounds)
+
+
+def derived(description: str, default: Any = PydanticUndefined, allowed: str | None = None) -> Any:
+    """A value that memagent works out: no setting, so not in any file and not in the docs."""
+    return Field(default, description=description, json_schema_extra={"derived": True, "allowed": allowed})
+
+
+# ---------------------------------------------------------------- reading a row
+
+
+class Setting(NamedTuple):
+    """One row of the table, as readers and docs see it."""
+
+    name: str
+    description: str
+    unit: str | None
+    default: str | None
+    allowed: str
+    required: bool
+
+
+def settings_of(model: type[BaseModel]) -> dict[str, Setting]:
+    """The rows of a model that a user may set, in the order of the table."""
+    rows = {}
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra
+        assert isinstance(extra, dict)
+        if extra.get("derived"):
+            continue
+        unit = str(extra["unit"]) if extra["unit"] else None
+        default = extra["shown"] or (None if field.is_required() else _show(field.default, unit))
+        rows[name] = Setting(
+            name=name,
+            description=field.description or "",
+            unit=unit,
+            default=None if default is None else str(default),
+            allowed=_allowed(model, name),
+            required=default is None,
+        )
+    return rows
+
+
+def read_setting(model: type[BaseModel], name: str, value: Any) -> Any:
+    """One value as the table wants it, from text or from Python; ValueError says what is allowed."""
+    try:
+        return _adapter(model, name).validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        if first["type"] == "value_error":
+            raise ValueError(str(first["ctx"]["error"])) from None
+        raise ValueError(f"must be {_allowed(model, name)}") from None
+
+
+@cache
+def _adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
+    field = model.model_fields[name]
+    whole: Any = field.annotation
+    if field.metadata:  # an optional one carries its rules inside its type
+        whole = Annotated[(whole, *field.metadata)]
+    return TypeAdapter(whole)
+
+
+def _allowed(model: type[BaseModel], name: str) -> str:
+    field = model.model_fields[name]
+    extra = field.json_schema_extra
+    assert isinstance(extra, dict)
+    if extra.get("allowed"):
+        return str(extra["allowed"])
+    choices = [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
+    if choices:
+        return "one of " + ", ".join(choices)
+    unit = str(extra["unit"])
+    if unit == "switch":
+        return "true or false"
+    low = next(item.ge for item in field.metadata if isinstance(item, Ge))
+    high = next(item.le for item in field.metadata if isinstance(item, Le))
+    words = {"ms": "a time", "bytes": "a size", "count": "a whole number"}[unit]
+    return f"{words} from {_show(low, unit)} to {_show(high, unit)}"
+
+
+def _show(value: Any, unit: str | None) -> str:
+    if unit == "ms":
+        return format_ms(value)
+    if unit == "bytes":
+        return format_bytes(value)
+    return str(value).lower() if isinstance(value, bool) else str(value)

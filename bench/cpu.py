@@ -1,11 +1,12 @@
 """CPU time of a process and all its descendants, fine enough for a measurement of a second.
 
-The total is the scheduler's own count in nanoseconds (schedstat, summed over threads). Its split into user and
-system comes from utime and stime: hundredths of a second, sampled by the timer and never going back, so a process
-whose habits change shows it late. Only the split is coarse, and only for a process that lived through other work.
+The total is the scheduler's own count in nanoseconds (schedstat, summed over threads). Its split into user
+and system comes from utime and stime: hundredths of a second, sampled by the timer and never going back, so a
+process whose habits change shows it late. Only the split is coarse, and most so after other kinds of work.
 """
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,9 @@ def descendants(pid: int) -> list[int]:
     found = [pid]
     for parent in found:
         for task in Path(f"/proc/{parent}/task").iterdir():
-            found += [int(child) for child in (task / "children").read_text().split()]
+            # A thread may end while we look.
+            with suppress(FileNotFoundError):
+                found += [int(child) for child in (task / "children").read_text().split()]
     return found
 
 

@@ -126,12 +126,15 @@ def versions() -> dict[str, str]:
     return found
 
 
+def stamp(facts: dict[str, Any]) -> str:
+    return re.sub(r"[^0-9]+", "-", facts["date"]).strip("-")
+
+
 def save(results: list["Result"], rounds: int, seconds: float, name: str = "compare") -> list[Path]:
     RESULTS.mkdir(exist_ok=True)
     facts = about(rounds, seconds)
-    stamp = re.sub(r"[^0-9]+", "-", facts["date"]).strip("-")
     data = {**facts, "scenarios": {result.scenario.name: result.as_dict() for result in results}}
-    paths = [RESULTS / f"{stamp}-{name}.json", RESULTS / f"{stamp}-{name}.md"]
+    paths = [RESULTS / f"{stamp(facts)}-{name}.json", RESULTS / f"{stamp(facts)}-{name}.md"]
     paths[0].write_text(json.dumps(data, indent=1) + "\n")
     paths[1].write_text(markdown(results, facts))
     return paths

@@ -165,9 +165,11 @@ def _progress(job: Job, live: Live) -> Progress:
         latency = generator.checker.latency
         live.update(
             Text(
-                f"{elapsed_s:5.1f} of {job.duration_s:g} s   {rate:10,.0f} requests/s   "
-                f"p50 {latency.percentile_us(50):,.0f} us   p99 {latency.percentile_us(99):,.0f} us   "
-                f"misses {counts['misses']:,}   errors {sum(counts['errors'].values()):,}"
+                f"{elapsed_s:.1f}/{job.duration_s:g} s  {rate:,.0f}/s"
+                f"  p50 {latency.percentile_us(50):,.0f} us  p99 {latency.percentile_us(99):,.0f} us"
+                f"  {counts['misses']:,} misses  {sum(counts['errors'].values()):,} errors",
+                no_wrap=True,
+                overflow="ellipsis",
             )
         )
 

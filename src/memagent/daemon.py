@@ -56,21 +56,20 @@ def become(identity: Identity) -> None:
         ) from None
 
 
-def allow_open_files(needed: int, what_for: str) -> None:
-    """Raise this process's limit of open files, which workers inherit, to at least `needed`."""
+def allow_open_files(wanted: int) -> int:
+    """Raise this process's limit of open files, which workers inherit, towards `wanted`; what it is now."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
-    if hard == resource.RLIM_INFINITY or hard >= needed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-        return
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, needed))
-    except (OSError, ValueError):
-        raise StartError(
-            f"{what_for} needs {needed} open files and the limit is {hard}",
-            "raise the limit (ulimit -n, or LimitNOFILE= in a systemd unit), or lower the number",
-        ) from None
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return max(soft, wanted)
+    # Only root may go past the hard limit.
+    tries = [(wanted, wanted), (hard, hard)]
+    if hard == resource.RLIM_INFINITY or hard >= wanted:
+        tries = [(wanted, hard)]
+    for limits in tries:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            return limits[0]
+    return soft
 
 
 class StartingProcess:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from memagent import __version__
 from memagent.addresses import Address
 from memagent.counters import SERVER_COUNTERS, WORKER_COUNTERS
 from memagent.segment import Segment
@@ -113,7 +114,7 @@ def _servers(segment: Segment, facts: Facts) -> Iterable[tuple[str, object]]:
 
 
 def _magent(segment: Segment, facts: Facts) -> bytes:
-    lines = [f"memcached agent v{facts.version}"]
+    lines = [f"memcached agent v{__version__}"]
     for index, server in enumerate(facts.servers):
         if not server.backup:
             connections = segment.server_totals(index)["connections"]

@@ -42,11 +42,16 @@ from memagent.settings import Config, ServerConfig
 
 _START_DEADLINE_S: Final = 30.0
 _SPARE_FILES: Final = 64
+_FEWEST_CLIENTS: Final = 64
+_HOW_TO_RAISE: Final = (
+    "raise it to {} (ulimit -n, or LimitNOFILE= in a systemd unit), or lower max_connections"
+)
 
 
 def run(config: Config, worker_module: str = WORKER_MODULE) -> int:
     """Run the proxy until it is told to end; its exit code. With `daemon`, until the daemon is ready."""
-    daemon.allow_open_files(_files_needed(config), f"max_connections {config.max_connections}")
+    given = config
+    config = _fit_open_files(given)
     identity = daemon.find_identity(config.user, config.group)
     log_stream = logs.open_log(config.log_file)
     owner = (identity.uid, identity.gid) if identity is not None else None
@@ -64,6 +69,13 @@ def run(config: Config, worker_module: str = WORKER_MODULE) -> int:
         if identity is not None:
             daemon.become(identity)
         log = logs.set_up(log_stream, config.verbose)
+        if config.max_connections < given.max_connections:
+            log.warning(
+                "the limit of open files leaves room for fewer clients than max_connections",
+                max_connections=given.max_connections,
+                served_at_most=config.max_connections,
+                hint=_HOW_TO_RAISE.format(_files_needed(given)),
+            )
         log_fd = log_stream.fileno() if config.log_file is not None else None
         supervisor = Supervisor(config, listeners, log, log_fd, environment, worker_module, background)
         asyncio.run(supervisor.run())
@@ -317,6 +329,21 @@ class Supervisor:
 
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def _fit_open_files(config: Config) -> Config:
+    """With as many clients as this machine lets us have; StartError if those are hardly any."""
+    wanted = _files_needed(config)
+    limit = daemon.allow_open_files(wanted)
+    clients = config.max_connections - (wanted - limit)
+    if clients >= config.max_connections:
+        return config
+    if clients < _FEWEST_CLIENTS:
+        raise StartError(
+            f"max_connections {config.max_connections} needs {wanted} open files and the limit is {limit}",
+            _HOW_TO_RAISE.format(wanted),
+        )
+    return config.model_copy(update={"max_connections": clients})
 
 
 def _files_needed(config: Config) -> int:

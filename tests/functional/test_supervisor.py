@@ -287,6 +287,26 @@ def test_a_log_file_that_cannot_be_written_is_one_clear_line(make: Any):
     )
 
 
+def with_open_files(supervisor: Supervisor, limit: int) -> Supervisor:
+    """The same, where nobody may raise the limit: root loses the right to."""
+    may_not = ["setpriv", "--bounding-set", "-sys_resource"] if os.geteuid() == 0 else []
+    supervisor.command = [*may_not, "prlimit", f"--nofile={limit}:{limit}", *supervisor.command]
+    return supervisor
+
+
+def test_a_low_limit_of_open_files_costs_clients_and_not_the_start(make: Any):
+    supervisor = with_open_files(make(max_connections=51_200), 300).start().wait_ready()
+    (warning,) = [line for line in supervisor.lines() if line["level"] == "warning"]
+    assert warning["max_connections"] == 51_200
+    assert warning["served_at_most"] == 300 - 1 - 2 - 64
+    assert "raise it to 51267 (ulimit -n" in warning["hint"]
+
+
+def test_a_limit_of_open_files_that_leaves_nothing_is_one_clear_line(make: Any):
+    words = failed(with_open_files(make(max_connections=51_200), 100))
+    assert "max_connections 51200 needs 51267 open files and the limit is 100" in words
+
+
 def test_workers_that_cannot_start_end_the_start(make: Any):
     supervisor = make("die")
     words = failed(supervisor)

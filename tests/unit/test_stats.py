@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from memagent import __version__
 from memagent._core.metrics import Block
 from memagent.counters import SERVER_COUNTERS, SERVER_INDEX, WORKER_COUNTERS, WORKER_INDEX
 from memagent.segment import Segment
@@ -19,7 +20,7 @@ POOL = PoolConfig.model_validate(
         "backups": ["192.168.11.68:11211"],
     }
 )
-FACTS = Facts(77, "0.1.0", 1_000_012.9, 1_000_000.5, 1.25, 0.5, 4096, server_facts([POOL]))
+FACTS = Facts(77, "1.5.0-memagent-0.1.0", 1_000_012.9, 1_000_000.5, 1.25, 0.5, 4096, server_facts([POOL]))
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_stats_are_facts_and_every_counter_over_all_workers(segment: Segment):
         "pid": "77",
         "uptime": "12",
         "time": "1000012",
-        "version": "0.1.0",
+        "version": "1.5.0-memagent-0.1.0",
         "pointer_size": "64",
         "rusage_user": "1.250000",
         "rusage_system": "0.500000",
@@ -107,11 +108,11 @@ def test_stats_magent_is_magents_own(segment: Segment):
     count(segment, 0, "connections", 1, server=0)
     count(segment, 1, "connections", 1, server=0)
     assert render([b"magent"], segment, FACTS) == (
-        b"memcached agent v0.1.0\r\n"
+        b"memcached agent v%b\r\n"
         b"matrix 1 -> 192.168.11.51:11211, pool size 2\r\n"
         b"matrix 2 -> 192.168.11.52:11211, pool size 0\r\n"
         b"matrix 3 -> unix:/run/c, pool size 0\r\n"
-        b"END\r\n"
+        b"END\r\n" % __version__.encode()
     )
 
 

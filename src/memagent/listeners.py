@@ -140,7 +140,7 @@ def _remove_stale(path: str) -> None:
 
 
 def _in_use(where: str) -> StartError:
-    hint = "another process listens there, perhaps workers whose supervisor was killed: stop it"
+    hint = "see who listens there: ss -lntxp; workers outlive a supervisor that was killed, SIGTERM ends them"
     return StartError(f"listen {where}: Address already in use", hint)
 
 

@@ -260,9 +260,11 @@ cdef class Channel:
 
     # The Python face, for tests: a connection without a socket.
 
-    def output(self):
-        """What would be sent to the server; counts as sent."""
+    def output(self, Py_ssize_t limit=-1):
+        """What would be sent to the server, `limit` bytes at most; counts as sent."""
         content = bytes(self.out)
+        if limit >= 0:
+            content = content[:limit]
         if content:
             self.sent(len(content))
         return content

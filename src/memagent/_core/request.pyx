@@ -171,6 +171,7 @@ cdef class RequestParser:
         self.quiet = False
         self.skip = 0
         self.need = 0
+        self.value_start = self.value_length = 0
         newline = <const unsigned char *> memchr(p + searched, 10, n - searched)
         if (n if newline == NULL else <size_t> (newline - p)) >= MAX_LINE_BYTES:
             while position < MAX_LINE_BYTES and p[position] == 32:

@@ -153,6 +153,10 @@ cdef class Server:
     def ask_probe(self):
         self.probe()
 
+    def hear(self):
+        """A reply has come: timeouts before it are not in a row with those behind it."""
+        self.timeouts_in_row = 0
+
     @property
     def is_probing(self):
         return bool(self.probing)

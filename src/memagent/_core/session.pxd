@@ -44,6 +44,8 @@ cdef class Session(Waiting):
     cdef int64_t ready_us        # since when `out` waits for the rest of its batch
     cdef bint dirty              # stands in turn.sessions
     cdef bint closing            # no more requests; close when all is answered
+    cdef int end_counter         # what counts the end of this session
+    cdef bint paused             # not read because the worker's buffers are full
     cdef bint overflowed         # past close_bytes: close at once
 
     cdef int received(self, const unsigned char *p, size_t n) except -1
@@ -58,5 +60,6 @@ cdef class Session(Waiting):
     cdef int dispatch_local(self, const unsigned char *p) except -1
     cdef int drop_old(self, const unsigned char *p) except -1
     cdef bint wants_more(self) noexcept
+    cdef bint must_yield(self) noexcept
     cdef bint should_flush(self) noexcept
     cdef int abandon(self) except -1

@@ -28,12 +28,15 @@ from memagent._core.limits cimport (
 from memagent._core.metrics cimport (
     W_BAD_COMMANDS,
     W_BAD_KEYS,
+    W_CLIENT_CLOSED,
+    W_CLIENT_CLOSED_PROTOCOL,
     W_CLIENT_ERRORS,
     W_CLIENT_PAUSED,
     W_CMD_GET,
     W_CMD_SET,
     W_CMD_TOUCH,
     W_LINES_TOO_LONG,
+    W_MEMORY_PAUSED,
     W_MEMORY_REFUSED,
     W_QUIET_REQUESTS,
     W_REQUESTS,
@@ -70,6 +73,9 @@ from memagent._core.turn cimport Turn
 cdef enum:
     BATCH_PATIENCE_US = 1000
     FLUSH_BYTES = 64 * 1024   # this much is worth a write of its own
+    SMALL_BYTES = 64 * 1024   # a client that holds less than this is not asked to yield its memory
+
+cdef bytes OUT_OF_MEMORY = b"SERVER_ERROR out of buffer memory\r\n"
 
 
 @cython.final
@@ -101,6 +107,10 @@ cdef class Context:
             exchange.expire()
         return 0
 
+    def pass_time(self):
+        """For tests: end the multigets whose deadline has passed at turn.now_us."""
+        self.expire()
+
 
 @cython.final
 cdef class Session(Waiting):
@@ -109,6 +119,7 @@ cdef class Session(Waiting):
         self.out = Buffer(context.memory)
         self.left = Buffer(context.memory)
         self.window = WINDOW_START
+        self.end_counter = W_CLIENT_CLOSED
 
     cdef int received(self, const unsigned char *p, size_t n) except -1:
         """Bytes from the client. What is no whole request yet is kept in `left`."""
@@ -137,7 +148,25 @@ cdef class Session(Waiting):
 
     cdef bint wants_more(self) noexcept:
         """May more be read from the client now?"""
-        return not self.closing and self.under_way == 0 and self.out.length() <= self.context.pause_bytes
+        cdef Memory memory = self.context.memory
+        if self.closing or self.under_way or self.out.length() > self.context.pause_bytes:
+            return False
+        if self.out.length() > SMALL_BYTES and memory.used_bytes > memory.limit_bytes // 4 * 3:
+            # what it has not read yet keeps the buffers full: it is read again when it has
+            if not self.paused:
+                self.paused = True
+                self.context.counters.slot[W_MEMORY_PAUSED] += 1
+            return False
+        self.paused = False
+        return True
+
+    cdef bint must_yield(self) noexcept:
+        """The worker's buffers are full: is it this client that fills them? (Behaviour section 5.)"""
+        cdef Memory memory = self.context.memory
+        return (
+            self.out.length() + self.kept_bytes + self.left.length() > SMALL_BYTES
+            or memory.used_bytes // 2 > memory.limit_bytes
+        )
 
     cdef Py_ssize_t parse(self, const unsigned char *p, size_t n) except -1:
         """Start all whole requests in p[0:n] that the window allows. Returns how many bytes those are."""
@@ -166,6 +195,7 @@ cdef class Session(Waiting):
             self.refuse(parsed)
             if parsed == P_FATAL:
                 self.closing = True
+                self.end_counter = W_CLIENT_CLOSED_PROTOCOL
                 break
             if parsed == P_TOO_LARGE:
                 self.drop_old(p + at)
@@ -223,10 +253,10 @@ cdef class Session(Waiting):
         count[W_QUIET_REQUESTS] += parser.quiet
         if verb > V_FLUSH_ALL:
             return self.dispatch_local(p)
-        if context.memory.used_bytes > context.memory.limit_bytes:
+        if context.memory.used_bytes > context.memory.limit_bytes and self.must_yield():
             count[W_MEMORY_REFUSED] += 1
             count[W_SERVER_ERRORS] += 1
-            return 0 if parser.quiet else self.answer(b"SERVER_ERROR out of buffer memory\r\n", 35)
+            return 0 if parser.quiet else self.answer(OUT_OF_MEMORY, len(OUT_OF_MEMORY))
         if verb <= V_GATS:
             count[W_CMD_GET] += parser.n_keys
             if verb >= V_GAT:
@@ -292,6 +322,12 @@ cdef class Session(Waiting):
 
     cdef int settled(self, Exchange exchange, const unsigned char *p, size_t n) except -1:
         cdef Exchange head = self.first
+        cdef Memory memory = self.context.memory
+        if n > SMALL_BYTES and memory.used_bytes + n > memory.limit_bytes and self.must_yield():
+            self.context.counters.slot[W_MEMORY_REFUSED] += 1
+            self.context.counters.slot[W_SERVER_ERRORS] += 1
+            p = OUT_OF_MEMORY
+            n = len(OUT_OF_MEMORY)
         self.under_way -= 1
         self.batch_bytes += n
         if exchange is not head:
@@ -371,8 +407,8 @@ cdef class Session(Waiting):
         self.settle_down()
 
     def settle_down(self):
-        """Go on with what the window held back."""
-        while self.under_way == 0 and self.left.length() and not self.closing:
+        """Go on with what the window or unread replies held back."""
+        while self.wants_more() and self.left.length():
             before = self.left.length()
             self.resume()
             if self.left.length() == before:
@@ -392,3 +428,21 @@ cdef class Session(Waiting):
     def waiting_for(self):
         """How many exchanges are under way."""
         return self.under_way
+
+    @property
+    def wants_input(self):
+        """May more be read from the client now?"""
+        return bool(self.wants_more())
+
+    @property
+    def is_ready(self):
+        """Is it time to write?"""
+        return bool(self.should_flush())
+
+    @property
+    def is_closing(self):
+        return bool(self.closing)
+
+    @property
+    def has_overflowed(self):
+        return bool(self.overflowed)

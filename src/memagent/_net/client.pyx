@@ -13,8 +13,8 @@ from memagent._core.buffer cimport Buffer
 from memagent._core.metrics cimport (
     W_BYTES_READ,
     W_BYTES_WRITTEN,
-    W_CLIENT_CLOSED,
     W_CLIENT_CLOSED_DRAIN,
+    W_CLIENT_CLOSED_PROTOCOL,
     W_CLIENT_CLOSED_RESET,
     W_CLIENT_CLOSED_UNREAD,
     W_CURR_CONNECTIONS,
@@ -31,11 +31,16 @@ from memagent._net.posix cimport (
     EPOLLOUT,
     EPOLLRDHUP,
     MSG_NOSIGNAL,
+    SHUT_WR,
     errno,
     recv,
     send,
+    shutdown,
 )
 from memagent._net.posix cimport close as close_fd
+
+cdef enum:
+    LINGER_US = 2_000_000
 
 
 @cython.final
@@ -50,8 +55,12 @@ cdef class ClientConnection(Handler):
         poller.watch(self, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
     cdef int ready(self, uint32_t events) except -1:
-        if events & (EPOLLHUP | EPOLLERR):
-            return self.close(W_CLIENT_CLOSED_RESET if events & EPOLLERR else W_CLIENT_CLOSED)
+        if events & (EPOLLHUP | EPOLLERR) and not self.linger_until_us:
+            return self.close(W_CLIENT_CLOSED_RESET if events & EPOLLERR else self.session.end_counter)
+        if self.linger_until_us:
+            return self.discard()
+        if events & EPOLLRDHUP:
+            self.half_closed = True
         if events & (EPOLLIN | EPOLLRDHUP):
             self.readable = True
             if self.session.wants_more():
@@ -78,7 +87,8 @@ cdef class ClientConnection(Handler):
             n = recv(self.fd, target, room, 0)
             if n > 0:
                 self.poller.counters.slot[W_BYTES_READ] += n
-                self.readable = <size_t> n == room
+                # a short read empties the socket, but the end of the stream may stand behind it, reported with the bytes
+                self.readable = <size_t> n == room or self.half_closed
                 if left.length() == 0:
                     session.received(target, n)
                 else:
@@ -88,6 +98,8 @@ cdef class ClientConnection(Handler):
                 self.readable = False
                 session.closing = True
                 session.left.clear()
+                if session.under_way == 0 and session.out.length() == 0:
+                    return self.close(session.end_counter)
                 session.mark()
             elif errno == EAGAIN:
                 self.readable = False
@@ -113,7 +125,7 @@ cdef class ClientConnection(Handler):
         """Write what is ready, then go on with what had to wait. Returns 1 if replies wait for the rest of their batch."""
         cdef Session session = self.session
         cdef size_t before
-        if self.fd < 0:
+        if self.fd < 0 or self.linger_until_us:
             return 0
         if session.overflowed:
             self.close(W_CLIENT_CLOSED_UNREAD)
@@ -128,9 +140,42 @@ cdef class ClientConnection(Handler):
         if self.readable and self.fd >= 0 and session.wants_more():
             self.read()
         if session.closing and session.under_way == 0 and session.out.length() == 0 and self.fd >= 0:
-            self.close(W_CLIENT_CLOSED)
+            if session.end_counter == W_CLIENT_CLOSED_PROTOCOL:
+                self.linger()
+            else:
+                self.close(session.end_counter)
             return 0
         return session.under_way > 0 and session.out.length() > 0
+
+    cdef int linger(self) except -1:
+        """Say the end and wait for the client to hang up: closed with bytes unread, the socket would be reset, and the
+        client might never see the error that it was sent."""
+        if self.linger_until_us:
+            return 0
+        shutdown(self.fd, SHUT_WR)
+        self.linger_until_us = self.poller.context.turn.now_us + LINGER_US
+        self.poller.lingering.append(self)
+        self.poller.work_ahead = True
+        return self.discard()
+
+    cdef int discard(self) except -1:
+        """Read on without looking."""
+        cdef ssize_t n
+        while self.fd >= 0:
+            n = recv(self.fd, self.poller.scratch, SCRATCH_BYTES, 0)
+            if n > 0:
+                self.poller.counters.slot[W_BYTES_READ] += n
+            elif n == 0 or (errno != EAGAIN and errno != EINTR):
+                return self.close(self.session.end_counter)
+            elif errno == EAGAIN:
+                return 0
+        return 0
+
+    cdef bint linger_over(self) except -1:
+        """To be called now and then; true once it is closed."""
+        if self.fd >= 0 and self.poller.context.turn.now_us >= self.linger_until_us:
+            self.close(self.session.end_counter)
+        return self.fd < 0
 
     cdef int close(self, int reason) except -1:
         """`reason` is the counter of connections that ended this way."""
@@ -148,12 +193,14 @@ cdef class ClientConnection(Handler):
 
     cdef int drain(self) except -1:
         """Answer what has arrived, then close."""
-        if self.fd < 0:
+        if self.fd < 0 or self.linger_until_us:
             return 0
         self.readable = True
         if self.session.wants_more():
             self.read()
-        self.session.closing = True
+        if not self.session.closing:
+            self.session.closing = True
+            self.session.end_counter = W_CLIENT_CLOSED_DRAIN
         if self.fd >= 0 and self.session.under_way == 0 and self.session.out.length() == 0:
             return self.close(W_CLIENT_CLOSED_DRAIN)
         return self.session.mark()

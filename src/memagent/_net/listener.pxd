@@ -14,3 +14,4 @@ cdef class Listener(Handler):
     cdef size_t connections(self) except? 0
     cdef int start(self) except -1
     cdef int stop(self) except -1
+    cdef int close(self) except -1

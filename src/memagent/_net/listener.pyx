@@ -44,6 +44,7 @@ cdef class Listener(Handler):
     def __cinit__(self, Poller poller not None, int fd, *, bint is_tcp, size_t max_connections, list worker_blocks not None):
         self.poller = poller
         self.fd = fd
+        self.is_listener = True
         self.is_tcp = is_tcp
         self.max_connections = max_connections
         self.worker_blocks = worker_blocks
@@ -55,6 +56,15 @@ cdef class Listener(Handler):
 
     cdef int stop(self) except -1:
         return self.poller.forget(self)
+
+    cdef int close(self) except -1:
+        """Take the connections that the kernel has made already, then no more."""
+        if self.fd >= 0:
+            self.ready(EPOLLIN)
+            self.stop()
+            close_fd(self.fd)
+            self.fd = -1
+        return 0
 
     cdef size_t connections(self) except? 0:
         cdef size_t total = 0

@@ -78,6 +78,7 @@ cdef class Loop:
                 n = self.poller.wait(0)
                 rounds += 1
             timeout_ms = PATIENCE_MS if self.flush() else -1
+            self.counters.slot[W_BUFFERED_BYTES] = self.context.memory.used_bytes
             if self.poller.work_ahead and not self.ticking:
                 self.start_ticking()
             if self.draining and (not self.poller.clients or self.context.turn.now_us >= self.drain_until_us):
@@ -95,7 +96,7 @@ cdef class Loop:
         self.draining = True
         self.drain_until_us = self.context.turn.now_us + <int64_t> drain_ms * 1000
         for listener in self.listeners:
-            listener.stop()
+            listener.close()
         for client in list(self.poller.clients):
             client.drain()
         self.poller.work_ahead = True
@@ -147,6 +148,7 @@ cdef class Loop:
         cdef uint64_t times
         cdef Endpoint endpoint
         cdef Listener listener
+        cdef ClientConnection client
         cdef bint busy = self.draining or len(self.context.deadlines) > 0
         read(self.timer_fd, &times, sizeof(times))
         self.context.expire()
@@ -157,7 +159,11 @@ cdef class Loop:
         for listener in self.listeners:
             if listener.resting:
                 listener.start()
-        self.counters.slot[W_BUFFERED_BYTES] = self.context.memory.used_bytes
+        for client in list(self.poller.lingering):
+            if client.linger_over():
+                self.poller.lingering.remove(client)
+            else:
+                busy = True
         self.poller.work_ahead = False
         if not busy:
             self.ticking = False

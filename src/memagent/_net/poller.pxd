@@ -15,6 +15,7 @@ cdef class Handler:
     """Whoever owns a file descriptor that is watched. The poller keeps a reference until `forget`."""
 
     cdef readonly int fd
+    cdef bint is_listener
 
     cdef int ready(self, uint32_t events) except -1
 
@@ -31,6 +32,7 @@ cdef class Poller:
     cdef readonly Context context
     cdef Block counters
     cdef readonly set clients      # ClientConnections
+    cdef readonly list lingering   # ClientConnections that were told the end and may still be sending
     cdef bint work_ahead           # somebody needs a tick soon
 
     cdef int watch(self, Handler handler, uint32_t events) except -1

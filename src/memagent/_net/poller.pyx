@@ -56,6 +56,7 @@ cdef class Poller:
         self.context = context
         self.counters = counters
         self.clients = set()
+        self.lingering = []
         self.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll_fd < 0:
             raise OSError(errno, "epoll_create1")
@@ -120,6 +121,7 @@ cdef class Poller:
         cdef epoll_event events[EVENTS]
         cdef PyObject *handler
         cdef object keep
+        cdef list listeners = None
         cdef int i
         cdef int n = epoll_wait(self.epoll_fd, events, EVENTS, timeout_ms)
         if n < 0:
@@ -133,5 +135,14 @@ cdef class Poller:
             handler = self.handlers[events[i].data.fd]
             if handler != NULL:
                 keep = <object> handler
-                (<Handler> keep).ready(events[i].events)
+                if (<Handler> keep).is_listener:
+                    if listeners is None:
+                        listeners = []
+                    listeners.append(keep)
+                else:
+                    (<Handler> keep).ready(events[i].events)
+        if listeners is not None:
+            # last, when those that have hung up have made room for new ones
+            for keep in listeners:
+                (<Handler> keep).ready(EPOLLIN)
         return n

@@ -33,9 +33,11 @@ cdef extern from "<sys/socket.h>" nogil:
         MSG_NOSIGNAL
         SOCK_NONBLOCK
         SOCK_CLOEXEC
+        SHUT_WR
 
     ssize_t recv(int fd, void *buffer, size_t length, int flags)
     ssize_t send(int fd, const void *buffer, size_t length, int flags)
+    int shutdown(int fd, int how)
     int accept4(int fd, void *address, void *address_length, int flags)
 
 cdef extern from "<netinet/in.h>" nogil:

@@ -26,7 +26,7 @@ cdef class Link(Handler):
     cdef int try_next(self) except -1
     cdef int opened(self) except -1
     cdef int failed_to_connect(self, str reason) except -1
-    cdef int read(self) except -1
+    cdef int read(self, bint ended) except -1
     cdef int flush(self) except -1
     cdef int lost(self, Failure why, str reason) except -1
     cdef int close(self) except -1

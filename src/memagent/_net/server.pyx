@@ -119,7 +119,7 @@ cdef class Link(Handler):
             if self.channel.out.length():
                 self.flush()
         if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR) and self.state == OPEN:
-            self.read()
+            self.read(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR) != 0)
         return 0
 
     cdef int failed_to_connect(self, str reason) except -1:
@@ -133,7 +133,7 @@ cdef class Link(Handler):
         endpoint.server.probe_failed()
         return 0
 
-    cdef int read(self) except -1:
+    cdef int read(self, bint ended) except -1:
         cdef Channel channel = self.channel
         cdef Buffer left = channel.left
         cdef unsigned char *target
@@ -162,7 +162,8 @@ cdef class Link(Handler):
                     self.heard = True
                     self.endpoint.failures_in_row = 0
                     self.endpoint.server.timeouts_in_row = 0
-                if <size_t> n < room:
+                # behind a short read only the end of the stream can stand, which is reported with the bytes
+                if <size_t> n < room and not ended:
                     return 0
             elif n == 0:
                 return self.lost(F_RESET, "it closed the connection")

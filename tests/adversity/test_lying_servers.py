@@ -93,7 +93,7 @@ def of_key(script: Script, key: bytes) -> Script:
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_get(stage: Stage, name: str) -> None:
-    """Section 2: a miss, or an error line; never a value that is not the key's; never later than the limit."""
+    """Section 2: a miss or an error line; never a value that is not the key's; never later than the limit."""
     script, limit_s = CASES[name]
     key = stage.lies[0]
     stage.play(of_key(script, key))
@@ -155,7 +155,7 @@ def test_a_write(stage: Stage, verb: str, name: str) -> None:
 
 
 def test_what_may_have_been_applied_is_said_to_be_unknown(stage: Stage) -> None:
-    """Section 2, what may be repeated: sent, then the connection died: SERVER_ERROR that says "unknown outcome"."""
+    """Section 2, what may be repeated: sent, then the connection died: says "unknown outcome"."""
     key = stage.lies[0]
     requests = [
         b"incr " + key + b" 1\r\n",

@@ -1,0 +1,298 @@
+"""The compiled core in a world without sockets: clients, fake memcacheds, and a clock that stands still.
+
+    world = World(n_servers=2)
+    client = world.client()
+    client.send(b"get a\\r\\n")
+    world.run()                     # until nothing moves
+    assert client.take() == b"END\\r\\n"
+
+A server that `holds` takes requests and keeps its replies until its `wire` moves them, or until `release`.
+`World.finish` ends everything and returns what is left over, which is nothing.
+"""
+
+import gc
+from itertools import count
+
+from memagent._core.buffer import Memory
+from memagent._core.channel import Channel
+from memagent._core.exchange import Broadcast, Single
+from memagent._core.metrics import Block
+from memagent._core.multiget import MultiGet
+from memagent._core.pool import Pool
+from memagent._core.reply import ReplyParser
+from memagent._core.ring import Placement
+from memagent._core.server import Server
+from memagent._core.session import Context, Session
+from memagent._core.turn import Turn
+from memagent.counters import SERVER_COUNTERS, SERVER_INDEX, WORKER_COUNTERS, WORKER_INDEX
+
+from .fake_memcached import Conversation, Store
+
+READ_BYTES = 64 * 1024
+LONG_US = 3_600_000_000
+
+
+class Wire:
+    """A connection between a channel and its fake server."""
+
+    def __init__(self, fake: "FakeServer", channel: Channel) -> None:
+        self.fake = fake
+        self.channel = channel
+        self.renew()
+
+    def renew(self) -> None:
+        self.conversation = Conversation(self.fake.store)
+        self.replies = b""
+
+    def move_requests(self, limit: int = -1) -> bool:
+        """What the proxy has to send, to the server."""
+        data = self.channel.output(limit)
+        for reply in self.conversation.receive(data) if not self.fake.is_mute else ():
+            self.replies += reply
+        self.fake.lines += self.conversation.lines
+        self.conversation.lines.clear()
+        return bool(data)
+
+    def move_replies(self, limit: int | None = None) -> bool:
+        """What the server has to say, to the proxy."""
+        data, self.replies = (
+            (self.replies, b"") if limit is None else (self.replies[:limit], self.replies[limit:])
+        )
+        if data:
+            self.say(data)
+        return bool(data)
+
+    def say(self, data: bytes) -> int:
+        """Any bytes from the server. As the socket's owner does: garbage ends the connection."""
+        completed = self.channel.feed(data)
+        if completed < 0:
+            self.lose()
+        elif completed:
+            self.fake.server.hear()
+        return completed
+
+    def lose(self) -> None:
+        """The connection ends; while the server is up there is a new one at once."""
+        self.channel.end(self.fake.server.up)
+        self.renew()
+
+
+class FakeServer:
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.store = Store()
+        self.lines: list[bytes] = []  # request lines in the order of their arrival
+        self.holds = False
+        self.is_mute = False  # takes bytes and never answers them
+        self.is_dead = False
+        self.wires = [Wire(self, channel) for channel in server.channels]
+
+    @property
+    def wire(self) -> Wire:
+        return self.wires[0]
+
+    def step(self) -> bool:
+        moved = False
+        for wire in self.wires:
+            moved |= wire.move_requests()
+            if not self.holds:
+                moved |= wire.move_replies()
+        return moved
+
+    def release(self) -> None:
+        self.holds = False
+
+    def die(self) -> None:
+        """Every connection ends and none can be made."""
+        self.is_dead = True
+        self.server.fail("cannot connect: refused")
+
+    def tick(self, now_us: int) -> None:
+        """What the sockets' owner does from time to time: end waits, probe."""
+        server = self.server
+        server.pass_time()
+        if server.up or server.is_probing:
+            return
+        for wire in self.wires:
+            wire.lose()
+        if now_us >= server.probe_at_us:
+            server.ask_probe()
+            if self.is_dead:
+                self.wire.lose()
+
+
+class Client:
+    def __init__(self, context: Context) -> None:
+        self.session: Session | None = Session(context)
+        self.unsent = b""
+        self.reads = True
+        self.received = b""
+        self.closed_by_proxy = ""
+
+    def send(self, data: bytes, piece_bytes: int = 0) -> None:
+        """In one piece, or in many: each is read by the proxy before the next one comes."""
+        assert self.session
+        if not piece_bytes:
+            self.unsent += data
+            return
+        for start in range(0, len(data), piece_bytes):
+            self.session.feed(data[start : start + piece_bytes])
+
+    def take(self) -> bytes:
+        """What was received since the last call."""
+        received, self.received = self.received, b""
+        return received
+
+    def step(self) -> bool:
+        session = self.session
+        if session is None:
+            return False
+        if session.has_overflowed:
+            self._closed("unread")
+            return False
+        session.settle_down()
+        moved = False
+        if self.unsent and session.wants_input:
+            data, self.unsent = self.unsent[:READ_BYTES], self.unsent[READ_BYTES:]
+            session.feed(data)
+            moved = True
+        if self.reads:
+            out = session.output()
+            self.received += out
+            if session.is_closing and session.waiting_for == 0:
+                self._closed("end")
+            moved |= bool(out)
+        return moved
+
+    def hang_up(self) -> None:
+        if self.session:
+            self.session.hang_up()
+        self.session = None
+
+    def _closed(self, reason: str) -> None:
+        self.closed_by_proxy = reason
+        self.hang_up()
+
+
+class World:
+    def __init__(
+        self,
+        n_servers: int = 1,
+        n_backups: int = 0,
+        *,
+        memory_limit_bytes: int = 512 << 20,
+        max_item_bytes: int = 1 << 20,
+        pause_bytes: int = 16 << 20,
+        close_bytes: int = 64 << 20,
+        miss_when_down: bool = True,
+        multiget_deadline_us: int = 0,
+        **server_settings: int,
+    ) -> None:
+        counts = len(WORKER_COUNTERS), len(SERVER_COUNTERS)
+        n = n_servers + n_backups
+        shared = bytearray(8 * (counts[0] + n * counts[1]))
+        self.counters = Block(shared, 0, counts[0])
+        self.server_counters = [Block(shared, counts[0] + i * counts[1], counts[1]) for i in range(n)]
+        self.memory = Memory(memory_limit_bytes)
+        self.turn = Turn()
+        self.turn.now_us = 1_000_000_000
+        self.changes: list[tuple[str, bool, str]] = []
+        parser = ReplyParser()
+        servers = [
+            Server(f"s{i}", i, block, self.turn, self.memory, parser, **server_settings)
+            for i, block in enumerate(self.server_counters)
+        ]
+        for server in servers:
+            server.on_change = lambda server, up, reason: self.changes.append((server.name, up, reason))
+        named = [(server.name, "127.0.0.1", 11211, 1) for server in servers]
+        self.placement = Placement(named[:n_servers], named[n_servers:], "modula", "djb")
+        self.pool = Pool(
+            "pool",
+            servers[:n_servers],
+            servers[n_servers:],
+            self.placement,
+            miss_when_down=miss_when_down,
+            multiget_deadline_us=multiget_deadline_us,
+        )
+        self.context = Context(
+            self.turn,
+            self.memory,
+            self.pool,
+            self.counters,
+            max_item_bytes=max_item_bytes,
+            pause_bytes=pause_bytes,
+            close_bytes=close_bytes,
+            answer_stats=lambda words: b"STAT words %b\r\nEND\r\n" % words,
+        )
+        self.servers = [FakeServer(server) for server in servers]
+        self.clients: list[Client] = []
+
+    def client(self) -> Client:
+        self.clients.append(Client(self.context))
+        return self.clients[-1]
+
+    def run(self) -> None:
+        """Until nothing moves."""
+        while self.step():
+            pass
+
+    def step(self) -> bool:
+        moved = [client.step() for client in self.clients] + [fake.step() for fake in self.servers]
+        return any(moved)
+
+    def ask(self, client: Client, data: bytes) -> bytes:
+        client.send(data)
+        self.run()
+        return client.take()
+
+    def pass_time(self, us: int) -> None:
+        self.turn.now_us += us
+        self.context.pass_time()
+        for fake in self.servers:
+            fake.tick(self.turn.now_us)
+
+    def owner(self, key: bytes) -> int:
+        return self.placement.locate(key)[0]
+
+    def keys(self, server: int, n: int, prefix: bytes = b"k", width: int = 0) -> list[bytes]:
+        """n keys that belong to this server, in order; all of `width` bytes where that is given."""
+        found: list[bytes] = []
+        for i in count():
+            key = prefix + (b"%d" % i).rjust(max(0, width - len(prefix)), b"0")
+            if self.owner(key) == server:
+                found.append(key)
+            if len(found) == n:
+                return found
+        raise AssertionError
+
+    def count(self, name: str) -> int:
+        return self.counters[WORKER_INDEX[name]]
+
+    def server_count(self, server: int, name: str) -> int:
+        return self.server_counters[server][SERVER_INDEX[name]]
+
+    def finish(self) -> dict[str, int]:
+        """End everything as time and the network end it; what is left over, by name."""
+        self.pass_time(LONG_US)
+        left = {"exchanges under way": self.count("exchanges")}
+        for client in self.clients:
+            client.hang_up()
+        for fake in self.servers:
+            for wire in fake.wires:
+                wire.channel.end()
+            left[f"tickets of {fake.server.name}"] = sum(len(channel) for channel in fake.server.channels)
+        self.turn.sessions.clear()
+        left["multigets with a deadline"] = len(self.context.deadlines)
+        left["buffered bytes"] = self.memory.used_bytes
+        return {name: n for name, n in left.items() if n}
+
+
+def live_objects() -> dict[str, int]:
+    """Objects of the core that should be gone once every world is finished."""
+    gc.collect()
+    names = [
+        type(each).__name__
+        for each in gc.get_objects()
+        if isinstance(each, Single | MultiGet | Broadcast | Session)
+    ]
+    return {name: names.count(name) for name in sorted(set(names))}

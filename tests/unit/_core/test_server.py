@@ -1,0 +1,238 @@
+"""Up, down, probed, up again (behaviour section 3), and how much may wait for one server (section 5)."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.core import World
+
+MakeWorld = Callable[..., World]
+TIMEOUT_US = 1_000_000
+DOWN = b"SERVER_ERROR server s0 is down\r\n"
+
+
+def test_three_timeouts_in_a_row_are_the_end(make_world: MakeWorld) -> None:
+    world = make_world(failure_limit=3)
+    fake = world.servers[0]
+    fake.holds = True
+    clients = [world.client() for _ in range(3)]
+    for number, client in enumerate(clients, 1):
+        client.send(b"set k 0 0 1\r\nx\r\n")
+        world.run()
+        world.pass_time(TIMEOUT_US - 1)
+        world.run()
+        assert client.take() == b""
+        world.pass_time(1)
+        world.run()
+        assert client.take() == b"SERVER_ERROR server s0 did not answer in time\r\n"
+        assert fake.server.up == (number < 3)
+    assert world.changes == [("s0", False, "3 timeouts in a row")]
+    assert world.ask(clients[0], b"set k 0 0 1\r\nx\r\n") == DOWN
+    assert world.server_count(0, "downs") == 1
+    assert world.server_count(0, "up") == 0
+
+
+def test_a_reply_in_between_begins_a_new_row(make_world: MakeWorld) -> None:
+    world = make_world(failure_limit=3)
+    fake = world.servers[0]
+    client = world.client()
+    for _ in range(5):
+        for _ in range(2):
+            fake.holds = True
+            client.send(b"set k 0 0 1\r\nx\r\n")
+            world.run()
+            world.pass_time(TIMEOUT_US)
+        world.run()
+        assert client.take().count(b"did not answer in time") == 2
+        fake.release()
+        world.run()
+    assert fake.server.up
+
+
+def test_a_server_that_goes_down_fails_all_that_waits_for_it(make_world: MakeWorld) -> None:
+    """Section 3: a request never waits for a down server."""
+    world = make_world(2, n_channels=3)
+    fake = world.servers[0]
+    fake.holds = True
+    client = world.client()
+    keys = world.keys(0, 20)
+    other = world.keys(1, 1)[0]
+    client.send(b"".join(b"set %b 0 0 1\r\nx\r\n" % key for key in keys[:10]))
+    world.run()
+    late = world.client()
+    late.send(b"".join(b"incr %b 1\r\n" % key for key in keys[10:]) + b"get %b\r\n" % other)
+    late.step()
+    fake.die()
+    world.run()
+    assert client.take() == b"SERVER_ERROR server s0 cannot be reached\r\n" * 10
+    # never sent, so the outcome is known
+    assert late.take() == b"SERVER_ERROR server s0 cannot be reached\r\n" * 10 + b"END\r\n"
+    assert sum(len(channel) for channel in fake.server.channels) == 0
+    assert world.changes == [("s0", False, "cannot connect: refused")]
+    assert world.ask(client, b"incr %b 1\r\n" % keys[0]) == DOWN
+    assert world.server_count(0, "down_rejections") == 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_probes_back_off_with_jitter(make_world: MakeWorld, seed: int) -> None:
+    """Section 3: 100 ms to 5 s; many proxies must not probe in step."""
+    world = make_world(probe_min_us=100_000, probe_max_us=5_000_000, seed=seed)
+    fake = world.servers[0]
+    fake.die()
+    waits = []
+    for number in range(12):
+        assert world.server_count(0, "probes") == world.server_count(0, "probe_failures") == number
+        wait = fake.server.probe_at_us - world.turn.now_us
+        waits.append(wait)
+        world.pass_time(wait - 1)
+        assert world.server_count(0, "probes") == number
+        world.pass_time(1)
+    for number, wait in enumerate(waits):
+        most = min(100_000 * 2**number, 5_000_000)
+        assert most * 0.8 <= wait <= most, (number, wait)
+    assert len({wait / min(100_000 * 2**number, 5_000_000) for number, wait in enumerate(waits)}) > 6
+
+
+def test_two_proxies_do_not_probe_in_step(make_world: MakeWorld) -> None:
+    waits = set()
+    for seed in range(20):
+        world = make_world(seed=seed)
+        world.servers[0].die()
+        waits.add(world.servers[0].server.probe_at_us - world.turn.now_us)
+    assert len(waits) > 10
+
+
+def test_a_probe_that_is_answered_brings_it_back(make_world: MakeWorld) -> None:
+    world = make_world()
+    fake = world.servers[0]
+    client = world.client()
+    fake.die()
+    fake.is_dead = False
+    assert world.ask(client, b"set k 0 0 1\r\nx\r\n") == DOWN
+    world.pass_time(100_000)
+    assert fake.server.is_probing
+    assert not fake.server.up
+    world.run()
+    assert fake.server.up
+    assert not fake.server.is_probing
+    assert world.ask(client, b"set k 0 0 1\r\nx\r\n") == b"STORED\r\n"
+    assert world.changes[-1] == ("s0", True, "a probe was answered")
+    assert world.server_count(0, "up") == 1
+
+
+def test_nothing_but_the_probe_is_sent_before_it_is_answered(make_world: MakeWorld) -> None:
+    world = make_world()
+    fake = world.servers[0]
+    fake.die()
+    fake.is_dead, fake.holds = False, True
+    world.pass_time(100_000)
+    client = world.client()
+    assert world.ask(client, b"set k 0 0 1\r\nx\r\nget k\r\n") == DOWN + b"END\r\n"
+    assert fake.lines == [b"version"]
+    assert len(fake.wire.channel) == 1
+
+
+@pytest.mark.parametrize("answer", [b"ERROR\r\n", b"END\r\n", b"SERVER_ERROR busy\r\n", b"SSH-2.0\r\n", b""])
+def test_a_probe_that_is_not_answered_well_has_failed(make_world: MakeWorld, answer: bytes) -> None:
+    world = make_world()
+    fake = world.servers[0]
+    fake.die()
+    fake.is_dead, fake.is_mute = False, True
+    world.pass_time(100_000)
+    world.run()
+    assert fake.server.is_probing
+    if answer:
+        assert fake.wire.say(answer) == -1
+    else:
+        world.pass_time(TIMEOUT_US)
+    assert (fake.server.up, fake.server.is_probing) == (False, False)
+    assert world.server_count(0, "probe_failures") == 1
+    assert 160_000 <= fake.server.probe_at_us - world.turn.now_us <= 200_000
+
+
+def test_the_wait_begins_anew_when_it_goes_down_again(make_world: MakeWorld) -> None:
+    world = make_world()
+    fake = world.servers[0]
+    fake.die()
+    for _ in range(6):
+        world.pass_time(5_000_000)
+    fake.is_dead = False
+    world.pass_time(5_000_000)
+    world.run()
+    assert fake.server.up
+    fake.die()
+    assert 80_000 <= fake.server.probe_at_us - world.turn.now_us <= 100_000
+
+
+def test_failing_twice_is_failing_once(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.servers[0].die()
+    world.servers[0].die()
+    assert len(world.changes) == 1
+    assert world.server_count(0, "downs") == 1
+
+
+def test_a_key_always_takes_the_same_channel(make_world: MakeWorld) -> None:
+    """Two requests for one key from one client connection reach the server in that order."""
+    world = make_world(n_channels=4)
+    fake = world.servers[0]
+    client = world.client()
+    keys = [b"k%d" % i for i in range(40)]
+    world.ask(client, b"".join(b"set %b 0 0 1\r\n1\r\n" % key for key in keys))
+    for wire in fake.wires:
+        assert len(wire.channel) == 0
+    fake.holds = True
+    used = set()
+    for key in keys:
+        client.send(b"incr %b 1\r\nget %b\r\ngat 0 %b\r\nget %b %b\r\n" % ((key,) * 5))
+        world.run()
+        busy = [number for number, wire in enumerate(fake.wires) if len(wire.channel)]
+        assert len(busy) == 1, key
+        used.add(busy[0])
+        fake.release()
+        world.run()
+        fake.holds = True
+    assert used == {0, 1, 2, 3}
+
+
+@pytest.mark.parametrize("n_channels", [1, 4])
+def test_how_many_requests_may_wait(make_world: MakeWorld, n_channels: int) -> None:
+    world = make_world(n_channels=n_channels, queue_requests=40)
+    fake = world.servers[0]
+    fake.holds = True
+    clients = [world.client() for _ in range(60)]
+    for client in clients:
+        client.send(b"get same\r\n")
+    world.run()
+    refused = [client for client in clients if client.take() == b"SERVER_ERROR server busy\r\n"]
+    assert refused == clients[40 // n_channels :]
+    assert world.server_count(0, "busy_rejections") == len(refused)
+    fake.release()
+    world.run()
+    assert [client.take() for client in clients[: 40 // n_channels]] == [b"END\r\n"] * (40 // n_channels)
+    assert world.ask(refused[0], b"get same\r\n") == b"END\r\n"
+
+
+def test_how_many_bytes_may_wait(make_world: MakeWorld) -> None:
+    world = make_world(queue_bytes=100_000)
+    clients = [world.client() for _ in range(5)]
+    for client in clients:
+        client.send(b"set k 0 0 40000\r\n%b\r\n" % (b"x" * 40000))
+        client.step()
+    assert [client.take() for client in clients] == [b""] * 3 + [b"SERVER_ERROR server busy\r\n"] * 2
+    world.run()
+    assert [client.take() for client in clients[:3]] == [b"STORED\r\n"] * 3
+    # what is sent and awaits its reply does not count
+    assert world.ask(clients[4], b"set k 0 0 40000\r\n%b\r\n" % (b"x" * 40000)) == b"STORED\r\n"
+
+
+def test_others_do_not_wait_for_a_busy_server(make_world: MakeWorld) -> None:
+    world = make_world(2, queue_requests=1)
+    busy, idle = (world.keys(index, 1)[0] for index in range(2))
+    world.servers[0].holds = True
+    first, second = world.client(), world.client()
+    first.send(b"get %b\r\n" % busy)
+    world.run()
+    second.send(b"get %b\r\nget %b\r\nset %b 0 0 1\r\nx\r\n" % (idle, busy, busy))
+    world.run()
+    assert second.take() == b"END\r\n" + b"SERVER_ERROR server busy\r\n" * 2

@@ -6,8 +6,8 @@
                     └── left ◀── socket
 
 Invariants:
-- A server answers in the order in which it was asked, so a reply belongs to the first ticket; a reply without a ticket,
-  or one that its verb cannot have, is garbage, and nothing more on this connection can be trusted.
+- A server answers in the order in which it was asked, so a reply belongs to the first ticket; a reply to nothing that
+  was sent, or one that its verb cannot have, is garbage, and nothing more on this connection can be trusted.
 - A ticket stays until its reply has come, even when nobody waits any more (timed out, client gone): only so do later
   replies meet their own tickets.
 - Deadlines of tickets never decrease from first to last: all requests of a server have the same time.
@@ -146,7 +146,7 @@ cdef class Channel:
         cdef object awaiting
         cdef int wrong
         while at < n:
-            if self.count == 0:
+            if self.count == 0 or not self.is_sent(0):
                 self.reason = "a reply to nothing"
                 return -1
             ticket = self.tickets[self.first]
@@ -210,7 +210,8 @@ cdef class Channel:
             Py_DECREF(awaiting)
             expired += 1
             self.counters.slot[S_TIMEOUTS] += 1
-            (<Awaiting> awaiting).failed(ticket.part, F_TIMED_OUT, self.is_sent(i))
+            # as if it were sent even when it is not: it stands in `out` and may be done yet
+            (<Awaiting> awaiting).failed(ticket.part, F_TIMED_OUT, True)
         return expired
 
     cdef int lost(self, Failure why, bint keep_unsent) except -1:

@@ -170,7 +170,7 @@ cdef int send(Channel channel, Exchange exchange, uint32_t part, int expected, S
     cdef bytes body
     if request.body_start == 0 and (
         request.body_end + 2 == request.used or request.body_end + 2 == request.value_start
-    ) and length <= LONGEST_BODY_BYTES:
+    ) and p[request.body_end] == 13 and length <= LONGEST_BODY_BYTES:
         # the common case: the client wrote it just so
         channel.append(p, request.used)
     else:

@@ -200,8 +200,13 @@ cdef class MultiGet(Exchange):
 
     cdef int failed(self, uint32_t number, Failure why, bint sent) except -1:
         cdef Part *part = &self.parts[number]
+        cdef uint32_t i = part.first_key
         if self.done:
             return 0
+        while i != self.n_keys:
+            # found in a reply of which only a later item showed that it is garbage
+            self.wanted[i].item_length = 0
+            i = self.wanted[i].next
         part.done = True
         self.missed(part.n_keys)
         self.counters.slot[W_MISSES_SERVER_FAILED] += part.n_keys

@@ -85,3 +85,16 @@ def test_drain_ms_at_most(memcached_factory: StartMemcached, proxy_factory: Star
         assert proxy.stop() == 0
         assert 0.45 < time.monotonic() - begin < 0.5 + 2.5
         server.resume()
+
+
+def test_sigterm_while_workers_are_still_starting(
+    memcached_factory: StartMemcached, proxy_factory: StartProxy
+) -> None:
+    """Nothing is under way yet, so there is nothing to wait drain_ms (10 s) for."""
+    server = memcached_factory()
+    for _ in range(2):
+        proxy = proxy_factory([server], workers=2, wait=False)
+        wait_until(proxy.worker_pids, what="a worker to be started")
+        begin = time.monotonic()
+        assert proxy.stop() == 0
+        assert time.monotonic() - begin < 5

@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tests.support.memcached import Memcached
@@ -109,9 +109,3 @@ def wait_idle(proxy: Proxy, before: Mapping[str, int], deadline_s: float = 5.0) 
         now = gauges(proxy)
         over = {name: (before.get(name, 0), now[name]) for name in now if now[name] > before.get(name, 0)}
         raise AssertionError(f"gauges (before, now): {over}") from None
-
-
-def all_up(proxy: Proxy, names: Iterable[Memcached]) -> bool:
-    """Does a key of each server get an answer that is not an error? Asked through `stats servers`."""
-    found = proxy.stats("servers")
-    return all(found[f"main:{server.address}:up"] == "1" for server in names)

@@ -1,7 +1,7 @@
 """A small honest memcached in memory: a dict, and the classic protocol as a proxy may speak it.
 
 `Store` knows what the verbs do; tests use it twice: behind the proxy, and as the model of what a client
-should see. For that, a cas unique is the number of writes that its key has seen: one store answers as many do.
+should see. For that, a cas unique is the number of writes to its key: one store answers as many together do.
 """
 
 import re

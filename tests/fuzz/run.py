@@ -6,7 +6,7 @@ The twins are plain Python and are left uninstrumented: their branches say nothi
 
 import sys
 
-import atheris  # type: ignore[import-not-found, unused-ignore]
+import atheris  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
 from tests.fuzz.targets import TARGETS
 

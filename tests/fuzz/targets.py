@@ -11,6 +11,7 @@ from typing import Protocol
 
 from memagent._core import reply, request
 from tests.reference import replies, requests
+from tests.support.core import World
 
 Event = tuple[object, ...]
 
@@ -44,7 +45,70 @@ def servers(data: bytes) -> None:
         _agree(f"{expects}, cut to {_sizes(cut)}", _replies(reply.ReplyParser(), expects, cut), plain)
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {"clients": clients, "servers": servers}
+def worlds(data: bytes) -> None:
+    """A story: clients, servers and the clock do what the bytes say, to the whole proxy but its sockets.
+
+    Each step is a byte: its low three bits say what happens, the next to whom; then what the step needs.
+    Whatever happens, a client that comes afterwards is answered, and nothing is left over.
+    """
+    world = World(n_servers=2, max_item_bytes=MAX_ITEM_BYTES, pause_bytes=4096, close_bytes=16384)
+    people = [world.client(), world.client()]
+    story = _Story(data)
+    while story:
+        step = story.byte()
+        who = (step >> 3) & 1
+        fake, wire = world.servers[who], world.servers[who].wire
+        match step & 7:
+            case 0 | 1:
+                text, piece_bytes = story.text(), story.byte() if step & 1 else 0
+                if people[who].session:
+                    people[who].send(text, piece_bytes)
+            case 2:
+                wire.say(story.text())
+            case 3:
+                wire.move_requests(story.byte())
+                wire.move_replies(story.byte())
+            case 4:
+                fake.is_dead = not fake.is_dead
+                if fake.is_dead:
+                    fake.die()
+            case 5:
+                world.pass_time(story.byte() * 50_000)
+            case 6:
+                fake.holds, people[who].reads = bool(step & 16), not step & 32
+            case 7 if step & 16:
+                people[who].hang_up()
+                people[who] = world.client()
+            case 7:
+                world.run()
+    for fake in world.servers:
+        fake.holds = False
+    world.run()
+    assert world.ask(world.client(), b"mn\r\n") == b"MN\r\n", "a client that came afterwards was not answered"
+    assert (left := world.finish()) == {}, f"left over: {left}"
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {"clients": clients, "servers": servers, "worlds": worlds}
+
+
+class _Story:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def __bool__(self) -> bool:
+        return self._at < len(self._data)
+
+    def byte(self) -> int:
+        self._at += 1
+        return self._data[self._at - 1] if self._at <= len(self._data) else 0
+
+    def text(self) -> bytes:
+        """Up to and without the next zero byte, which clients and servers hardly ever send."""
+        end = self._data.find(b"\0", self._at)
+        end = len(self._data) if end < 0 else end
+        begin, self._at = self._at, end + 1
+        return self._data[begin:end]
 
 
 def _requests(parser: _Requests, pieces: list[bytes]) -> list[Event]:

@@ -35,7 +35,7 @@ def is_literal(host: str) -> bool:
 
 
 class Resolver:
-    """Remembers what each name meant last; `on_change(host, addresses)` and `on_failure(host, why)` tell."""
+    """Remembers what each name meant last; `on_change(host, addresses)` and `on_failure(host, why)` tell what is new."""
 
     def __init__(
         self,
@@ -54,6 +54,7 @@ class Resolver:
         self._clock = clock
         self._known: dict[str, Addresses] = {}
         self._asked_at_s: dict[str, float] = {}
+        self._told_failure: dict[str, str] = {}
         self._under_way: dict[str, asyncio.Task[None]] = {}
 
     def known(self, host: str) -> Addresses:
@@ -84,15 +85,22 @@ class Resolver:
         try:
             addresses = await asyncio.wait_for(_in_thread(self._lookup, host), self._deadline_s)
         except TimeoutError:
-            self._on_failure(host, f"no answer within {self._deadline_s:g} s")
+            self._tell_failure(host, f"no answer within {self._deadline_s:g} s")
             return
         except (OSError, UnicodeError) as error:
-            self._on_failure(host, getattr(error, "strerror", None) or str(error))
+            self._tell_failure(host, getattr(error, "strerror", None) or str(error))
             return
+        self._told_failure.pop(host, None)
         if set(addresses) != set(self._known.get(host, ())):
             # Name servers rotate their answers: another order alone is no change.
             self._known[host] = addresses
             self._on_change(host, addresses)
+
+    def _tell_failure(self, host: str, why: str) -> None:
+        # Every probe of a down server asks again: the same news would fill the log.
+        if self._told_failure.get(host) != why:
+            self._told_failure[host] = why
+            self._on_failure(host, why)
 
 
 def _text(sockaddr: tuple[Any, ...]) -> str:

@@ -95,6 +95,20 @@ def test_a_name_that_cannot_be_resolved_keeps_what_it_had(names: Names, error: E
 
     asyncio.run(go())
     assert names.failures == [("a", why)]
+
+
+def test_a_failure_that_lasts_is_told_once(names: Names):
+    down, other = socket.gaierror(-2, "no such name"), socket.gaierror(-3, "try again")
+
+    async def go() -> None:
+        resolver = names.resolver()
+        for answer in (down, down, other, other, ("1.1.1.1",), other):
+            names.answers["a"] = answer
+            await resolver.resolve("a")
+            names.now_s += 5
+
+    asyncio.run(go())
+    assert names.failures == [("a", "no such name"), ("a", "try again"), ("a", "try again")]
     assert names.changes == [("a", ("10.0.0.1",))]
 
 

@@ -35,7 +35,7 @@ def is_literal(host: str) -> bool:
 
 
 class Resolver:
-    """Remembers what each name meant last; `on_change(host, addresses)` and `on_failure(host, why)` tell what is new."""
+    """Remembers what each name meant last; `on_change(host, addresses)` and `on_failure(host, why)` tell news."""
 
     def __init__(
         self,

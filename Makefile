@@ -31,7 +31,7 @@ dev: $(VENV)/.built  ## the environment and an up-to-date build in place
 lint: $(VENV)/.packages  ## ruff, cython-lint, and no performance hint of Cython on the hot path
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/cython-lint src
+	PATH="$(CURDIR)/$(VENV)/bin:$$PATH" cython-lint src
 	scripts/performance-hints $(PY)
 
 types: dev  ## mypy --strict, and the hand-written stubs against the compiled modules

@@ -1,5 +1,7 @@
 """What every test may ask for: real memcached servers, real proxies, and no leftovers of either."""
 
+import signal
+import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +27,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def _refuse_stale(only_loaded: bool) -> None:
     if problems := stale_modules(only_loaded):
         pytest.exit("The build is stale: " + "; ".join(problems) + ". Run `make dev`.", returncode=4)
+
+
+def pytest_configure() -> None:
+    """SIGTERM ends a run as Ctrl-C does: fixtures are torn down, nothing stays behind."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -35,7 +35,7 @@ def is_literal(host: str) -> bool:
 
 
 class Resolver:
-    """Remembers what each name meant last; `on_change(host, addresses)` and `on_failure(host, why)` tell news."""
+    """Remembers what each name meant last; tells `on_change` and `on_failure` what is new."""
 
     def __init__(
         self,

@@ -14,6 +14,7 @@ import select
 import signal
 import socket
 import sys
+from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any, Final
 
@@ -54,8 +55,8 @@ class Worker:
         self._wake, self._wakes = socket.socketpair()
         self._loop.poller.watch_readable(self._wake.fileno(), self._signalled)
 
-    def run(self) -> int:
-        """Serve until told to end; the exit code."""
+    def run(self, told_already: Sequence[ToWorker] = ()) -> int:
+        """Serve until told to end; the exit code. `told_already` came with Start."""
         self._wake.setblocking(False)
         self._wakes.setblocking(False)
         signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
@@ -67,6 +68,8 @@ class Worker:
         gc.freeze()
         gc.disable()
         self._channel.send(Ready())
+        for message in told_already:
+            self._obey(message)
         self._loop.run()
         self._channel.send(DrainingDone())
         return 0
@@ -192,9 +195,9 @@ def main() -> int:
     channel = control.connect(parser.parse_args().control_fd)
     while not channel.closed:
         select.select([channel], [], [])
-        for message in channel.receive():
-            if isinstance(message, Start):
-                return Worker(channel, message).run()
+        messages = channel.receive()
+        if messages and isinstance(messages[0], Start):
+            return Worker(channel, messages[0]).run(messages[1:])
     return 1
 
 

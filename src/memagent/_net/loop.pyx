@@ -35,7 +35,7 @@ from memagent._net.server cimport Endpoint, Link
 
 cdef enum:
     TICK_NS = 10_000_000
-    GATHER_ROUNDS = 3
+    LOOKS = 10
     PATIENCE_MS = 1      # replies that wait for the rest of their batch
 
 
@@ -63,26 +63,40 @@ cdef class Loop:
         cdef Endpoint endpoint
         cdef Listener listener
         cdef int timeout_ms = -1
-        cdef int n
-        cdef int rounds
+        cdef int n = 0
         self.running = True
-        for endpoint in self.endpoints:
-            endpoint.connect()
-        for listener in self.listeners:
-            listener.start()
+        if not self.draining:
+            for endpoint in self.endpoints:
+                endpoint.connect()
+            for listener in self.listeners:
+                listener.start()
         self.start_ticking()
         while self.running:
-            n = self.poller.wait(timeout_ms)
-            rounds = 0
-            while n > 1 and rounds < GATHER_ROUNDS:
+            n = self.wait(timeout_ms, n)
+            while n > 1 and self.context.turn.channels:
+                # what has arrived meanwhile goes to the servers in the same writes
                 n = self.poller.wait(0)
-                rounds += 1
             timeout_ms = PATIENCE_MS if self.flush() else -1
             self.counters.slot[W_BUFFERED_BYTES] = self.context.memory.used_bytes
             if self.poller.work_ahead and not self.ticking:
                 self.start_ticking()
             if self.draining and (not self.poller.clients or self.context.turn.now_us >= self.drain_until_us):
                 self.running = False
+
+    cdef int wait(self, int timeout_ms, int last) except -1:
+        """Events, after `last` events in the turn before.
+
+        To sleep and be woken costs more than some looks around. While there is much to do the next event is near: look
+        for it for about as long as a sleep would cost, and sleep then.
+        """
+        cdef int looks
+        cdef int n
+        if last > 1:
+            for looks in range(LOOKS):
+                n = self.poller.wait(0)
+                if n:
+                    return n
+        return self.poller.wait(timeout_ms)
 
     def stop(self):
         self.running = False

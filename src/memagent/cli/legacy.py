@@ -31,6 +31,6 @@ def legacy(config_path: str | None, **given: Any) -> int:
     """Start the proxy as magent was started: a daemon unless -D."""
     config = load_magent(config_path, to_flags(given), f"magent run -c {config_path}")
 
-    from memagent import supervisor
+    from memagent.supervisor import run as run_proxy
 
-    return supervisor.run(config)
+    return run_proxy(config)

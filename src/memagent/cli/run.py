@@ -24,6 +24,6 @@ def run(path: str, foreground: bool, verbose: bool) -> int:
     """
     config = load_any(path, foreground, verbose)
 
-    from memagent import supervisor
+    from memagent.supervisor import run as run_proxy
 
-    return supervisor.run(config)
+    return run_proxy(config)

@@ -87,5 +87,6 @@ $(VENV)/.installed: $(VENV)/.packages pyproject.toml
 # What changed since. Quiet unless it fails: a compiler's notes on generated C help nobody.
 $(VENV)/.built: $(VENV)/.installed setup.py $(COMPILED)
 	@scripts/system-packages test
+	@mkdir -p .cache && touch $@.begun  # an edit while it builds is newer than this
 	@$(PY) setup.py -q build_ext --inplace >.cache/build.log 2>&1 || { tail -n 40 .cache/build.log; exit 1; }
-	@touch $@
+	@mv $@.begun $@

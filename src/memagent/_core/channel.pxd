@@ -51,6 +51,8 @@ cdef class Channel:
     cdef size_t first
     cdef size_t count
     cdef size_t count_done         # replies so far
+    cdef int64_t timeout_us        # of requests: their deadline less this is when they were accepted
+    cdef int64_t latency_us        # from a request to its reply, a moving average
     cdef uint64_t popped_end       # `end` of the last ticket that left
     cdef uint64_t line_start       # multiget: place in the stream where the open line began
     cdef int line_part             # its part number, -1 when no line is open

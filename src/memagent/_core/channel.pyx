@@ -46,13 +46,14 @@ cdef class Channel:
     """`peer` is the Server that this is a way to; it stands here for those who find a channel in turn.channels."""
 
     def __cinit__(self, object peer, Memory memory not None, Block counters not None, Turn turn not None,
-                  ReplyParser parser not None):
+                  ReplyParser parser not None, int64_t timeout_us=1_000_000):
         self.peer = peer
         self.out = Buffer(memory)
         self.left = Buffer(memory)
         self.counters = counters
         self.turn = turn
         self.parser = parser
+        self.timeout_us = timeout_us
         self.capacity = 64
         self.line_part = -1
         self.tickets = <Ticket *> malloc(self.capacity * sizeof(Ticket))
@@ -62,6 +63,7 @@ cdef class Channel:
     def __dealloc__(self):
         cdef size_t i
         cdef PyObject *awaiting
+        self.turn.in_flight -= self.count
         for i in range(self.count):
             awaiting = self.tickets[(self.first + i) & (self.capacity - 1)].awaiting
             if awaiting != NULL:
@@ -87,6 +89,7 @@ cdef class Channel:
         ticket.end = self.appended_total
         ticket.deadline_us = deadline_us
         self.count += 1
+        self.turn.in_flight += 1
         self.counters.slot[S_REQUESTS] += 1
         if not self.dirty:
             self.dirty = True
@@ -145,6 +148,11 @@ cdef class Channel:
         cdef Code code
         cdef object awaiting
         cdef int wrong
+        if self.count:
+            # one sample a batch: how long the first of these replies took
+            self.latency_us += (
+                self.turn.now_us - (self.tickets[self.first].deadline_us - self.timeout_us) - self.latency_us
+            ) // 16
         while at < n:
             if self.count == 0 or not self.is_sent(0):
                 self.reason = "a reply to nothing"
@@ -160,6 +168,7 @@ cdef class Channel:
                 return -1
             self.first = (self.first + 1) & (self.capacity - 1)
             self.count -= 1
+            self.turn.in_flight -= 1
             self.popped_end = ticket.end
             self.count_done += 1
             self.need = 0
@@ -235,6 +244,7 @@ cdef class Channel:
             self.popped_end = tickets[n - 1].end
             self.first = (self.first + n) & (self.capacity - 1)
             self.count -= n
+            self.turn.in_flight -= n
         if self.popped_end > self.sent_total:
             # the rest of a request that was sent in part, or all that was never sent
             self.out.consume(self.popped_end - self.sent_total)

@@ -49,7 +49,7 @@ cdef class Server:
         self.probe_max_us = probe_max_us
         self.probe_wait_us = probe_min_us
         self.random = seed * 0x9E3779B97F4A7C15U + 1
-        self.channels = [Channel(self, memory, counters, turn, parser) for _ in range(n_channels)]
+        self.channels = [Channel(self, memory, counters, turn, parser, request_timeout_us) for _ in range(n_channels)]
         self.n_channels = n_channels
         self.only = self.channels[0]
         self.up = True

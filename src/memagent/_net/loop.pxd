@@ -15,6 +15,7 @@ cdef class Loop:
     cdef readonly list listeners
     cdef int timer_fd
     cdef bint ticking
+    cdef unsigned int nap_us
     cdef bint running
     cdef readonly bint draining
     cdef int64_t drain_until_us
@@ -22,4 +23,5 @@ cdef class Loop:
     cdef int wait(self, int timeout_ms, int last) except -1
     cdef int flush(self) except -1
     cdef int start_ticking(self) except -1
+    cdef int plan_naps(self) except -1
     cdef int set_timer(self, long interval_ns) except -1

@@ -30,12 +30,17 @@ from memagent._net.posix cimport (
     read,
     timerfd_create,
     timerfd_settime,
+    usleep,
 )
 from memagent._net.server cimport Endpoint, Link
 
 cdef enum:
     TICK_NS = 10_000_000
     LOOKS = 10
+    CROWD = 64           # requests at servers
+    MIN_NAP_US = 60      # a shorter one costs more than it saves
+    MAX_NAP_US = 500
+    NAP_SHARE = 8       # of what requests take
     PATIENCE_MS = 1      # replies that wait for the rest of their batch
 
 
@@ -86,11 +91,18 @@ cdef class Loop:
     cdef int wait(self, int timeout_ms, int last) except -1:
         """Events, after `last` events in the turn before.
 
+        When servers take long over a crowd of requests, their replies come one by one, and to look at each alone costs
+        more than what it brings: take a nap that is short beside what requests take anyway, and then all that has come
+        (as network cards moderate their interrupts).
+
         To sleep and be woken costs more than some looks around. While there is much to do the next event is near: look
         for it for about as long as a sleep would cost, and sleep then.
         """
         cdef int looks
         cdef int n
+        if self.nap_us and self.context.turn.in_flight >= CROWD:
+            usleep(self.nap_us)
+            return self.poller.wait(0)
         if last > 1:
             for looks in range(LOOKS):
                 n = self.poller.wait(0)
@@ -146,6 +158,18 @@ cdef class Loop:
         sessions.extend(waiting)
         return 1
 
+    cdef int plan_naps(self) except -1:
+        """No nap where any server answers quickly: its clients would notice."""
+        cdef Endpoint endpoint
+        cdef Channel channel
+        cdef int64_t quickest_us = MAX_NAP_US * NAP_SHARE
+        for endpoint in self.endpoints:
+            if endpoint.server.up:
+                for channel in endpoint.server.channels:
+                    quickest_us = min(quickest_us, channel.latency_us)
+        self.nap_us = quickest_us // NAP_SHARE if quickest_us >= MIN_NAP_US * NAP_SHARE else 0
+        return 0
+
     cdef int set_timer(self, long interval_ns) except -1:
         cdef itimerspec spec
         spec.it_interval.tv_sec = spec.it_value.tv_sec = 0
@@ -173,6 +197,7 @@ cdef class Loop:
         for listener in self.listeners:
             if listener.resting:
                 listener.start()
+        self.plan_naps()
         for client in list(self.poller.lingering):
             if client.linger_over():
                 self.poller.lingering.remove(client)

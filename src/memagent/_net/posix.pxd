@@ -75,6 +75,7 @@ cdef extern from "<time.h>" nogil:
 
 cdef extern from "<unistd.h>" nogil:
     int close(int fd)
+    int usleep(unsigned int us)
     ssize_t read(int fd, void *buffer, size_t length)
 
 cdef extern from "<errno.h>" nogil:

@@ -106,6 +106,8 @@ class FakeServer:
         """Every connection ends and none can be made."""
         self.is_dead = True
         self.server.fail("cannot connect: refused")
+        for wire in self.wires:
+            wire.lose()
 
     def tick(self, now_us: int) -> None:
         """What the sockets' owner does from time to time: end waits, probe."""
@@ -143,7 +145,8 @@ class Client:
         received, self.received = self.received, b""
         return received
 
-    def step(self) -> bool:
+    def step(self, limit: int = READ_BYTES) -> bool:
+        """Go on; the proxy reads `limit` bytes at most."""
         session = self.session
         if session is None:
             return False
@@ -153,9 +156,9 @@ class Client:
         session.settle_down()
         moved = False
         if self.unsent and session.wants_input:
-            data, self.unsent = self.unsent[:READ_BYTES], self.unsent[READ_BYTES:]
+            data, self.unsent = self.unsent[:limit], self.unsent[limit:]
             session.feed(data)
-            moved = True
+            moved = bool(data)
         if self.reads:
             out = session.output()
             self.received += out

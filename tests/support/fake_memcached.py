@@ -9,6 +9,7 @@ import re
 MAX_LINE_BYTES = 2048  # memcached closes the connection on a longer line, unless it is a get
 MAX_GET_LINE_BYTES = 8 * 1024 + 16
 
+REFUSAL = b"SERVER_ERROR out of memory storing object\r\n"
 STORAGE = (b"set", b"add", b"replace", b"append", b"prepend", b"cas")
 
 
@@ -100,6 +101,7 @@ class Conversation:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.lines: list[bytes] = []
+        self.refusals = 0  # of the next requests so many are refused and not done
         self._inbox = b""
 
     def receive(self, data: bytes) -> list[bytes]:
@@ -141,6 +143,9 @@ class Conversation:
             assert len(words) == (1 if verb == b"delete" else 2), line
         self._inbox = rest
         self.lines.append(line)
+        if self.refusals:
+            self.refusals -= 1
+            return REFUSAL
         if verb == b"version":
             return b"VERSION 1.6.18\r\n"
         assert keys or verb == b"flush_all"

@@ -123,6 +123,27 @@ def test_a_late_long_reply_that_had_begun_is_dropped(make_world: MakeWorld) -> N
     assert (late.take(), other.take()) == (b"", b"END\r\n")
 
 
+@pytest.mark.parametrize("next_request", [b"get k\r\n", b"get k l\r\n", b"set k 0 0 1\r\nx\r\n"])
+def test_a_long_reply_that_was_cut_off_is_not_gone_on_with(
+    make_world: MakeWorld, next_request: bytes
+) -> None:
+    """The first reply on a new connection has nothing to do with the last one on the old."""
+    world, (client,) = held(make_world)
+    fake = world.servers[0]
+    fake.store.apply(b"set", (b"k",), (b"0", b"0"), b"x")
+    client.send(b"get a b\r\n")
+    world.run()
+    fake.wire.replies = b""
+    fake.wire.say(b"VALUE a 0 50\r\n%b\r\nVALUE b 0 100\r\nab" % (b"x" * 50))
+    fake.wire.lose()
+    assert world.ask(client, next_request) == b"END\r\n"
+    wire = fake.wire
+    while wire.move_replies(1):
+        pass
+    reply = b"STORED\r\n" if next_request.startswith(b"set") else b"VALUE k 0 1\r\nx\r\nEND\r\n"
+    assert world.ask(client, b"") == reply
+
+
 def test_a_request_that_is_not_sent_yet_may_still_be_done(make_world: MakeWorld) -> None:
     """It timed out in the queue, where it stays: nobody can say that nothing will happen."""
     world, (client,) = held(make_world)

@@ -113,6 +113,7 @@ def test_a_reply_is_passed_on_and_counted(
     [
         b"VALUE other 0 1\r\nx\r\nEND\r\n",
         b"VALUE kk 0 1\r\nx\r\nEND\r\n",
+        b"VALUE j 0 1\r\nx\r\nEND\r\n",
         b"VALUE k 0 1\r\nx\r\nVALUE k 0 1\r\nx\r\nEND\r\n",
         b"VALUE k 0 1\r\nx\r\nVALUE other 0 1\r\ny\r\nEND\r\n",
     ],
@@ -248,10 +249,13 @@ def test_exchanges_go_on_without_their_client(make_world: MakeWorld) -> None:
     world.run()
     # the answer to `version` waits, but is settled
     assert world.count("exchanges") == 5
+    session = client.session
+    assert session
     client.hang_up()
-    assert world.count("exchanges") == 5
+    assert (world.count("exchanges"), session.waiting_for) == (5, 0)
     for fake in world.servers:
         fake.release()
     world.run()
-    assert world.count("exchanges") == 0
+    # nobody has reported to the session that was left
+    assert (world.count("exchanges"), session.waiting_for, session.output()) == (0, 0, b"")
     assert world.ask(world.client(), b"get a b\r\n") == b"VALUE a 0 1\r\nx\r\nVALUE b 0 1\r\ny\r\nEND\r\n"

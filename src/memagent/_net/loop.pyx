@@ -37,7 +37,7 @@ from memagent._net.server cimport Endpoint, Link
 cdef enum:
     TICK_NS = 10_000_000
     LOOKS = 10
-    CROWD = 64           # requests at servers
+    CROWD = 24           # requests at servers
     MIN_NAP_US = 60      # a shorter one costs more than it saves
     MAX_NAP_US = 500
     NAP_SHARE = 8       # of what requests take

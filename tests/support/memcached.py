@@ -69,7 +69,12 @@ class Memcached:
     ) -> "Memcached":
         """`unix`: a path, or True for a socket in a folder of its own; then there is no TCP port."""
         server = cls(version, port, args, unix)
-        server.restart()
+        try:
+            server.restart()
+        except BaseException:
+            server.kill()
+            server._remove()
+            raise
         return server
 
     @property

@@ -1,6 +1,6 @@
 """The compiled modules and their directives; all metadata is in pyproject.toml.
 
-MEMAGENT_TRACE=1 builds for coverage of .pyx files, MEMAGENT_SANITIZE=1 for ASan and UBSan, MEMAGENT_COUNT=1 counts live objects.
+MEMAGENT_TRACE=1 builds for coverage of .pyx files, MEMAGENT_SANITIZE=1 for ASan and UBSan.
 """
 
 import os
@@ -18,7 +18,13 @@ macros: list[tuple[str, str | None]] = []
 if TRACE:
     macros += [("CYTHON_TRACE_NOGIL", "1"), ("CYTHON_USE_SYS_MONITORING", "0")]
 if SANITIZE:
-    compile_args = ["-O1", "-g", "-fno-omit-frame-pointer", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
+    compile_args = [
+        "-O1",
+        "-g",
+        "-fno-omit-frame-pointer",
+        "-fsanitize=address,undefined",
+        "-fno-sanitize-recover=undefined",
+    ]
     link_args = ["-fsanitize=address,undefined"]
 
 extensions = [

@@ -1,7 +1,7 @@
 """What can go wrong, each with what to do about it.
 
-An error says what, where, whose fault, and what to do: `message` is one line for a user, `hint` another with the way out.
-Any other exception that reaches a user is a bug in memagent.
+An error says what, where, whose fault, and what to do: `message` is one line for a user, `hint` another
+with the way out. Any other exception that reaches a user is a bug in memagent.
 """
 
 
@@ -17,7 +17,7 @@ class MemagentError(Exception):
 
 
 class ConfigError(MemagentError):
-    """The configuration or the command line is wrong: the user's to mend. Carries every mistake, one a line."""
+    """The configuration or the command line is wrong: the user's to mend. Every mistake, one a line."""
 
     exit_code = 2
 

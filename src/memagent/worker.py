@@ -1,6 +1,6 @@
 """One worker process: build the topology, run the loop, tell the supervisor, obey it.
 
-    exec ─▶ wait for Start ─▶ build ─▶ Ready ─▶ loop.run ──Drain, SIGTERM──▶ draining ─▶ DrainingDone ─▶ exit 0
+    exec ─▶ wait for Start ─▶ build ─▶ Ready ─▶ loop.run ──Drain, SIGTERM─▶ draining ─▶ DrainingDone
                                                    │
                                                    └── the supervisor has gone: say so in the log and go on
 
@@ -27,7 +27,17 @@ from memagent._core.turn import Turn
 from memagent._net.listener import Listener
 from memagent._net.loop import Loop
 from memagent._net.server import Endpoint
-from memagent.control import Addresses, Drain, DrainingDone, Ready, Resolve, Start, StateChange, Stop, ToWorker
+from memagent.control import (
+    Addresses,
+    Drain,
+    DrainingDone,
+    Ready,
+    Resolve,
+    Start,
+    StateChange,
+    Stop,
+    ToWorker,
+)
 from memagent.counters import WORKER_COUNTERS, WORKER_INDEX
 from memagent.segment import Segment
 from memagent.settings import Config, ServerConfig
@@ -108,7 +118,9 @@ class Worker:
                         loop.poller,
                         _socket_addresses(configured, known),
                         connect_timeout_us=pool.connect_timeout_ms * 1000,
-                        on_connect=self._resolve if configured.path is None and not _is_ip(configured.host) else None,
+                        on_connect=self._resolve
+                        if configured.path is None and not _is_ip(configured.host)
+                        else None,
                     )
                 )
                 self._configured.append(configured)
@@ -128,9 +140,7 @@ class Worker:
         return loop
 
     def _answer_stats(self, words: bytes) -> bytes:
-        facts = stats.facts_now(
-            self._segment, _VERSION, self._config.max_connections, self._server_facts
-        )
+        facts = stats.facts_now(self._segment, _VERSION, self._config.max_connections, self._server_facts)
         return stats.render(words.split(), self._segment, facts)
 
     def _server_changed(self, server: Server, up: bool, reason: str) -> None:

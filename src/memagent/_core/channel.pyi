@@ -12,7 +12,15 @@ class Channel:
     peer: Any
     out: Buffer
     left: Buffer
-    def __init__(self, peer: Any, memory: Memory, counters: Block, turn: Turn, parser: ReplyParser, timeout_us: int = 1_000_000) -> None: ...
+    def __init__(
+        self,
+        peer: Any,
+        memory: Memory,
+        counters: Block,
+        turn: Turn,
+        parser: ReplyParser,
+        timeout_us: int = 1_000_000,
+    ) -> None: ...
     def output(self, limit: int = -1) -> bytes: ...
     def feed(self, data: bytes) -> int: ...
     def end(self, keep_unsent: bool = False) -> None: ...

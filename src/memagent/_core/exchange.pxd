@@ -42,6 +42,7 @@ cdef class Single(Exchange):
 
 
 cdef class Broadcast(Exchange):
+    cdef list servers
     cdef size_t outstanding
     cdef str trouble
 

@@ -77,7 +77,6 @@ from memagent._core.reply cimport (
     ReplyParser,
 )
 from memagent._core.request cimport (
-    V_APPEND,
     V_CAS,
     V_DECR,
     V_DELETE,
@@ -153,6 +152,13 @@ cdef str explain(Server server, Failure why):
     return f"server {server.name} is down"
 
 
+cdef inline void tally(Block counters, Code code, Code hit, int hits, int misses) noexcept:
+    if code == hit:
+        counters.slot[hits] += 1
+    elif code == R_NOT_FOUND:
+        counters.slot[misses] += 1
+
+
 cdef inline int expects(Verb verb) noexcept:
     if verb <= V_GATS:
         return E_VALUES
@@ -226,13 +232,13 @@ cdef class Single(Exchange):
                 if verb >= V_GAT:
                     counters.slot[W_TOUCH_HITS] += 1
         elif verb == V_DELETE:
-            counters.slot[W_DELETE_HITS if code == R_DELETED else W_DELETE_MISSES] += code == R_DELETED or code == R_NOT_FOUND
+            tally(counters, code, R_DELETED, W_DELETE_HITS, W_DELETE_MISSES)
         elif verb == V_INCR:
-            counters.slot[W_INCR_HITS if code == R_NUMBER else W_INCR_MISSES] += code == R_NUMBER or code == R_NOT_FOUND
+            tally(counters, code, R_NUMBER, W_INCR_HITS, W_INCR_MISSES)
         elif verb == V_DECR:
-            counters.slot[W_DECR_HITS if code == R_NUMBER else W_DECR_MISSES] += code == R_NUMBER or code == R_NOT_FOUND
+            tally(counters, code, R_NUMBER, W_DECR_HITS, W_DECR_MISSES)
         elif verb == V_TOUCH:
-            counters.slot[W_TOUCH_HITS if code == R_TOUCHED else W_TOUCH_MISSES] += code == R_TOUCHED or code == R_NOT_FOUND
+            tally(counters, code, R_TOUCHED, W_TOUCH_HITS, W_TOUCH_MISSES)
         elif verb == V_CAS:
             if code == R_STORED:
                 counters.slot[W_CAS_HITS] += 1
@@ -263,16 +269,18 @@ cdef class Broadcast(Exchange):
 
     cdef int start(self, Pool pool, RequestParser request, const unsigned char *p) except -1:
         cdef Server server
+        cdef uint32_t part = 0
         self.counters.slot[W_CMD_FLUSH] += 1
+        self.servers = pool.servers + pool.backups
         self.outstanding = 1
-        for server in pool.servers + pool.backups:
+        for part, server in enumerate(self.servers):
             if not server.up:
                 self.note(f"{explain(server, F_DOWN)}: not flushed")
             elif not server.has_room(server.only):
-                self.note("server busy")
+                self.note(f"server {server.name} is busy: not flushed")
             else:
                 self.outstanding += 1
-                send(server.only, self, server.index, E_OK, server, request, p)
+                send(server.only, self, part, E_OK, server, request, p)
         return self.finish_one()
 
     cdef int note(self, str trouble) except -1:
@@ -290,9 +298,11 @@ cdef class Broadcast(Exchange):
 
     cdef int replied(self, uint32_t part, Code code, const unsigned char *p, size_t n, ReplyParser parser) except -1:
         if code != R_OK:
-            self.note("a server refused: " + (<bytes> p[:n]).decode("utf-8", "replace").strip())
+            self.note(
+                f"server {(<Server> self.servers[part]).name} refused: {(<bytes> p[:n]).decode('utf-8', 'replace').strip()}"
+            )
         return self.finish_one()
 
     cdef int failed(self, uint32_t part, Failure why, bint sent) except -1:
-        self.note("a server failed while it was asked to flush")
+        self.note(f"{explain(<Server> self.servers[part], why)}: perhaps not flushed")
         return self.finish_one()

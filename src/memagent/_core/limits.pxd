@@ -5,7 +5,7 @@ cdef enum:
     MAX_LINE_BYTES = 4096              # any request line but get and gets
     MAX_GET_LINE_BYTES = 1024 * 1024   # get and gets
     MAX_REPLY_LINE_BYTES = 4096        # what we take as one line from a server
-    MAX_REPLY_BYTES = 128 * 1024 * 1024  # one reply; memcached's largest item is 1 GiB, ours is bounded by what a client may leave unread
+    MAX_REPLY_BYTES = 128 * 1024 * 1024  # one reply: more than a client may leave unread
 
     # One line of a multiget to one server. memcached's read buffer holds 16 KiB: a longer line makes it change buffers.
     GET_LINE_BYTES = 8 * 1024

@@ -7,6 +7,7 @@ __all__ = ["Block", "server_counter_order", "worker_counter_order"]
 
 def worker_counter_order() -> tuple[str, ...]: ...
 def server_counter_order() -> tuple[str, ...]: ...
+
 @final
 class Block:
     @property

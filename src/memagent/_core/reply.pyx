@@ -120,7 +120,6 @@ cdef class ReplyParser:
         cdef size_t key_end
         cdef uint64_t length
         cdef size_t digits
-        cdef Code code
         while True:
             if n - at < 5:
                 self.scanned = at

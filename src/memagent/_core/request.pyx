@@ -114,7 +114,7 @@ cdef Verb find_verb(const unsigned char *p, size_t n) noexcept:
 
 
 cdef bint read_number(const unsigned char *p, size_t n, uint64_t highest, uint64_t *value) noexcept:
-    """Decimal digits up to `highest`, perhaps behind a plus sign. memcached takes more, which nobody sends: `0 `, wrapped lengths."""
+    """Decimal digits up to `highest`, perhaps behind a plus. memcached takes more (wrapped lengths), nobody sends it."""
     cdef uint64_t total = 0
     cdef uint64_t digit
     cdef size_t i = 1 if n and p[0] == 43 else 0

@@ -131,7 +131,7 @@ cdef class Server:
         return 0
 
     cdef void plan_probe(self) noexcept:
-        """After the wait, give or take a fifth of it: many proxies must not probe in step."""
+        """After the wait, up to a fifth of it early: many proxies must not probe in step."""
         self.random ^= self.random << 13
         self.random ^= self.random >> 7
         self.random ^= self.random << 17

@@ -47,20 +47,16 @@ from memagent._core.metrics cimport (
 from memagent._core.multiget cimport MultiGet
 from memagent._core.pool cimport Pool
 from memagent._core.request cimport (
-    P_ERROR,
     P_FATAL,
     P_MORE,
     P_REQUEST,
     P_TOO_LARGE,
     V_CAS,
-    V_DELETE,
     V_FLUSH_ALL,
     V_GAT,
     V_GATS,
     V_MN,
     V_QUIT,
-    V_SET,
-    V_STATS,
     V_TOUCH,
     V_VERBOSITY,
     V_VERSION,
@@ -248,7 +244,6 @@ cdef class Session(Waiting):
         cdef Verb verb = parser.verb
         cdef Exchange exchange
         cdef MultiGet multiget
-        cdef bytes reply
         count[W_REQUESTS] += 1
         count[W_QUIET_REQUESTS] += parser.quiet
         if verb > V_FLUSH_ALL:

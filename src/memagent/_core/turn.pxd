@@ -5,6 +5,6 @@ from libc.stdint cimport int64_t
 
 cdef class Turn:
     cdef public int64_t now_us     # monotonic; set once a turn by whoever has a clock
-    cdef readonly size_t in_flight # requests at servers, sent or about to be
+    cdef readonly size_t in_flight  # requests at servers, sent or about to be
     cdef readonly list channels    # Channels with bytes to send
     cdef readonly list sessions    # Sessions with bytes to send, or ready to read on

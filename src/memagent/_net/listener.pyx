@@ -76,8 +76,8 @@ cdef class Listener(Handler):
     cdef int ready(self, uint32_t events) except -1:
         cdef int fd
         cdef int one = 1
-        cdef int i
-        for i in range(ACCEPTS_A_TURN):
+        cdef int _i
+        for _i in range(ACCEPTS_A_TURN):
             fd = accept4(self.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd < 0:
                 if errno == EAGAIN:

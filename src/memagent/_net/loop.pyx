@@ -98,13 +98,13 @@ cdef class Loop:
         To sleep and be woken costs more than some looks around. While there is much to do the next event is near: look
         for it for about as long as a sleep would cost, and sleep then.
         """
-        cdef int looks
+        cdef int _look
         cdef int n
         if self.nap_us and self.context.turn.in_flight >= CROWD:
             usleep(self.nap_us)
             return self.poller.wait(0)
         if last > 1:
-            for looks in range(LOOKS):
+            for _look in range(LOOKS):
                 n = self.poller.wait(0)
                 if n:
                     return n

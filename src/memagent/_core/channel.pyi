@@ -1,10 +1,13 @@
-from typing import Any, final
+from typing import Any, Self, final
+
+from typing_extensions import disjoint_base
 
 from memagent._core.buffer import Buffer, Memory
 from memagent._core.metrics import Block
 from memagent._core.reply import ReplyParser
 from memagent._core.turn import Turn
 
+@disjoint_base
 class Awaiting: ...
 
 @final
@@ -12,15 +15,15 @@ class Channel:
     peer: Any
     out: Buffer
     left: Buffer
-    def __init__(
-        self,
+    def __new__(
+        cls,
         peer: Any,
         memory: Memory,
         counters: Block,
         turn: Turn,
         parser: ReplyParser,
         timeout_us: int = 1_000_000,
-    ) -> None: ...
+    ) -> Self: ...
     def output(self, limit: int = -1) -> bytes: ...
     def feed(self, data: bytes) -> int: ...
     def end(self, keep_unsent: bool = False) -> None: ...

@@ -1,8 +1,13 @@
 from typing import final
 
+from typing_extensions import disjoint_base
+
 from memagent._core.channel import Awaiting
 
+@disjoint_base
 class Waiting: ...
+
+@disjoint_base
 class Exchange(Awaiting): ...
 
 @final

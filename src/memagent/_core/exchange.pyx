@@ -277,7 +277,7 @@ cdef class Broadcast(Exchange):
             if not server.up:
                 self.note(f"{explain(server, F_DOWN)}: not flushed")
             elif not server.has_room(server.only):
-                self.note(f"server {server.name} is busy: not flushed")
+                self.note("server busy")
             else:
                 self.outstanding += 1
                 send(server.only, self, part, E_OK, server, request, p)

@@ -1,4 +1,4 @@
-from typing import final
+from typing import Self, final
 
 from memagent._core.ring import Placement
 from memagent._core.server import Server
@@ -10,8 +10,8 @@ class Pool:
     backups: list[Server]
     miss_when_down: bool
     multiget_deadline_us: int
-    def __init__(
-        self,
+    def __new__(
+        cls,
         name: str,
         servers: list[Server],
         backups: list[Server],
@@ -19,4 +19,4 @@ class Pool:
         *,
         miss_when_down: bool = True,
         multiget_deadline_us: int = 0,
-    ) -> None: ...
+    ) -> Self: ...

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import final
+from typing import Self, final
 
 from memagent._core.buffer import Memory
 from memagent._core.channel import Awaiting, Channel
@@ -15,8 +15,8 @@ class Server:
     channels: list[Channel]
     probe_at_us: int
     on_change: Callable[[Server, bool, str], None] | None
-    def __init__(
-        self,
+    def __new__(
+        cls,
         name: str,
         index: int,
         counters: Block,
@@ -32,7 +32,7 @@ class Server:
         probe_min_us: int = ...,
         probe_max_us: int = ...,
         seed: int = 1,
-    ) -> None: ...
+    ) -> Self: ...
     def pass_time(self) -> None: ...
     def fail(self, reason: str) -> None: ...
     def ask_probe(self) -> None: ...
@@ -42,4 +42,4 @@ class Server:
 
 @final
 class Probe(Awaiting):
-    def __init__(self, server: Server) -> None: ...
+    def __new__(cls, server: Server) -> Self: ...

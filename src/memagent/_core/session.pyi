@@ -1,6 +1,6 @@
 from collections import deque
 from collections.abc import Callable
-from typing import final
+from typing import Self, final
 
 from memagent._core.buffer import Memory
 from memagent._core.exchange import Waiting
@@ -15,8 +15,8 @@ class Context:
     memory: Memory
     pool: Pool
     deadlines: deque[MultiGet]
-    def __init__(
-        self,
+    def __new__(
+        cls,
         turn: Turn,
         memory: Memory,
         pool: Pool,
@@ -27,12 +27,12 @@ class Context:
         close_bytes: int = ...,
         answer_stats: Callable[[bytes], bytes] | None = None,
         version: bytes = ...,
-    ) -> None: ...
+    ) -> Self: ...
     def pass_time(self) -> None: ...
 
 @final
 class Session(Waiting):
-    def __init__(self, context: Context) -> None: ...
+    def __new__(cls, context: Context) -> Self: ...
     def feed(self, data: bytes) -> None: ...
     def settle_down(self) -> None: ...
     def output(self) -> bytes: ...

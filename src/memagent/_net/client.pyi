@@ -1,4 +1,4 @@
-from typing import final
+from typing import Self, final
 
 from memagent._core.session import Session
 from memagent._net.poller import Handler, Poller
@@ -6,4 +6,4 @@ from memagent._net.poller import Handler, Poller
 @final
 class ClientConnection(Handler):
     session: Session
-    def __init__(self, poller: Poller, fd: int) -> None: ...
+    def __new__(cls, poller: Poller, fd: int) -> Self: ...

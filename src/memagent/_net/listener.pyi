@@ -1,4 +1,4 @@
-from typing import final
+from typing import Self, final
 
 from memagent._core.metrics import Block
 from memagent._net.poller import Handler, Poller
@@ -6,6 +6,6 @@ from memagent._net.poller import Handler, Poller
 @final
 class Listener(Handler):
     is_tcp: bool
-    def __init__(
-        self, poller: Poller, fd: int, *, is_tcp: bool, max_connections: int, worker_blocks: list[Block]
-    ) -> None: ...
+    def __new__(
+        cls, poller: Poller, fd: int, *, is_tcp: bool, max_connections: int, worker_blocks: list[Block]
+    ) -> Self: ...

@@ -1,9 +1,12 @@
 from collections.abc import Callable
-from typing import final
+from typing import Self, final
+
+from typing_extensions import disjoint_base
 
 from memagent._core.metrics import Block
 from memagent._core.session import Context
 
+@disjoint_base
 class Handler:
     fd: int
 
@@ -15,6 +18,7 @@ class Callback(Handler):
 class Poller:
     context: Context
     clients: set[Handler]
-    def __init__(self, context: Context, counters: Block) -> None: ...
+    lingering: list[Handler]
+    def __new__(cls, context: Context, counters: Block) -> Self: ...
     def watch_readable(self, fd: int, function: Callable[[], None]) -> Callback: ...
     def unwatch(self, callback: Handler) -> None: ...

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, Self, final
 
 from memagent._core.channel import Channel
 from memagent._core.server import Server
@@ -8,21 +8,21 @@ from memagent._net.poller import Handler, Poller
 @final
 class Link(Handler):
     channel: Channel
-    def __init__(self, endpoint: Endpoint, channel: Channel) -> None: ...
+    def __new__(cls, endpoint: Endpoint, channel: Channel) -> Self: ...
 
 @final
 class Endpoint:
     server: Server
     links: list[Link]
-    def __init__(
-        self,
+    def __new__(
+        cls,
         server: Server,
         poller: Poller,
         addresses: list[tuple[int, Any]],
         *,
         connect_timeout_us: int,
         on_connect: Callable[[int], None] | None = None,
-    ) -> None: ...
+    ) -> Self: ...
     def set_addresses(self, addresses: list[tuple[int, Any]]) -> None: ...
     def connect(self) -> None: ...
     def close(self) -> None: ...

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint32_t
 
+from memagent._core.buffer cimport Memory
 from memagent._core.channel cimport Awaiting, Channel, Failure
 from memagent._core.limits cimport MAX_KEY_BYTES
 from memagent._core.metrics cimport Block
@@ -21,17 +22,19 @@ cdef class Exchange(Awaiting):
     cdef Waiting waiting         # None once the client is gone
     cdef Exchange behind         # the client's next one
     cdef Block counters
+    cdef Memory memory
     cdef Verb verb
     cdef bint quiet
     cdef bint done
     cdef unsigned char *reply    # kept here while earlier exchanges are under way
     cdef size_t reply_length
 
-    cdef int begin(self, Waiting waiting, Block counters, Verb verb, bint quiet) except -1
+    cdef int begin(self, Waiting waiting, Block counters, Memory memory, Verb verb, bint quiet) except -1
     cdef int start(self, Pool pool, RequestParser request, const unsigned char *p) except -1
     cdef int settle(self, const unsigned char *p, size_t n) except -1
     cdef int settle_text(self, str text) except -1
     cdef int keep(self, const unsigned char *p, size_t n) except -1
+    cdef void let_go(self) noexcept
 
 
 cdef class Single(Exchange):

@@ -20,6 +20,7 @@ from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
+from memagent._core.buffer cimport Memory
 from memagent._core.channel cimport (
     F_BUSY,
     F_DOWN,
@@ -100,18 +101,20 @@ cdef class Waiting:
         raise NotImplementedError
 
 
+@cython.no_gc_clear  # __dealloc__ needs `memory`
 cdef class Exchange(Awaiting):
-    cdef int begin(self, Waiting waiting, Block counters, Verb verb, bint quiet) except -1:
+    cdef int begin(self, Waiting waiting, Block counters, Memory memory, Verb verb, bint quiet) except -1:
         """Instead of a constructor with arguments, which would cost a tuple for each request."""
         self.waiting = waiting
         self.counters = counters
+        self.memory = memory
         self.verb = verb
         self.quiet = quiet
         counters.slot[W_EXCHANGES] += 1
         return 0
 
     def __dealloc__(self):
-        free(self.reply)
+        self.let_go()
 
     cdef int start(self, Pool pool, RequestParser request, const unsigned char *p) except -1:
         """Ask whoever is to be asked first. `request` and p are valid during this call only."""
@@ -136,7 +139,15 @@ cdef class Exchange(Awaiting):
             raise MemoryError
         memcpy(self.reply, p, n)
         self.reply_length = n
+        self.memory.used_bytes += n
         return 0
+
+    cdef void let_go(self) noexcept:
+        """The kept reply is not needed any more."""
+        if self.reply != NULL:
+            free(self.reply)
+            self.reply = NULL
+            self.memory.used_bytes -= self.reply_length
 
 
 cdef str explain(Server server, Failure why):

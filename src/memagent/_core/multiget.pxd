@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from memagent._core.buffer cimport Buffer, Memory
+from memagent._core.buffer cimport Buffer
 from memagent._core.channel cimport Channel
 from memagent._core.exchange cimport Exchange
 from memagent._core.pool cimport Pool
@@ -20,6 +20,7 @@ cdef struct Wanted:
 
 cdef struct Part:
     unsigned char *data
+    size_t length           # of data
     uint32_t first_key
     uint32_t last_key
     uint32_t n_keys
@@ -29,7 +30,6 @@ cdef struct Part:
 
 cdef class MultiGet(Exchange):
     cdef Pool pool
-    cdef Memory memory
     cdef unsigned char *text
     cdef Wanted *wanted
     cdef uint32_t n_keys

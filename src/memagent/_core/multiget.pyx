@@ -47,7 +47,9 @@ cdef class MultiGet(Exchange):
     def __dealloc__(self):
         cdef uint32_t i
         for i in range(self.n_parts):
-            free(self.parts[i].data)
+            if self.parts[i].data != NULL:
+                free(self.parts[i].data)
+                self.memory.used_bytes -= self.parts[i].length
         free(self.parts)
         free(self.wanted)
         free(self.text)
@@ -195,6 +197,8 @@ cdef class MultiGet(Exchange):
             if part.data == NULL:
                 raise MemoryError
             memcpy(part.data, p, n)
+            part.length = n
+            self.memory.used_bytes += n
             return self.part_done(NULL)
         return self.part_done(p)
 

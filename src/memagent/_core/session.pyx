@@ -258,7 +258,6 @@ cdef class Session(Waiting):
                 count[W_CMD_TOUCH] += parser.n_keys
             if parser.n_keys > 1:
                 multiget = MultiGet.__new__(MultiGet)
-                multiget.memory = context.memory
                 if context.pool.multiget_deadline_us:
                     multiget.deadline_us = context.turn.now_us + context.pool.multiget_deadline_us
                     context.deadlines.append(multiget)
@@ -296,7 +295,7 @@ cdef class Session(Waiting):
 
     cdef int add(self, Exchange exchange) except -1:
         cdef RequestParser parser = self.context.parser
-        exchange.begin(self, self.context.counters, parser.verb, parser.quiet)
+        exchange.begin(self, self.context.counters, self.context.memory, parser.verb, parser.quiet)
         if self.first is None:
             self.first = exchange
         else:
@@ -387,6 +386,7 @@ cdef class Session(Waiting):
             behind = exchange.behind
             exchange.waiting = None
             exchange.behind = None
+            exchange.let_go()
             exchange = behind
         self.first = self.last = None
         self.under_way = 0

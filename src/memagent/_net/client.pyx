@@ -18,6 +18,7 @@ from memagent._core.metrics cimport (
     W_CLIENT_CLOSED_RESET,
     W_CLIENT_CLOSED_UNREAD,
     W_CURR_CONNECTIONS,
+    W_LOOP_TURNS,
 )
 from memagent._core.session cimport Session
 from memagent._net.poller cimport SCRATCH_BYTES, Handler, Poller
@@ -41,6 +42,7 @@ from memagent._net.posix cimport close as close_fd
 
 cdef enum:
     LINGER_US = 2_000_000
+    READ_BUDGET_BYTES = 512 * 1024   # of one client in one turn: others want their turn too
 
 
 @cython.final
@@ -76,7 +78,10 @@ cdef class ClientConnection(Handler):
         cdef unsigned char *target
         cdef size_t room
         cdef ssize_t n
-        while self.readable and self.fd >= 0 and session.wants_more():
+        if self.budget_turn != self.poller.counters.slot[W_LOOP_TURNS]:
+            self.budget_turn = self.poller.counters.slot[W_LOOP_TURNS]
+            self.budget = READ_BUDGET_BYTES
+        while self.readable and self.budget and self.fd >= 0 and session.wants_more():
             if left.length() == 0:
                 target = self.poller.scratch
                 room = SCRATCH_BYTES
@@ -87,6 +92,7 @@ cdef class ClientConnection(Handler):
             n = recv(self.fd, target, room, 0)
             if n > 0:
                 self.poller.counters.slot[W_BYTES_READ] += n
+                self.budget -= min(self.budget, <size_t> n)
                 # a short read empties the socket, but the end of the stream may stand behind it, reported with the bytes
                 self.readable = <size_t> n == room or self.half_closed
                 if left.length() == 0:
@@ -121,15 +127,15 @@ cdef class ClientConnection(Handler):
                 return self.close(W_CLIENT_CLOSED_RESET)
         return 0
 
-    cdef int turn_end(self) except -1:
-        """Write what is ready, then go on with what had to wait. Returns 1 if replies wait for the rest of their batch."""
+    cdef Again turn_end(self) except *:
+        """Write what is ready, then go on with what had to wait. Says whether to come back, and when."""
         cdef Session session = self.session
         cdef size_t before
         if self.fd < 0 or self.linger_until_us:
-            return 0
+            return NOT_AGAIN
         if session.overflowed:
             self.close(W_CLIENT_CLOSED_UNREAD)
-            return 0
+            return NOT_AGAIN
         if session.should_flush():
             self.flush()
         while self.fd >= 0 and session.wants_more() and session.left.length():
@@ -144,8 +150,10 @@ cdef class ClientConnection(Handler):
                 self.linger()
             else:
                 self.close(session.end_counter)
-            return 0
-        return session.under_way > 0 and session.out.length() > 0
+            return NOT_AGAIN
+        if self.fd >= 0 and self.readable and session.wants_more():
+            return AT_ONCE
+        return SOON if session.under_way > 0 and session.out.length() > 0 else NOT_AGAIN
 
     cdef int linger(self) except -1:
         """Say the end and wait for the client to hang up: closed with bytes unread, the socket would be reset, and the

@@ -20,8 +20,8 @@ cdef class Loop:
     cdef readonly bint draining
     cdef int64_t drain_until_us
 
-    cdef int wait(self, int timeout_ms, int last) except -1
-    cdef int flush(self) except -1
+    cdef int wait(self, int timeout_ms) except -1
+    cdef int flush(self) except? -2
     cdef int start_ticking(self) except -1
     cdef int plan_naps(self) except -1
     cdef int set_timer(self, long interval_ns) except -1

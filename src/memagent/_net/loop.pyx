@@ -17,7 +17,7 @@ from memagent._core.channel cimport Channel
 from memagent._core.metrics cimport W_BUFFERED_BYTES, Block
 from memagent._core.session cimport Context, Session
 from memagent._core.turn cimport Turn
-from memagent._net.client cimport ClientConnection
+from memagent._net.client cimport AT_ONCE, NOT_AGAIN, Again, ClientConnection
 from memagent._net.listener cimport Listener
 from memagent._net.poller cimport Poller
 from memagent._net.posix cimport (
@@ -36,8 +36,8 @@ from memagent._net.server cimport Endpoint, Link
 
 cdef enum:
     TICK_NS = 10_000_000
-    LOOKS = 10
-    CROWD = 24           # requests at servers
+    GATHER_ROUNDS = 3
+    CROWD = 16           # requests at servers
     MIN_NAP_US = 60      # a shorter one costs more than it saves
     MAX_NAP_US = 500
     NAP_SHARE = 8       # of what requests take
@@ -69,6 +69,7 @@ cdef class Loop:
         cdef Listener listener
         cdef int timeout_ms = -1
         cdef int n = 0
+        cdef int rounds
         self.running = True
         if not self.draining:
             for endpoint in self.endpoints:
@@ -77,37 +78,29 @@ cdef class Loop:
                 listener.start()
         self.start_ticking()
         while self.running:
-            n = self.wait(timeout_ms, n)
-            while n > 1 and self.context.turn.channels:
+            n = self.wait(timeout_ms)
+            rounds = 0
+            while n > 1 and rounds < GATHER_ROUNDS and self.context.turn.channels:
                 # what has arrived meanwhile goes to the servers in the same writes
                 n = self.poller.wait(0)
-            timeout_ms = PATIENCE_MS if self.flush() else -1
+                rounds += 1
+            timeout_ms = self.flush()
             self.counters.slot[W_BUFFERED_BYTES] = self.context.memory.used_bytes
             if self.poller.work_ahead and not self.ticking:
                 self.start_ticking()
             if self.draining and (not self.poller.clients or self.context.turn.now_us >= self.drain_until_us):
                 self.running = False
 
-    cdef int wait(self, int timeout_ms, int last) except -1:
-        """Events, after `last` events in the turn before.
+    cdef int wait(self, int timeout_ms) except -1:
+        """Events, after a nap if there is a reason for one.
 
-        When servers take long over a crowd of requests, their replies come one by one, and to look at each alone costs
-        more than what it brings: take a nap that is short beside what requests take anyway, and then all that has come
-        (as network cards moderate their interrupts).
-
-        To sleep and be woken costs more than some looks around. While there is much to do the next event is near: look
-        for it for about as long as a sleep would cost, and sleep then.
+        When servers take long over a crowd of requests, their replies come one by one, and to wake up for each costs more
+        than what it brings: take a nap that is short beside what requests take anyway, and then all that has come (as
+        network cards moderate their interrupts).
         """
-        cdef int _look
-        cdef int n
-        if self.nap_us and self.context.turn.in_flight >= CROWD:
+        if self.nap_us and timeout_ms and self.context.turn.in_flight >= CROWD:
             usleep(self.nap_us)
             return self.poller.wait(0)
-        if last > 1:
-            for _look in range(LOOKS):
-                n = self.poller.wait(0)
-                if n:
-                    return n
         return self.poller.wait(timeout_ms)
 
     def stop(self):
@@ -127,8 +120,8 @@ cdef class Loop:
             client.drain()
         self.poller.work_ahead = True
 
-    cdef int flush(self) except -1:
-        """Write to everybody who has bytes to get. Returns 1 if replies wait for the rest of their batch."""
+    cdef int flush(self) except? -2:
+        """Write to everybody who has bytes to get. Returns how long the next turn may wait for events, in ms."""
         cdef Turn turn = self.context.turn
         cdef list channels = turn.channels
         cdef list sessions = turn.sessions
@@ -136,6 +129,8 @@ cdef class Loop:
         cdef Channel channel
         cdef Session session
         cdef ClientConnection client
+        cdef Again again
+        cdef int timeout_ms = -1
         while channels or sessions:
             # what comes back to these lists while they are walked is walked too
             for channel in channels:
@@ -147,16 +142,20 @@ cdef class Loop:
                 if session.connection is None:
                     continue
                 client = <ClientConnection> session.connection
-                if client.turn_end():
+                again = client.turn_end()
+                if again != NOT_AGAIN:
                     if waiting is None:
                         waiting = []
                     session.dirty = True
                     waiting.append(session)
+                    if again == AT_ONCE:
+                        timeout_ms = 0
+                    elif timeout_ms < 0:
+                        timeout_ms = PATIENCE_MS
             sessions.clear()
-        if waiting is None:
-            return 0
-        sessions.extend(waiting)
-        return 1
+        if waiting is not None:
+            sessions.extend(waiting)
+        return timeout_ms
 
     cdef int plan_naps(self) except -1:
         """No nap where any server answers quickly: its clients would notice."""

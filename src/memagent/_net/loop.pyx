@@ -40,7 +40,7 @@ cdef enum:
     CROWD = 16           # requests at servers
     MIN_NAP_US = 60      # a shorter one costs more than it saves
     MAX_NAP_US = 500
-    NAP_SHARE = 8       # of what requests take
+    NAP_SHARE = 4        # of what requests take
     PATIENCE_MS = 1      # replies that wait for the rest of their batch
 
 

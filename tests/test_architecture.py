@@ -100,7 +100,7 @@ IO_HEADER = re.compile(
 # The list may only shrink: a module that has one is taken out.
 WITHOUT_MIRROR: set[str] = {
     *("_core.md5", "_core.xxh3"),
-    *("_net.client", "_net.listener", "_net.loop", "_net.poller", "_net.server", "worker"),
+    "worker",
 }
 
 # What `pip install` brings under another name than the one that is imported.

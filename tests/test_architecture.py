@@ -100,7 +100,6 @@ IO_HEADER = re.compile(
 # The list may only shrink: a module that has one is taken out.
 WITHOUT_MIRROR: set[str] = {
     *("_core.md5", "_core.xxh3"),
-    "worker",
 }
 
 # What `pip install` brings under another name than the one that is imported.

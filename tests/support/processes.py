@@ -21,7 +21,13 @@ class Process:
     It leads a process group: Ctrl-C in a terminal reaches pytest only, and `kill` takes the children along.
     """
 
-    def __init__(self, command: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        command: Sequence[str],
+        log: Path,
+        env: Mapping[str, str] | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
         self.command = list(command)
         self.log = log
         with log.open("ab") as output:
@@ -32,6 +38,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **(env or {})},
                 start_new_session=True,
+                pass_fds=pass_fds,
             )
         _running.add(self)
 

@@ -62,6 +62,7 @@ class Worker:
         self._block = blocks[self._number]
         self._loop = self._make_loop(start, blocks)
         self._watched = self._loop.poller.watch_readable(channel.fileno(), self._told)
+        self._told_to_end = False
         self._wake, self._wakes = socket.socketpair()
         self._loop.poller.watch_readable(self._wake.fileno(), self._signalled)
 
@@ -70,7 +71,7 @@ class Worker:
         self._wake.setblocking(False)
         self._wakes.setblocking(False)
         signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
-        signal.signal(signal.SIGTERM, lambda *_: self._drain())
+        signal.signal(signal.SIGTERM, self._note_signal)
         for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(ignored, signal.SIG_IGN)
         # Nothing on the way of a request makes cycles; looking for them would stop traffic.
@@ -176,9 +177,14 @@ class Worker:
     def _drain(self) -> None:
         self._loop.drain(self._config.drain_ms)
 
+    def _note_signal(self, *_: object) -> None:
+        # Runs wherever Python code runs next, perhaps in the middle of a request: it may do nothing but this.
+        self._told_to_end = True
+
     def _signalled(self) -> None:
-        # The handlers themselves run when Python code runs, which it does now.
         self._wake.recv(4096)
+        if self._told_to_end:
+            self._drain()
 
 
 def _is_ip(host: str) -> bool:

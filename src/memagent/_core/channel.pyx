@@ -27,7 +27,7 @@ from memagent._core.metrics cimport (
     S_REQUESTS,
     S_TIMEOUTS,
 )
-from memagent._core.reply cimport R_ERROR, R_GARBAGE, R_MORE, Code, ReplyParser
+from memagent._core.reply cimport E_STORAGE, R_CLIENT_ERROR, R_ERROR, R_GARBAGE, R_MORE, Code, ReplyParser
 from memagent._core.turn cimport Turn
 
 
@@ -190,6 +190,10 @@ cdef class Channel:
                     self.reason = "a reply about another key"
                     (<Awaiting> awaiting).failed(ticket.part, F_GARBAGE, True)
                     return -1
+                if ticket.expects == E_STORAGE and (code == R_ERROR or code == R_CLIENT_ERROR):
+                    # refused for its first line: the data block may be read as commands now
+                    self.reason = "an error to the first line of a storage request"
+                    return -1
             else:
                 self.scanned = 0
                 at += self.parser.used
@@ -198,6 +202,8 @@ cdef class Channel:
     cdef bint is_sent(self, size_t i) noexcept:
         """Has the socket taken any byte of the request of ticket i?"""
         cdef uint64_t start
+        if i >= self.count:
+            return False
         start = self.tickets[(self.first + i - 1) & (self.capacity - 1)].end if i else self.popped_end
         return start < self.sent_total
 

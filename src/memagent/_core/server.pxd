@@ -21,6 +21,7 @@ cdef class Server:
     cdef int64_t request_timeout_us
     cdef int failure_limit
     cdef int timeouts_in_row
+    cdef public int64_t heard_us       # when it last sent anything
     cdef size_t queue_requests
     cdef size_t queue_bytes
     cdef int64_t probe_min_us

@@ -14,6 +14,7 @@ class Server:
     up: bool
     channels: list[Channel]
     probe_at_us: int
+    heard_us: int
     on_change: Callable[[Server, bool, str], None] | None
     def __new__(
         cls,

@@ -81,7 +81,8 @@ cdef class Server:
         cdef int expired = 0
         for channel in self.channels:
             expired += channel.expire()
-        if expired and self.up:
+        if expired and self.up and self.turn.now_us - self.heard_us >= self.request_timeout_us:
+            # it is not only slow: nothing has come from it for as long as a request may take
             self.timeouts_in_row += expired
             if self.timeouts_in_row >= self.failure_limit:
                 self.go_down(F_TIMED_OUT, f"{self.timeouts_in_row} timeouts in a row")

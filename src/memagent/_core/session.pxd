@@ -36,6 +36,7 @@ cdef class Session(Waiting):
     cdef Exchange last
     cdef size_t under_way        # exchanges that have not settled, quiet ones included
     cdef size_t window           # how many of those there may be
+    cdef int64_t reply_bytes     # what a reply has, a moving average
     cdef size_t batch_bytes      # replies since nothing was under way
     cdef size_t kept_bytes       # replies that wait for earlier ones
     cdef size_t swallow          # bytes of a refused data block still to come

@@ -176,7 +176,10 @@ cdef class Session(Waiting):
                 self.swallow -= length
                 at += length
                 continue
-            if self.under_way >= self.window:
+            if self.under_way and (
+                self.under_way >= self.window
+                or self.under_way * <size_t> self.reply_bytes + self.out.length() > self.context.pause_bytes
+            ):
                 break
             parsed = parser.next(p + at, n - at, self.searched)
             if parsed == P_MORE:
@@ -322,8 +325,12 @@ cdef class Session(Waiting):
             self.context.counters.slot[W_SERVER_ERRORS] += 1
             p = OUT_OF_MEMORY
             n = len(OUT_OF_MEMORY)
+        if self.out.length() + self.kept_bytes > self.context.close_bytes:
+            # there was too much already that it has not read; one reply alone may be of any size
+            self.overflowed = True
         self.under_way -= 1
         self.batch_bytes += n
+        self.reply_bytes += (<int64_t> n - self.reply_bytes) // 8
         if exchange is not head:
             if not exchange.quiet:
                 exchange.keep(p, n)
@@ -343,8 +350,6 @@ cdef class Session(Waiting):
                 if head.reply != NULL:
                     self.kept_bytes -= head.reply_length
                     self.write(head.reply, head.reply_length)
-        if self.out.length() + self.kept_bytes > self.context.close_bytes:
-            self.overflowed = True
         if self.under_way == 0:
             if self.batch_bytes < WINDOW_SMALL_BYTES:
                 if self.window < WINDOW_MAX:

@@ -17,7 +17,11 @@ cdef class ClientConnection(Handler):
     cdef readonly Session session
     cdef bint readable        # the socket may hold more than was read
     cdef bint half_closed     # the client sends no more
+    cdef bint draining        # what has arrived is answered, then it is closed
+    cdef bint ended           # all that will come has been read
+    cdef bint blocked         # the socket takes no more for now
     cdef int64_t linger_until_us
+    cdef size_t discarded          # bytes, while lingering
     cdef uint64_t budget_turn      # the turn that `budget` is of
     cdef size_t budget             # bytes that may be read in it
 

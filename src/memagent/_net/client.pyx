@@ -57,18 +57,21 @@ cdef class ClientConnection(Handler):
         poller.watch(self, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
     cdef int ready(self, uint32_t events) except -1:
-        if events & (EPOLLHUP | EPOLLERR) and not self.linger_until_us:
-            return self.close(W_CLIENT_CLOSED_RESET if events & EPOLLERR else self.session.end_counter)
         if self.linger_until_us:
             return self.discard()
-        if events & EPOLLRDHUP:
+        if events & EPOLLERR:
+            return self.close(W_CLIENT_CLOSED_RESET)
+        if events & (EPOLLRDHUP | EPOLLHUP):
+            # what it sent before it hung up is carried out all the same
             self.half_closed = True
-        if events & (EPOLLIN | EPOLLRDHUP):
+        if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP):
             self.readable = True
             if self.session.wants_more():
                 self.read()
-        if self.fd >= 0 and events & EPOLLOUT and self.session.out.length():
-            self.session.mark()
+        if self.fd >= 0 and events & EPOLLOUT:
+            self.blocked = False
+            if self.session.out.length():
+                self.session.mark()
         return 0
 
     cdef int read(self) except -1:
@@ -88,13 +91,14 @@ cdef class ClientConnection(Handler):
             else:
                 # the rest of a request of known length is read where it will be parsed
                 room = max(session.need - left.length() if session.need > left.length() else 0, <size_t> 4096)
+                room = max(room, left.capacity - left.end)
                 target = left.room(room)
             n = recv(self.fd, target, room, 0)
             if n > 0:
                 self.poller.counters.slot[W_BYTES_READ] += n
                 self.budget -= min(self.budget, <size_t> n)
                 # a short read empties the socket, but the end of the stream may stand behind it, reported with the bytes
-                self.readable = <size_t> n == room or self.half_closed
+                self.readable = <size_t> n == room or self.half_closed or self.draining
                 if left.length() == 0:
                     session.received(target, n)
                 else:
@@ -102,13 +106,13 @@ cdef class ClientConnection(Handler):
                     session.resume()
             elif n == 0:
                 self.readable = False
-                session.closing = True
-                session.left.clear()
-                if session.under_way == 0 and session.out.length() == 0:
+                self.ended = True
+                if session.under_way == 0 and session.out.length() == 0 and left.length() == 0:
                     return self.close(session.end_counter)
                 session.mark()
             elif errno == EAGAIN:
                 self.readable = False
+                self.ended = self.draining
             elif errno != EINTR:
                 return self.close(W_CLIENT_CLOSED_RESET)
         return 0
@@ -122,6 +126,7 @@ cdef class ClientConnection(Handler):
                 self.poller.counters.slot[W_BYTES_WRITTEN] += n
                 out.consume(n)
             elif n < 0 and errno == EAGAIN:
+                self.blocked = True
                 break
             elif n < 0 and errno != EINTR:
                 return self.close(W_CLIENT_CLOSED_RESET)
@@ -133,11 +138,11 @@ cdef class ClientConnection(Handler):
         cdef size_t before
         if self.fd < 0 or self.linger_until_us:
             return NOT_AGAIN
-        if session.overflowed:
+        if not self.blocked and session.should_flush():
+            self.flush()
+        if session.overflowed and self.fd >= 0:
             self.close(W_CLIENT_CLOSED_UNREAD)
             return NOT_AGAIN
-        if session.should_flush():
-            self.flush()
         while self.fd >= 0 and session.wants_more() and session.left.length():
             before = session.left.length()
             session.resume()
@@ -145,6 +150,10 @@ cdef class ClientConnection(Handler):
                 break
         if self.readable and self.fd >= 0 and session.wants_more():
             self.read()
+        if self.ended and self.fd >= 0 and session.wants_more():
+            # nothing under way, and what is left will never be a whole request
+            session.closing = True
+            session.left.clear()
         if session.closing and session.under_way == 0 and session.out.length() == 0 and self.fd >= 0:
             if session.end_counter == W_CLIENT_CLOSED_PROTOCOL:
                 self.linger()
@@ -153,7 +162,7 @@ cdef class ClientConnection(Handler):
             return NOT_AGAIN
         if self.fd >= 0 and self.readable and session.wants_more():
             return AT_ONCE
-        return SOON if session.under_way > 0 and session.out.length() > 0 else NOT_AGAIN
+        return SOON if session.under_way > 0 and session.out.length() > 0 and not self.blocked else NOT_AGAIN
 
     cdef int linger(self) except -1:
         """Say the end and wait for the client to hang up: closed with bytes unread, the socket would be reset, and the
@@ -173,6 +182,10 @@ cdef class ClientConnection(Handler):
             n = recv(self.fd, self.poller.scratch, SCRATCH_BYTES, 0)
             if n > 0:
                 self.poller.counters.slot[W_BYTES_READ] += n
+                self.discarded += n
+                if self.discarded > READ_BUDGET_BYTES:
+                    # it does not want to hear it
+                    return self.close(self.session.end_counter)
             elif n == 0 or (errno != EAGAIN and errno != EINTR):
                 return self.close(self.session.end_counter)
             elif errno == EAGAIN:
@@ -203,12 +216,7 @@ cdef class ClientConnection(Handler):
         """Answer what has arrived, then close."""
         if self.fd < 0 or self.linger_until_us:
             return 0
-        self.readable = True
-        if self.session.wants_more():
-            self.read()
+        self.draining = self.readable = True
         if not self.session.closing:
-            self.session.closing = True
             self.session.end_counter = W_CLIENT_CLOSED_DRAIN
-        if self.fd >= 0 and self.session.under_way == 0 and self.session.out.length() == 0:
-            return self.close(W_CLIENT_CLOSED_DRAIN)
         return self.session.mark()

@@ -44,13 +44,15 @@ cdef class Listener(Handler):
     def __cinit__(self, Poller poller not None, int fd, *, bint is_tcp, size_t max_connections, list worker_blocks not None):
         self.poller = poller
         self.fd = fd
-        self.is_listener = True
+        self.is_late = True
         self.is_tcp = is_tcp
         self.max_connections = max_connections
         self.worker_blocks = worker_blocks
 
     cdef int start(self) except -1:
         self.resting = False
+        if self.fd < 0:
+            return 0
         # the same socket may be watched by several workers: wake one of them
         return self.poller.watch(self, EPOLLIN | EPOLLEXCLUSIVE)
 
@@ -62,6 +64,7 @@ cdef class Listener(Handler):
         if self.fd >= 0:
             self.ready(EPOLLIN)
             self.stop()
+            self.resting = False
             close_fd(self.fd)
             self.fd = -1
         return 0
@@ -95,7 +98,11 @@ cdef class Listener(Handler):
             if self.is_tcp:
                 setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
             self.poller.counters.slot[W_TOTAL_CONNECTIONS] += 1
-            ClientConnection(self.poller, fd)
+            try:
+                ClientConnection(self.poller, fd)
+            except OSError:
+                self.poller.counters.slot[W_ACCEPT_FAILURES] += 1
+                close_fd(fd)
         return 0
 
     cdef int refuse(self, int fd) except -1:

@@ -18,10 +18,13 @@ cdef class Loop:
     cdef unsigned int nap_us
     cdef bint running
     cdef readonly bint draining
+    cdef int drain_ms              # -1: not told to drain
     cdef int64_t drain_until_us
 
     cdef int wait(self, int timeout_ms) except -1
     cdef int flush(self) except? -2
     cdef int start_ticking(self) except -1
+    cdef int read_on(self) except -1
+    cdef int begin_to_drain(self) except -1
     cdef int plan_naps(self) except -1
     cdef int set_timer(self, long interval_ns) except -1

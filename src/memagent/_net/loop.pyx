@@ -36,6 +36,7 @@ from memagent._net.server cimport Endpoint, Link
 
 cdef enum:
     TICK_NS = 10_000_000
+    MISSED_TICKS = 10
     GATHER_ROUNDS = 3
     CROWD = 16           # requests at servers
     MIN_NAP_US = 60      # a shorter one costs more than it saves
@@ -54,10 +55,11 @@ cdef class Loop:
         self.poller = Poller(context, counters)
         self.endpoints = []
         self.listeners = []
+        self.drain_ms = -1
         self.timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
         if self.timer_fd < 0:
             raise OSError(errno, "timerfd_create")
-        self.poller.watch_readable(self.timer_fd, self._timer_fired)
+        self.poller.watch_readable(self.timer_fd, self._timer_fired, True)
 
     def __dealloc__(self):
         if self.timer_fd >= 0:
@@ -71,20 +73,25 @@ cdef class Loop:
         cdef int n = 0
         cdef int rounds
         self.running = True
-        if not self.draining:
-            for endpoint in self.endpoints:
-                endpoint.connect()
-            for listener in self.listeners:
-                listener.start()
+        for endpoint in self.endpoints:
+            endpoint.connect()
+        for listener in self.listeners:
+            listener.start()
         self.start_ticking()
         while self.running:
             n = self.wait(timeout_ms)
+            if self.poller.unread:
+                self.read_on()
             rounds = 0
             while n > 1 and rounds < GATHER_ROUNDS and self.context.turn.channels:
                 # what has arrived meanwhile goes to the servers in the same writes
                 n = self.poller.wait(0)
                 rounds += 1
+            if self.drain_ms >= 0 and not self.draining:
+                self.begin_to_drain()
             timeout_ms = self.flush()
+            if self.poller.unread:
+                timeout_ms = 0
             self.counters.slot[W_BUFFERED_BYTES] = self.context.memory.used_bytes
             if self.poller.work_ahead and not self.ticking:
                 self.start_ticking()
@@ -106,19 +113,35 @@ cdef class Loop:
     def stop(self):
         self.running = False
 
+    cdef int read_on(self) except -1:
+        """Servers that had more to say than one turn takes in."""
+        cdef list unread = self.poller.unread
+        cdef Link link
+        self.poller.unread = []
+        for link in unread:
+            link.unread = False
+            if link.fd >= 0:
+                link.read()
+        return 0
+
     def drain(self, int drain_ms):
-        """Accept no more clients, answer what has arrived, close; `drain_ms` at most (behaviour section 7)."""
+        """Accept no more clients, answer what has arrived, close; `drain_ms` at most (behaviour section 7).
+
+        Begins at the end of this turn: whoever calls it may stand in the middle of a request.
+        """
+        self.drain_ms = drain_ms
+
+    cdef int begin_to_drain(self) except -1:
         cdef Listener listener
         cdef ClientConnection client
-        if self.draining:
-            return
         self.draining = True
-        self.drain_until_us = self.context.turn.now_us + <int64_t> drain_ms * 1000
+        self.drain_until_us = self.context.turn.now_us + <int64_t> self.drain_ms * 1000
         for listener in self.listeners:
             listener.close()
         for client in list(self.poller.clients):
             client.drain()
         self.poller.work_ahead = True
+        return 0
 
     cdef int flush(self) except? -2:
         """Write to everybody who has bytes to get. Returns how long the next turn may wait for events, in ms."""
@@ -143,7 +166,7 @@ cdef class Loop:
                     continue
                 client = <ClientConnection> session.connection
                 again = client.turn_end()
-                if again != NOT_AGAIN:
+                if again != NOT_AGAIN and not session.dirty:
                     if waiting is None:
                         waiting = []
                     session.dirty = True
@@ -188,6 +211,9 @@ cdef class Loop:
         cdef ClientConnection client
         cdef bint busy = self.draining or len(self.context.deadlines) > 0
         read(self.timer_fd, &times, sizeof(times))
+        if times > MISSED_TICKS:
+            # We have not run for a while, and that must not be held against anybody: first hear what has come.
+            return
         self.context.expire()
         for endpoint in self.endpoints:
             endpoint.tick()

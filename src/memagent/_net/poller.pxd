@@ -15,7 +15,7 @@ cdef class Handler:
     """Whoever owns a file descriptor that is watched. The poller keeps a reference until `forget`."""
 
     cdef readonly int fd
-    cdef bint is_listener
+    cdef bint is_late             # comes last in a turn: a listener, the timer
 
     cdef int ready(self, uint32_t events) except -1
 
@@ -33,6 +33,7 @@ cdef class Poller:
     cdef Block counters
     cdef readonly set clients      # ClientConnections
     cdef readonly list lingering   # ClientConnections that were told the end and may still be sending
+    cdef list unread               # Links with more to read than one turn may take
     cdef bint work_ahead           # somebody needs a tick soon
 
     cdef int watch(self, Handler handler, uint32_t events) except -1

@@ -57,6 +57,7 @@ cdef class Poller:
         self.counters = counters
         self.clients = set()
         self.lingering = []
+        self.unread = []
         self.epoll_fd = epoll_create1(EPOLL_CLOEXEC)
         if self.epoll_fd < 0:
             raise OSError(errno, "epoll_create1")
@@ -101,15 +102,16 @@ cdef class Poller:
 
     cdef int forget(self, Handler handler) except -1:
         cdef epoll_event event
-        if self.handlers[handler.fd] != NULL:
+        if handler.fd >= 0 and self.handlers[handler.fd] == <PyObject *> handler:
             epoll_ctl(self.epoll_fd, EPOLL_CTL_DEL, handler.fd, &event)
             self.handlers[handler.fd] = NULL
             Py_DECREF(handler)
         return 0
 
-    def watch_readable(self, int fd, function):
-        """Call `function` whenever fd is readable. Returns what `unwatch` takes."""
-        callback = Callback(fd, function)
+    def watch_readable(self, int fd, function, bint late=False):
+        """Call `function` whenever fd is readable, after all others if it is `late`. Returns what `unwatch` takes."""
+        cdef Callback callback = Callback(fd, function)
+        callback.is_late = late
         self.watch(callback, EPOLLIN)
         return callback
 
@@ -121,7 +123,7 @@ cdef class Poller:
         cdef epoll_event events[EVENTS]
         cdef PyObject *handler
         cdef object keep
-        cdef list listeners = None
+        cdef list late = None
         cdef int i
         cdef int n = epoll_wait(self.epoll_fd, events, EVENTS, timeout_ms)
         if n < 0:
@@ -135,14 +137,15 @@ cdef class Poller:
             handler = self.handlers[events[i].data.fd]
             if handler != NULL:
                 keep = <object> handler
-                if (<Handler> keep).is_listener:
-                    if listeners is None:
-                        listeners = []
-                    listeners.append(keep)
+                if (<Handler> keep).is_late:
+                    if late is None:
+                        late = []
+                    late.append(keep)
                 else:
                     (<Handler> keep).ready(events[i].events)
-        if listeners is not None:
-            # last, when those that have hung up have made room for new ones
-            for keep in listeners:
-                (<Handler> keep).ready(EPOLLIN)
+        if late is not None:
+            # clients that have hung up have made room for new ones by now, and replies have come before their time is over
+            for keep in late:
+                if (<Handler> keep).fd >= 0:
+                    (<Handler> keep).ready(EPOLLIN)
         return n

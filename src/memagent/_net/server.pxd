@@ -20,13 +20,16 @@ cdef class Link(Handler):
     cdef int64_t connect_by_us
     cdef size_t attempt          # addresses tried since the last connection
     cdef bint heard              # a reply has come on this connection
+    cdef int64_t opened_us
+    cdef bint ended              # the server sends no more
+    cdef bint unread             # stands in poller.unread
     cdef bint writable
 
     cdef int connect(self) except -1
     cdef int try_next(self) except -1
     cdef int opened(self) except -1
     cdef int failed_to_connect(self, str reason) except -1
-    cdef int read(self, bint ended) except -1
+    cdef int read(self) except -1
     cdef int flush(self) except -1
     cdef int lost(self, Failure why, str reason) except -1
     cdef int close(self) except -1

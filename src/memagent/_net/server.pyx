@@ -20,7 +20,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint32_t
 
 from memagent._core.buffer cimport Buffer
-from memagent._core.channel cimport F_GARBAGE, F_REFUSED, F_RESET, Channel, Failure
+from memagent._core.channel cimport F_GARBAGE, F_REFUSED, F_RESET, F_TIMED_OUT, Channel, Failure
 from memagent._core.metrics cimport (
     S_BYTES_RECEIVED,
     S_BYTES_SENT,
@@ -50,6 +50,10 @@ from memagent._net.posix cimport (
     send,
 )
 
+cdef enum:
+    READ_BUDGET_BYTES = 1024 * 1024   # of one server in one turn: what came must leave before more is taken in
+    YOUNG_US = 1_000_000
+
 
 @cython.final
 cdef class Link(Handler):
@@ -76,19 +80,25 @@ cdef class Link(Handler):
         while self.attempt < <size_t> len(endpoint.addresses):
             family, address = endpoint.addresses[self.attempt]
             self.attempt += 1
-            self.socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-            if family != socket.AF_UNIX:
-                self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            code = self.socket.connect_ex(address)
-            if code == 0 or code == errors.EINPROGRESS:
-                self.fd = self.socket.fileno()
-                self.state = CONNECTING
-                self.connect_by_us = endpoint.poller.context.turn.now_us + endpoint.connect_timeout_us
-                endpoint.poller.watch(self, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
-                return self.opened() if code == 0 else 0
-            reason = os.strerror(code)
-            self.socket.close()
+            try:
+                self.socket = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+                if family != socket.AF_UNIX:
+                    self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                code = self.socket.connect_ex(address)
+                if code == 0 or code == errors.EINPROGRESS:
+                    self.fd = self.socket.fileno()
+                    endpoint.poller.watch(self, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
+                    self.state = CONNECTING
+                    self.connect_by_us = endpoint.poller.context.turn.now_us + endpoint.connect_timeout_us
+                    return self.opened() if code == 0 else 0
+                reason = os.strerror(code)
+            except OSError as error:
+                # no file left, or an address that this machine cannot make sense of: this attempt has failed
+                reason = error.strerror or str(error)
+            if self.socket is not None:
+                self.socket.close()
             self.socket = None
+            self.fd = -1
             endpoint.server.counters.slot[S_CONNECT_FAILURES] += 1
         if endpoint.server.up:
             return endpoint.down(F_REFUSED, f"cannot connect: {reason}")
@@ -98,8 +108,9 @@ cdef class Link(Handler):
     cdef int opened(self) except -1:
         cdef Server server = self.endpoint.server
         self.state = OPEN
-        self.heard = False
+        self.heard = self.ended = False
         self.writable = True
+        self.opened_us = self.endpoint.poller.context.turn.now_us
         server.counters.slot[S_CONNECTS] += 1
         server.counters.slot[S_CONNECTIONS] += 1
         if not server.up:
@@ -119,7 +130,8 @@ cdef class Link(Handler):
             if self.channel.out.length():
                 self.flush()
         if events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR) and self.state == OPEN:
-            self.read(events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR) != 0)
+            self.ended = self.ended or events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR) != 0
+            self.read()
         return 0
 
     cdef int failed_to_connect(self, str reason) except -1:
@@ -133,14 +145,21 @@ cdef class Link(Handler):
         endpoint.server.probe_failed()
         return 0
 
-    cdef int read(self, bint ended) except -1:
+    cdef int read(self) except -1:
+        """Read until the socket is empty or this turn has had enough of it."""
         cdef Channel channel = self.channel
         cdef Buffer left = channel.left
         cdef unsigned char *target
         cdef size_t room
         cdef ssize_t n
         cdef int replies
+        cdef size_t budget = READ_BUDGET_BYTES
         while self.state == OPEN:
+            if budget == 0:
+                if not self.unread:
+                    self.unread = True
+                    self.endpoint.poller.unread.append(self)
+                return 0
             if left.length() == 0:
                 target = self.endpoint.poller.scratch
                 room = SCRATCH_BYTES
@@ -150,6 +169,8 @@ cdef class Link(Handler):
             n = recv(self.fd, target, room, 0)
             if n > 0:
                 self.endpoint.server.counters.slot[S_BYTES_RECEIVED] += n
+                self.endpoint.server.heard_us = self.endpoint.poller.context.turn.now_us
+                budget -= min(budget, <size_t> n)
                 if left.length() == 0:
                     replies = channel.received(target, n)
                 else:
@@ -163,7 +184,7 @@ cdef class Link(Handler):
                     self.endpoint.failures_in_row = 0
                     self.endpoint.server.timeouts_in_row = 0
                 # behind a short read only the end of the stream can stand, which is reported with the bytes
-                if <size_t> n < room and not ended:
+                if <size_t> n < room and not self.ended:
                     return 0
             elif n == 0:
                 return self.lost(F_RESET, "it closed the connection")
@@ -198,9 +219,11 @@ cdef class Link(Handler):
         """The connection has ended."""
         cdef Endpoint endpoint = self.endpoint
         cdef Server server = endpoint.server
+        cdef bint young = endpoint.poller.context.turn.now_us - self.opened_us < YOUNG_US
         server.counters.slot[S_RESETS] += 1
         self.close()
-        if not self.heard:
+        if not self.heard and (young or self.channel.is_sent(0)):
+            # not one that was only idle: servers may close those
             endpoint.failures_in_row += 1
         if not server.up:
             self.channel.lost(why, False)
@@ -265,9 +288,11 @@ cdef class Endpoint:
         for link in self.links:
             link.close()
         self.failures_in_row = 0
+        self.poller.work_ahead = True
         return self.server.go_down(why, reason)
 
     cdef int tick(self) except -1:
+        """End what is over, and probe when it is time."""
         cdef Server server = self.server
         cdef Link link
         server.expire()
@@ -276,7 +301,9 @@ cdef class Endpoint:
         if not server.up and not server.probing:
             for link in self.links:
                 # after a failed probe, or after the timeouts that made it go down
-                link.close()
+                if link.state != CLOSED:
+                    link.close()
+                    link.channel.lost(F_TIMED_OUT, False)
             if self.poller.context.turn.now_us >= server.probe_at_us:
                 server.probing = True
                 (<Link> self.links[0]).connect()

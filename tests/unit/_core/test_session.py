@@ -319,7 +319,7 @@ def test_replies_that_wait_for_an_earlier_one_count_as_well(make_world: MakeWorl
     world.run()
     assert not client.closed_by_proxy
     other = world.client()
-    other.send(b"get %b\r\n" % slow + b"get %b\r\n" % large * 10)
+    other.send(b"get %b\r\n" % slow + b"get %b\r\n" % large * 12)
     world.run()
     assert (client.closed_by_proxy, other.closed_by_proxy) == ("", "unread")
     world.servers[0].release()

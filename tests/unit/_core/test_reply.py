@@ -38,7 +38,7 @@ def test_a_reply_must_be_one_that_the_verb_can_have(
     client.send(request_line + b"\r\n")
     world.run()
     fits = b"ERROR" in reply or reply in REQUESTS[request_line]
-    # A server that refuses the first line of a set may read its data block as commands: answered, but trusted no more.
+    # Who refuses the first line of a set may read its data block as commands: answered, trusted no more.
     ends = request_line.startswith(b"set") and reply.startswith((b"ERROR", b"CLIENT_ERROR"))
     assert fake.wire.say(reply + b"\r\n") == (1 if fits and not ends else -1)
     world.run()

@@ -23,6 +23,7 @@ run: dev  ## three memcached servers, two backups and the proxy on 127.0.0.1:120
 	@exec $(PY) scripts/demo.py
 
 test: dev  ## the whole suite; ARGS="..." goes to pytest
+	@scripts/system-packages test
 	@scripts/memcached-1.6.38 >/dev/null
 	@exec $(PY) -m pytest $(ARGS)
 
@@ -48,6 +49,7 @@ sanitize: dev  ## unit and protocol tests on an ASan and UBSan build of its own
 	@exec scripts/sanitize $(PY) $(ARGS)
 
 coverage: dev  ## lines covered, compiled modules included, in a traced build of its own
+	@scripts/system-packages test
 	@scripts/memcached-1.6.38 >/dev/null
 	@exec scripts/coverage $(PY) $(ARGS)
 
@@ -69,7 +71,7 @@ clean:  ## everything that can be made again
 
 # What pip brings. Debian's pip is too old for dependency groups, hence the newer one.
 $(VENV)/.packages: pyproject.toml
-	@scripts/system-packages test
+	@scripts/system-packages run
 	@test -x $(PY) || "$$(scripts/python)" -m venv $(VENV)
 	@echo "Installing Python packages into $(VENV)"
 	@$(PY) -m pip install -q --disable-pip-version-check 'pip>=25.1'
@@ -86,7 +88,7 @@ $(VENV)/.installed: $(VENV)/.packages pyproject.toml
 
 # What changed since. Quiet unless it fails: a compiler's notes on generated C help nobody.
 $(VENV)/.built: $(VENV)/.installed setup.py $(COMPILED)
-	@scripts/system-packages test
+	@scripts/system-packages run
 	@mkdir -p .cache && touch $@.begun  # an edit while it builds is newer than this
 	@$(PY) setup.py -q build_ext --inplace >.cache/build.log 2>&1 || { tail -n 40 .cache/build.log; exit 1; }
 	@mv $@.begun $@

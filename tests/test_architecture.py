@@ -98,9 +98,7 @@ IO_HEADER = re.compile(
 
 # No test file of the same name: property tests, golden pairs and the fuzz corpus go through these.
 # The list may only shrink: a module that has one is taken out.
-WITHOUT_MIRROR: set[str] = {
-    *("_core.md5", "_core.xxh3"),
-}
+WITHOUT_MIRROR: set[str] = set()
 
 # What `pip install` brings under another name than the one that is imported.
 IMPORTED_AS = {"PyYAML": {"yaml"}, "pydantic": {"pydantic", "pydantic_core", "annotated_types"}}

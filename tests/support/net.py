@@ -267,6 +267,8 @@ class Scene:
         parts: tuple[Peer | Server, ...] = (*self._clients, *self._servers)
         for part in parts:
             part.close()
+        for listener in self.loop.listeners:
+            self.poller.unwatch(listener)  # a loop that runs again starts them again
         self.loop.drain(2000)
         self.loop.run()
         for endpoint in self.loop.endpoints:

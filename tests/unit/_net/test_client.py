@@ -144,9 +144,9 @@ def test_a_client_that_reads_nothing_for_too_long_is_closed(make_scene: MakeScen
 
     def play() -> Play:
         client.reads = False
-        client.send(b"get k\r\n")
-        yield lambda: server.heard(b"get k\r\n")
-        server.say(value)
+        client.send(b"get k\r\n" * 4)
+        yield lambda: server.heard(b"get k\r\n" * 4)
+        server.say(value * 4)
         yield lambda: not scene.poller.clients
 
     scene.run(play())
@@ -183,7 +183,7 @@ class TestLingering:
 
     def test_the_error_arrives_although_the_client_goes_on_sending(self, scene: Scene) -> None:
         client = self.say_the_unreadable(scene)
-        more = b"get a\r\n" * 100_000
+        more = b"get a\r\n" * 50_000
 
         def play() -> Play:
             client.reads = False
@@ -216,6 +216,18 @@ class TestLingering:
         assert time.monotonic() - begin_s >= 1.9
         assert scene.count("client_closed_protocol") == 1
         assert not scene.poller.lingering
+
+    def test_a_client_that_never_stops_sending_is_closed_before(self, scene: Scene) -> None:
+        client = self.say_the_unreadable(scene)
+
+        def play() -> Play:
+            while scene.poller.clients:
+                client.send(b"get a\r\n" * 10_000)
+                yield lambda: not client.unsent or client.was_reset
+
+        scene.run(play(), 1.9)
+        assert scene.count("client_closed_protocol") == 1
+        assert scene.count("requests") == 1
 
     def test_a_client_that_resets_meanwhile(self, scene: Scene) -> None:
         client = self.say_the_unreadable(scene)

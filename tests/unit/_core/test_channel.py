@@ -184,6 +184,41 @@ def test_garbage_ends_the_connection(make_world: MakeWorld, reply: bytes) -> Non
     assert world.ask(first, b"set k 0 0 1\r\nx\r\n") == b"STORED\r\n"
 
 
+@pytest.mark.parametrize("refusal", [b"ERROR\r\n", b"CLIENT_ERROR bad command line format\r\n"])
+def test_a_server_that_refuses_the_first_line_of_a_set_is_not_trusted_on(
+    make_world: MakeWorld, refusal: bytes
+) -> None:
+    """Section 5, never desynchronises: it may go on to read the data block as requests, and answer those."""
+    world, (first, second) = held(make_world, 2)
+    fake = world.servers[0]
+    first.send(b"set k 0 0 5\r\nget k\r\n")
+    world.run()
+    second.send(b"incr k 1\r\n")
+    world.run()
+    fake.wire.replies = b""
+    assert fake.wire.say(refusal + b"END\r\n") == -1
+    fake.release()
+    world.run()
+    assert first.take() == refusal
+    assert second.take().startswith(b"SERVER_ERROR unknown outcome")
+    assert world.ask(first, b"set k 0 0 1\r\nx\r\n") == b"STORED\r\n"
+
+
+def test_other_errors_to_a_set_end_nothing(make_world: MakeWorld) -> None:
+    """Its data block has been swallowed then, as memcached does."""
+    world, (first, second) = held(make_world, 2)
+    fake = world.servers[0]
+    first.send(b"set k 0 0 1\r\nx\r\n")
+    world.run()
+    second.send(b"get k\r\n")
+    world.run()
+    fake.wire.replies = b""
+    assert fake.wire.say(b"SERVER_ERROR out of memory storing object\r\nEND\r\n") == 2
+    world.run()
+    assert first.take() == b"SERVER_ERROR out of memory storing object\r\n"
+    assert second.take() == b"END\r\n"
+
+
 def test_a_reply_to_nothing(make_world: MakeWorld) -> None:
     world, (client,) = held(make_world)
     wire = world.servers[0].wire

@@ -49,6 +49,34 @@ def test_a_reply_in_between_begins_a_new_row(make_world: MakeWorld) -> None:
     assert fake.server.up
 
 
+def test_many_timeouts_of_a_slow_server_are_not_in_a_row(make_world: MakeWorld) -> None:
+    """Section 3: those who wait too long for one that goes on talking wait for a slow server."""
+    world = make_world(failure_limit=3)
+    fake = world.servers[0]
+    fake.holds = True
+    busy = world.client()
+    others = [world.client() for _ in range(5)]
+    busy.send(b"get k\r\n" * 30)
+    world.run()
+    for client in others:
+        client.send(b"get k\r\n")
+    world.run()
+    for _ in range(12):
+        world.pass_time(TIMEOUT_US // 10)
+        fake.server.heard_us = world.turn.now_us
+        fake.wire.move_replies(len(b"END\r\n"))
+    world.run()
+    assert [client.take() for client in others] == [b"END\r\n"] * 5
+    assert world.server_count(0, "timeouts") > 3
+    assert world.changes == []
+    world.pass_time(TIMEOUT_US)
+    for client in others[:3]:
+        client.send(b"get k\r\n")
+    world.run()
+    world.pass_time(TIMEOUT_US)
+    assert world.changes == [("s0", False, "3 timeouts in a row")]
+
+
 def test_a_server_that_goes_down_fails_all_that_waits_for_it(make_world: MakeWorld) -> None:
     """Section 3: a request never waits for a down server."""
     world = make_world(2, n_channels=3)

@@ -327,6 +327,17 @@ def test_replies_that_wait_for_an_earlier_one_count_as_well(make_world: MakeWorl
     assert client.take().count(b"END\r\n") == 10
 
 
+def test_one_reply_may_be_larger_than_what_may_be_left_unread(make_world: MakeWorld) -> None:
+    """Section 5, replies a client has not read: this one it has had no chance to read yet."""
+    world = make_world(pause_bytes=100_000, close_bytes=400_000)
+    keys = world.keys(0, 70)
+    items = [store(world, key, b"x" * 10_000).removesuffix(b"END\r\n") for key in keys]
+    client = world.client()
+    for _ in range(2):
+        assert world.ask(client, b"get " + b" ".join(keys) + b"\r\n") == b"".join(items) + b"END\r\n"
+    assert not client.closed_by_proxy
+
+
 def test_full_buffers_are_the_largest_consumers_trouble(make_world: MakeWorld) -> None:
     """Section 5: all buffers of a worker. Who holds little goes on as before."""
     world = make_world(memory_limit_bytes=1_000_000)

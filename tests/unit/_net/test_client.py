@@ -75,6 +75,23 @@ def test_everything_behind_one_edge_is_read(scene: Scene, size: int, ends: bool)
     assert scene.count("bytes_read") == size
 
 
+def test_more_than_one_turns_share_behind_one_edge_is_read(scene: Scene) -> None:
+    """A client may bring more than is read of it in one turn, and then wait: no other edge will come."""
+    client, _ = scene.join(*tcp_pair())
+    scene.server(0).hangs_up = True
+    too_large = b"set k 0 0 2000000\r\n" + b"0123456789" * 200_000 + b"\r\n"
+    refusal = b"SERVER_ERROR object too large for cache\r\n"
+
+    def play() -> Play:
+        for _ in range(100):  # the kernel's buffers grow with what goes through them
+            client.send(too_large)
+            yield lambda: client.got(refusal)
+            client.send(b"mn\r\n")
+            yield lambda: client.got(b"MN\r\n")
+
+    scene.run(play(), 5)
+
+
 def test_a_value_in_many_pieces_is_read_where_it_is_parsed(scene: Scene) -> None:
     client, server = scene.client(), scene.server(0)
     value = bytes(range(256)) * 3000

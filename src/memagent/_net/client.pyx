@@ -68,6 +68,9 @@ cdef class ClientConnection(Handler):
             self.readable = True
             if self.session.wants_more():
                 self.read()
+                if self.fd >= 0 and self.readable and self.session.wants_more():
+                    # its share of this turn is used up: come back for the rest, there may be no other edge
+                    self.session.mark()
         if self.fd >= 0 and events & EPOLLOUT:
             self.blocked = False
             if self.session.out.length():

@@ -200,7 +200,8 @@ cdef class Link(Handler):
         cdef ssize_t n
         self.endpoint.poller.work_ahead = True
         if self.state == CLOSED:
-            return self.connect()
+            # while the server is down only a probe connects, at its own time
+            return self.connect() if self.endpoint.server.up and out.length() else 0
         if self.state == CONNECTING or not self.writable:
             return 0
         while out.length():

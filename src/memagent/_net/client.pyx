@@ -52,9 +52,10 @@ cdef class ClientConnection(Handler):
         self.fd = fd
         self.session = Session(poller.context)
         self.session.connection = self
+        # first what may fail: a client that nobody watches must not be counted, and its fd is soon another's
+        poller.watch(self, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
         poller.clients.add(self)
         poller.counters.slot[W_CURR_CONNECTIONS] += 1
-        poller.watch(self, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
     cdef int ready(self, uint32_t events) except -1:
         if self.linger_until_us:

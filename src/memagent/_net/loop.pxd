@@ -15,6 +15,7 @@ cdef class Loop:
     cdef readonly list listeners
     cdef int timer_fd
     cdef bint ticking
+    cdef bint tick_was_skipped
     cdef unsigned int nap_us
     cdef bint running
     cdef readonly bint draining

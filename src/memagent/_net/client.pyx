@@ -42,6 +42,7 @@ from memagent._net.posix cimport close as close_fd
 
 cdef enum:
     LINGER_US = 2_000_000
+    DISCARDED_BYTES = 8 * 1024 * 1024
     READ_BUDGET_BYTES = 512 * 1024   # of one client in one turn: others want their turn too
 
 
@@ -187,7 +188,7 @@ cdef class ClientConnection(Handler):
             if n > 0:
                 self.poller.counters.slot[W_BYTES_READ] += n
                 self.discarded += n
-                if self.discarded > READ_BUDGET_BYTES:
+                if self.discarded > DISCARDED_BYTES:
                     # it does not want to hear it
                     return self.close(self.session.end_counter)
             elif n == 0 or (errno != EAGAIN and errno != EINTR):

@@ -15,6 +15,7 @@ cdef class Handler:
     """Whoever owns a file descriptor that is watched. The poller keeps a reference until `forget`."""
 
     cdef readonly int fd
+    cdef uint32_t generation      # tells it from an earlier owner of the same descriptor
     cdef bint is_late             # comes last in a turn: a listener, the timer
 
     cdef int ready(self, uint32_t events) except -1
@@ -28,6 +29,7 @@ cdef class Poller:
     cdef int epoll_fd
     cdef PyObject **handlers       # by file descriptor
     cdef int capacity
+    cdef uint32_t generation
     cdef unsigned char *scratch
     cdef readonly Context context
     cdef Block counters

@@ -4,13 +4,13 @@ Invariants:
 - Connections are watched edge-triggered for both directions, once, when they are opened: no epoll_ctl while they live.
   Whoever stops reading before the socket is empty must remember that.
 - The clock is read once a turn, when the events have come.
-- A handler that another one closes in the same turn gets no event any more.
+- A handler that another one closes in the same turn gets no event any more, and neither does who gets its descriptor.
 """
 
 cimport cython
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset
 
@@ -93,7 +93,9 @@ cdef class Poller:
             self.handlers = handlers
             self.capacity = capacity
         event.events = events
-        event.data.u64 = handler.fd
+        self.generation += 1
+        handler.generation = self.generation
+        event.data.u64 = <uint64_t> handler.generation << 32 | <uint32_t> handler.fd
         if epoll_ctl(self.epoll_fd, EPOLL_CTL_ADD, handler.fd, &event) < 0:
             raise OSError(errno, "epoll_ctl")
         Py_INCREF(handler)
@@ -134,8 +136,8 @@ cdef class Poller:
         self.context.turn.now_us = monotonic_us()
         self.counters.slot[W_LOOP_TURNS] += 1
         for i in range(n):
-            handler = self.handlers[events[i].data.fd]
-            if handler != NULL:
+            handler = self.handlers[<uint32_t> events[i].data.u64]
+            if handler != NULL and (<Handler> handler).generation == <uint32_t> (events[i].data.u64 >> 32):
                 keep = <object> handler
                 if (<Handler> keep).is_late:
                     if late is None:

@@ -15,6 +15,11 @@ from tests.support.memcached import Memcached
 from tests.support.proxy import Proxy
 from tests.support.relay import Relay
 
+# A suite that was started in the background has Ctrl-C ignored, and so would every program that it starts.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 _REPORT = pytest.StashKey[dict[str, pytest.TestReport]]()
 
 

@@ -7,6 +7,8 @@ own where they mean the same.
 - A counter only grows; `stats reset` is a baseline that is subtracted when it is shown.
 - A gauge goes up and down, and is zero again in a worker that has just been started.
 - `fold` says how the workers' values become one: nearly always their sum.
+- What only the leader knows of a server (returns, time in each state, what a re-warm did) it counts itself,
+  in a place of its own.
 """
 
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from typing import Final, Literal
 
 Scope = Literal["worker", "server"]
 Kind = Literal["counter", "gauge"]
-Fold = Literal["sum", "min"]
+Fold = Literal["sum", "min", "max"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,16 @@ WORKER_COUNTERS: Final[tuple[Counter, ...]] = (
     _worker("misses_server_down", "keys", "misses answered because no holder of the key was up"),
     _worker("misses_server_failed", "keys", "misses answered because the server failed meanwhile"),
     _worker("misses_deadline", "keys", "misses answered because multiget_deadline_ms had passed"),
+    # Copies
+    _worker("failovers", "keys", "sent to a copy because the owner could not be asked"),
+    _worker("fallbacks", "keys", "asked for at a copy because the owner missed them"),
+    _worker("fallback_hits", "keys", "found at a copy after the owner had missed them"),
+    _worker("repairs", "keys", "copied back to the holder that missed them"),
+    _worker("repairs_refused", "keys", "not copied back: a newer value was there already"),
+    _worker("repairs_failed", "keys", "not copied back: a server failed"),
+    _worker("repairs_undone", "keys", "copied back and deleted again: written meanwhile"),
+    _worker("effects_failed", "requests", "writes whose copy could not follow and is deleted there"),
+    _worker("divergences", "keys", "found to differ between owner and copy, and mended"),
     # The worker itself
     _worker_gauge("exchanges", "exchanges", "requests under way now"),
     _worker_gauge("buffered_bytes", "bytes", "held in buffers now"),
@@ -108,8 +120,29 @@ SERVER_COUNTERS: Final[tuple[Counter, ...]] = (
     # Its state
     _server_gauge("up", "0 or 1", "1 when every worker takes it for up", fold="min"),
     _server("downs", "times", "went down, counted by each worker"),
+    _server_gauge(
+        "state", "0 to 4", "0 up, 1 warming, 2 returning, 3 down, 4 held by an operator", fold="max"
+    ),
+    _server("outages", "times", "went down, counted once for all workers"),
+    _server("returns", "times", "was up again for all workers"),
+    _server("restarts_seen", "times", "was a new process on a new connection, counted by each worker"),
+    _server("up_ms", "ms", "time up for all workers"),
+    _server("warming_ms", "ms", "time warming"),
+    _server("returning_ms", "ms", "time returning"),
+    _server("down_ms", "ms", "time down"),
+    _server("held_ms", "ms", "time draining or drained"),
     _server("probes", "probes", "probes sent while it was down"),
     _server("probe_failures", "probes", "probes that failed"),
+    # What it missed
+    _server_gauge("journal_keys", "keys", "noted for it now, to be deleted there when it returns"),
+    _server_gauge("journal_bytes", "bytes", "held by its journals now"),
+    _server("journal_overflows", "times", "a journal was full: the server is flushed when it returns"),
+    _server("journal_played", "keys", "deleted there when it returned"),
+    _server("refills", "keys", "copied back after they had been deleted there"),
+    _server("flushes_played", "flushes", "sent when it returned"),
+    _server("warm_keys", "keys", "copied to it by re-warms"),
+    _server("warm_bytes", "bytes", "copied to it by re-warms"),
+    _server_gauge("warm_per_cent", "%", "of the re-warm under way; 0 without one"),
     # Its connections
     _server_gauge("connections", "connections", "open now"),
     _server("connects", "connections", "made"),

@@ -1,9 +1,10 @@
 """The counters of all processes, in one piece of memory that they share.
 
-    header │ pids │ worker 0: its block, one block per server │ worker 1: ... │ baseline of all workers
+    header │ pids │ worker 0: its block, one block per server │ worker 1: ... │ the leader │ baseline of all
 
 - All numbers are unsigned 64 bits; a block starts on a cache line: two workers never write to the same one.
 - A block belongs to a place (worker 0, 1, ...), not to a process: who replaces a dead worker counts on.
+- The leader (the supervisor) has a place like a worker's, for what only it knows.
 - `stats reset` copies the counters to the baseline, and who shows them subtracts it. Counters only grow.
 - Servers are numbered over all pools as configured, each pool's servers before its backups.
 - The header holds a checksum of the counters' names: a worker of another version does not write into it.
@@ -13,13 +14,14 @@ import mmap
 import os
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from memagent.counters import (
     COUNTERS,
     SERVER_COUNTERS,
     SERVER_GAUGES,
+    SERVER_INDEX,
     WORKER_COUNTERS,
     WORKER_GAUGES,
     WORKER_INDEX,
@@ -43,7 +45,7 @@ _SERVER_SLOTS: Final = _whole_lines(len(SERVER_COUNTERS))
 
 
 def _size_bytes(workers: int, servers: int) -> int:
-    places = workers * (_WORKER_SLOTS + servers * _SERVER_SLOTS)
+    places = (workers + 1) * (_WORKER_SLOTS + servers * _SERVER_SLOTS)
     return SLOT_BYTES * (_HEADER_SLOTS + _whole_lines(workers) + 2 * places)
 
 
@@ -56,7 +58,7 @@ class Segment:
         self.servers = servers
         self._place_slots = _WORKER_SLOTS + servers * _SERVER_SLOTS
         self._places_at = _HEADER_SLOTS + _whole_lines(workers)
-        self._baseline_slots = workers * self._place_slots
+        self._baseline_slots = (workers + 1) * self._place_slots
         self.buffer = mmap.mmap(fd, _size_bytes(workers, servers))
         self._slots = memoryview(self.buffer).cast("Q")
 
@@ -119,6 +121,19 @@ class Segment:
             raise IndexError(f"server {server} of {self.servers}")
         return self.worker_offset_slots(worker) + _WORKER_SLOTS + server * _SERVER_SLOTS
 
+    def count_as_leader(self, server: int, name: str, step: int) -> None:
+        """Only in the supervisor, as every block has one writer."""
+        self._slots[self._leader_offset_slots(server) + SERVER_INDEX[name]] += step
+
+    def set_as_leader(self, server: int, name: str, value: int) -> None:
+        """A gauge that no worker has."""
+        self._slots[self._leader_offset_slots(server) + SERVER_INDEX[name]] = value
+
+    def _leader_offset_slots(self, server: int) -> int:
+        if not 0 <= server < self.servers:
+            raise IndexError(f"server {server} of {self.servers}")
+        return self._places_at + self.workers * self._place_slots + _WORKER_SLOTS + server * _SERVER_SLOTS
+
     def take_place(self, worker: int, pid: int) -> None:
         """Another process, or none (0), counts in this place: what its predecessor held is gone."""
         offset = self.worker_offset_slots(worker)
@@ -143,21 +158,28 @@ class Segment:
         return self._fold(WORKER_COUNTERS, offsets, since_reset)
 
     def server_totals(self, server: int, since_reset: bool = False) -> dict[str, int]:
-        """One server's counters by name, over all workers."""
+        """One server's counters by name, over all workers and the leader."""
         offsets = [self.server_offset_slots(worker, server) for worker in range(self.workers)]
-        return self._fold(SERVER_COUNTERS, offsets, since_reset)
+        return self._fold(SERVER_COUNTERS, offsets, since_reset, self._leader_offset_slots(server))
 
     def reset(self) -> None:
         """From now on, what is shown since the last reset starts at zero."""
         end = self._places_at + self._baseline_slots
         self._slots[end : end + self._baseline_slots] = self._slots[self._places_at : end]
 
-    def _fold(self, table: Sequence[Counter], offsets: Sequence[int], since_reset: bool) -> dict[str, int]:
+    def _fold(
+        self, table: Sequence[Counter], workers: Sequence[int], since_reset: bool, leader: int | None = None
+    ) -> dict[str, int]:
         totals = {}
         for index, counter in enumerate(table):
+            # What is not a sum is an opinion, and the leader's slot has none.
+            offsets = [*workers, leader] if leader is not None and counter.fold == "sum" else workers
             values = [self._slots[offset + index] for offset in offsets]
             if since_reset and counter.kind == "counter":
                 baseline = [self._slots[offset + index + self._baseline_slots] for offset in offsets]
                 values = [max(0, value - base) for value, base in zip(values, baseline, strict=True)]
-            totals[counter.name] = min(values) if counter.fold == "min" else sum(values)
+            totals[counter.name] = _FOLDS[counter.fold](values)
         return totals
+
+
+_FOLDS: Final[dict[str, Callable[[list[int]], int]]] = {"sum": sum, "min": min, "max": max}

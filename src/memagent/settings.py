@@ -51,6 +51,13 @@ KeyHash = Literal[
 _MIB = 1024 * 1024
 _GIB = 1024 * _MIB
 
+# memcached takes a longer time for a date.
+_LONGEST_RELATIVE_MS = 30 * 86_400_000
+
+# At the default rate 72 million keys, more than a server holds that this is likely to be about; who is not
+# done by then has a source that hardly answers, and is of more use open than waiting for it.
+_WARM_MS = 3_600_000
+
 
 class Conflict(NamedTuple):
     """A broken rule between settings. `where` leads to the one to blame, `other` to the second choice."""
@@ -193,6 +200,41 @@ class PoolConfig(Table):
         ge=0,
         le=600_000,
     )
+    fallback: Literal["always", "warming", "never"] = setting(
+        "When a key that its server missed is looked for at its copy; nothing without copies", "always"
+    )
+    acknowledge: Literal["owner", "all"] = setting(
+        "Who must have a write before the client is answered; with owner, what the copy missed is journaled",
+        "owner",
+    )
+    repair_ttl_ms: Milliseconds = setting(
+        "How long an item lives that was repaired from a server too old to say when it expires",
+        60_000, "ms", ge=1_000, le=_LONGEST_RELATIVE_MS,
+    )  # fmt: skip
+    journal_keys: Count = setting(
+        "Keys written while a server is down that a worker notes for it; past it the server is flushed",
+        1_000_000, "count", ge=1, le=100_000_000,
+    )  # fmt: skip
+    journal_bytes: Bytes = setting(
+        "Memory that a worker spends on the keys noted for one server",
+        64 * _MIB, "bytes", ge=1024, le=64 * _GIB,
+    )  # fmt: skip
+    warm_for_at_most_ms: Milliseconds = setting(
+        "When a server that came back empty answers alone again, copied in full or not",
+        _WARM_MS, "ms", ge=0, le=7 * 86_400_000,
+    )  # fmt: skip
+    rewarm: Switch = setting("Copy the keys back to a server that came back empty", True, "switch")
+    rewarm_keys_per_s: Count = setting(
+        "Most keys copied in a second; 0 is no limit", 20_000, "count", ge=0, le=100_000_000
+    )
+    rewarm_bytes_per_s: Bytes = setting(
+        "Most bytes copied in a second; 0 is no limit", 32 * _MIB, "bytes", ge=0, le=64 * _GIB
+    )
+
+    @property
+    def has_copies(self) -> bool:
+        """Does every key have a second holder?"""
+        return bool(self.backups) or self.copies == 2
 
     @model_validator(mode="before")
     @classmethod
@@ -302,6 +344,12 @@ class Config(Table):
     daemon: Switch = setting("Go to the background", False, "switch")
     verbose: Switch = setting("Log more", False, "switch")
     log_file: Path | None = setting("Where the log goes", None, shown="standard error", allowed=PATH)
+    control_socket: Path | None = setting(
+        "Where magent's commands reach the running proxy: a Unix socket for its own user only",
+        None,
+        shown="memagent-PORT.sock in the runtime directory",
+        allowed=PATH,
+    )
 
     @classmethod
     def conflicts(cls, values: Mapping[str, Any]) -> Iterator[Conflict]:

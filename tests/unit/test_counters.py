@@ -21,6 +21,6 @@ def test_names_are_unique_in_their_scope_and_fit_a_stat_line():
 
 
 def test_only_gauges_fold_other_than_by_a_sum():
-    assert {c.name for c in COUNTERS if c.fold != "sum"} == {"up"}
+    assert {c.name for c in COUNTERS if c.fold != "sum"} == {"up", "state"}
     assert WORKER_COUNTERS[WORKER_GAUGES[0]].name == "curr_connections"
     assert all(SERVER_COUNTERS[i].kind == "gauge" for i in SERVER_GAUGES)

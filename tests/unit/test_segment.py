@@ -58,6 +58,25 @@ def test_a_server_is_up_when_every_worker_says_so(segment: Segment):
     assert [segment.server_totals(server)["up"] for server in range(3)] == [1, 0, 0]
 
 
+def test_the_leader_counts_what_no_worker_knows(segment: Segment):
+    other = Segment.attach(os.dup(segment.fd))
+    segment.count_as_leader(1, "returns", 2)
+    segment.set_as_leader(1, "warm_per_cent", 40)
+    server = Block(segment.buffer, segment.server_offset_slots(1, 1), len(SERVER_COUNTERS))
+    server.add(SERVER_INDEX["state"], 3)
+    server.add(SERVER_INDEX["up"])
+    totals = other.server_totals(1)
+    assert (totals["returns"], totals["warm_per_cent"], totals["state"], totals["up"]) == (2, 40, 3, 0)
+    assert segment.server_totals(0)["returns"] == segment.server_totals(2)["warm_per_cent"] == 0
+    segment.reset()
+    segment.count_as_leader(1, "returns", 1)
+    totals = other.server_totals(1, since_reset=True)
+    assert (totals["returns"], totals["warm_per_cent"]) == (1, 40)
+    with pytest.raises(IndexError):
+        segment.count_as_leader(3, "returns", 1)
+    other.close()
+
+
 def test_reset_hides_counters_and_leaves_gauges(segment: Segment):
     place = Block(segment.buffer, segment.worker_offset_slots(1), len(WORKER_COUNTERS))
     server = Block(segment.buffer, segment.server_offset_slots(1, 2), len(SERVER_COUNTERS))

@@ -39,6 +39,16 @@ def test_defaults_are_those_that_the_project_promises():
     assert (main.connect_timeout_ms, main.request_timeout_ms, main.failure_limit) == (250, 1000, 3)
     assert (main.probe_min_ms, main.probe_max_ms) == (100, 5000)
     assert (main.connections_per_server, main.get_when_down, main.multiget_deadline_ms) == (1, "miss", 0)
+    assert (main.fallback, main.acknowledge, main.repair_ttl_ms) == ("always", "owner", 60_000)
+    assert (main.journal_keys, main.journal_bytes) == (1_000_000, 64 * 2**20)
+    assert (main.rewarm, main.rewarm_keys_per_s, main.rewarm_bytes_per_s) == (True, 20_000, 32 * 2**20)
+    assert (main.warm_for_at_most_ms, whole.control_socket) == (3_600_000, None)
+
+
+def test_a_pool_has_copies_by_backups_or_by_asking():
+    assert not pool().has_copies
+    assert pool(copies=2).has_copies
+    assert pool(backups=["b"]).has_copies
 
 
 def test_a_server_is_named_by_its_address_or_by_the_user():

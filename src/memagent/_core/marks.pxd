@@ -1,0 +1,24 @@
+"""Where a key has been written lately: counters in shared memory that only ever move."""
+
+from libc.stdint cimport uint32_t
+
+cdef enum:
+    MARKS = 1 << 20       # slots; keys share them by their hash
+    FLUSH_MARK = MARKS    # one more slot: flush_all
+
+cdef inline uint32_t slot_of(const unsigned char *key, size_t length) noexcept nogil:
+    """The slot of a key: the low bits of its FNV-1a hash."""
+    cdef uint32_t h = 2166136261U
+    cdef size_t i
+    for i in range(length):
+        h = (h ^ key[i]) * 16777619U
+    return (h ^ h >> 20) & (MARKS - 1)
+
+
+cdef class Marks:
+    cdef uint32_t *slots
+    cdef Py_buffer _view
+    cdef bint _held
+
+    cdef void stamp(self, uint32_t slot) noexcept
+    cdef uint32_t read(self, uint32_t slot) noexcept

@@ -79,6 +79,44 @@ bad_replies = st.builds(
     st.lists(st.one_of(item(), item(faults=True)), max_size=3),
     st.sampled_from([b"END\r\n", b"", b"END", b"SERVER_ERROR x\r\n", b"STORED\r\n", b"END\n", b"\r\n"]),
 )
+flags = st.lists(
+    st.sampled_from(
+        b"t-1,t30,f0,c18446744073709551615,c99999999999999999999,s5,kkey:1,b,W,O7,h0,,t,-,t-".split(b",")
+    ),
+    max_size=4,
+)
+codes = st.sampled_from(b"HD,EN,NF,NS,EX,ME,ME exp=-1 la=2,VA,MN,HDX,hd,H,E".split(b","))
+meta = st.builds(
+    lambda code, flags, value: (
+        b" ".join([code, *([] if value is None else [b"%d" % len(value)]), *flags])
+        + b"\r\n"
+        + (b"" if value is None else value + b"\r\n")
+    ),
+    codes,
+    flags,
+    st.none() | values,
+)
+bad_meta = st.sampled_from(
+    [
+        *b"VA\r\n,VA x\r\n,VA -1\r\n,VA 1x\r\na\r\n,VA 2 t1\r\na\r\n,VA  2\r\nab\r\n,ME\r\n,EN\n".split(b","),
+        *(b"VA %d\r\n" % size for size in (134217708, 134217729, 10**30)),
+        b"VA 00000000000000000000002\r\nab\r\n",
+    ]
+)
+meta_streams = st.lists(
+    st.one_of(
+        st.builds(
+            lambda flags, value: b" ".join([b"VA", b"%d" % len(value), *flags]) + b"\r\n" + value + b"\r\n",
+            flags,
+            values,
+        ),
+        meta,
+        meta,
+        bad_meta,
+        lines,
+    ),
+    max_size=6,
+).map(b"".join)
 streams = st.lists(
     st.one_of(replies, replies, lines, lines, bad_replies, bad_lines, st.binary(max_size=20)), max_size=6
 ).map(b"".join)
@@ -94,6 +132,17 @@ def test_compiled_and_plain_agree_whole_and_cut(expects: str, stream: bytes, cut
     assert settled(Compiled(), expects, stream, []) == expected
     assert settled(Plain(), expects, stream, cuts) == expected
     assert settled(Compiled(), expects, stream, cuts) == expected
+
+
+@settings(max_examples=800, deadline=None)
+@given(st.one_of(meta_streams, streams), st.lists(st.integers(0, 1 << 16), max_size=6))
+@example(b"VA 3 t-1 c9\r\nabcHD\r\n", [])
+@example(b"VA 0\r\n\r\nHD \r\nEN O1 kk\r\n", [9])
+def test_compiled_and_plain_agree_on_meta_replies(stream: bytes, cuts: list[int]) -> None:
+    expected = settled(Plain(), "meta", stream, [])
+    assert settled(Compiled(), "meta", stream, []) == expected
+    assert settled(Plain(), "meta", stream, cuts) == expected
+    assert settled(Compiled(), "meta", stream, cuts) == expected
 
 
 @settings(max_examples=300, deadline=None)
@@ -127,6 +176,19 @@ def test_values(make: Make) -> None:
 
 
 @BOTH
+def test_meta(make: Make) -> None:
+    found = b"VA 4 t-1 c18446744073709551615 f7 Ox kabc\r\n\r\n\r\n\r\n"
+    words = (b"t-1", b"c18446744073709551615", b"f7", b"Ox", b"kabc")
+    assert make().feed("meta", found + b"HD\r\nEN O12 k1\r\nME k exp=-1\r\nERROR\r\nVA 1\r\nx\r") == [
+        ("meta", found, words, {"t": -1, "c": -1, "f": 7}, b"\r\n\r\n"),
+        ("meta", b"HD\r\n", (), {}, None),
+        ("meta", b"EN O12 k1\r\n", (b"O12", b"k1"), {"O": 12, "k": 1}, None),
+        ("meta", b"ME k exp=-1\r\n", (b"k", b"exp=-1"), {}, None),
+        ("line", b"ERROR\r\n"),
+    ]
+
+
+@BOTH
 @pytest.mark.parametrize(
     ("expects", "data"),
     [
@@ -141,6 +203,12 @@ def test_values(make: Make) -> None:
         ("values", b"VALUE k 0 1 2 3\r\nx\r\nEND\r\n"),
         ("values", b"VALUE k 0 1\nx\r\nEND\r\n"),
         ("values", b"VALUE k 0 1\r\nx\r\nSERVER_ERROR out of memory\r\n"),
+        ("meta", b"END\r\n"),
+        ("meta", b"HD\n"),
+        ("meta", b"VA\r\n"),
+        ("meta", b"VA -1\r\n"),
+        ("meta", b"VA 134217729\r\n"),
+        ("meta", b"VA 1\r\nxyHD\r\n"),
     ],
 )
 def test_garbage(make: Make, expects: str, data: bytes) -> None:

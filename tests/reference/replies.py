@@ -3,6 +3,9 @@
     feed("line", data)     ("line", line)           one line with its end, whatever it says
     feed("values", data)   ("values", raw, items)   VALUE items up to END: (key, flags, value, cas or None)
                            ("line", line)           an error line in their place
+    feed("meta", data)     ("meta", raw, words, numbers, value)   a reply to mg, ma or me: the words behind its code
+                                                    (and size), the numbers in them by flag, the value of VA or None
+                           ("line", line)           an error line in its place
     either                 ("garbage", reason)      what no memcached says: no event ever follows
 
 `expects` is what the request at the head of the queue awaits; one call may give several events of that kind.
@@ -38,7 +41,7 @@ class ReplyParser:
         self._left += data
         events: list[Event] = []
         while not self._garbage and self._left:
-            event = self._one_line() if expects == "line" else self._values()
+            event = {"line": self._one_line, "values": self._values, "meta": self._meta}[expects]()
             if event is None:
                 break
             events.append(event)
@@ -50,6 +53,41 @@ class ReplyParser:
         if line is None or isinstance(line, tuple):
             return line
         return self._complete(len(line), ("line", line))
+
+    def _meta(self) -> Event | None:
+        line = self._line_at(0)
+        if line is None or isinstance(line, tuple):
+            return line
+        text = line[:-2]
+        if is_error(text):
+            return self._complete(len(line), ("line", line))
+        code, *words = text.split(b" ")
+        if code not in (b"HD", b"VA", b"EN", b"NF", b"NS", b"EX", b"ME") or (code == b"ME" and not words):
+            return ("garbage", "no meta reply")
+        value = None
+        end = len(line)
+        if code == b"VA":
+            size = words.pop(0) if words else b""
+            if not size or any(c not in b"0123456789" for c in size):
+                return ("garbage", "VA without a size")
+            end += int(size) + 2
+            if end > MAX_REPLY_BYTES:
+                return ("garbage", "too long")
+            if len(self._left) < end:
+                return None
+            value = self._left[len(line) : end - 2]
+            if self._left[end - 2 : end] != b"\r\n":
+                return ("garbage", "value without \\r\\n")
+        words = [word for word in words if word]
+        numbers: dict[str, int] = {}
+        for letter in map(chr, range(33, 127)):
+            first = next((word[1:] for word in words if word.startswith(letter.encode())), b"")
+            digits = first.removeprefix(b"-")
+            if is_number(digits):
+                bits = int(digits) % 2**64
+                signed = bits - 2**64 if bits >= 2**63 else bits
+                numbers[letter] = signed if digits == first else (-signed + 2**63) % 2**64 - 2**63
+        return self._complete(end, ("meta", self._left[:end], tuple(words), numbers, value))
 
     def _values(self) -> Event | None:
         """All of a retrieval's reply, read again from its start each time."""

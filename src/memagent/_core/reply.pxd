@@ -1,5 +1,7 @@
 """A memcached server's replies, from bytes to a code and the items in it."""
 
+from libc.stdint cimport int64_t
+
 
 cdef enum Code:
     R_MORE          # not complete
@@ -15,6 +17,13 @@ cdef enum Code:
     R_OK
     R_VERSION
     R_VALUES        # VALUE items, none or more, and END
+    R_HD            # meta: done, or found
+    R_VA            # meta: found, with a value
+    R_EN            # meta: not found (mg, me)
+    R_NS            # meta: not stored
+    R_EX            # meta: another cas token
+    R_NF            # meta: not found (ms, md, ma)
+    R_ME            # meta: what is known of an item, for people
     R_ERROR
     R_CLIENT_ERROR
     R_SERVER_ERROR
@@ -30,6 +39,11 @@ cdef enum Expects:
     E_OK = E_ERROR | 1 << R_OK
     E_VERSION = E_ERROR | 1 << R_VERSION
     E_VALUES = E_ERROR | 1 << R_VALUES
+    E_MG = E_ERROR | 1 << R_HD | 1 << R_VA | 1 << R_EN
+    E_MS = E_ERROR | 1 << R_HD | 1 << R_NS | 1 << R_EX | 1 << R_NF
+    E_MD = E_MS
+    E_MA = E_MS | 1 << R_VA
+    E_ME = E_ERROR | 1 << R_ME | 1 << R_EN
     E_LINE = E_STORAGE | E_DELETE | E_NUMBER | E_TOUCH | E_OK | E_VERSION
 
 
@@ -47,6 +61,10 @@ cdef class ReplyParser:
     cdef Item *items        # items found by this call; all of the reply's if it began at 0
     cdef size_t n_items
     cdef size_t items_capacity
+    cdef size_t flags_start     # R_HD ... R_ME: what stands behind the code (and the size of R_VA), without the line's end
+    cdef size_t flags_length
+    cdef size_t value_start     # R_VA
+    cdef size_t value_length
     cdef str reason         # why it is garbage
 
     # Only for the Python face.
@@ -54,7 +72,11 @@ cdef class ReplyParser:
 
     cdef Code next(self, const unsigned char *p, size_t n, int expects, size_t scanned) except *
     cdef Code line(self, const unsigned char *p, size_t n, int expects) except *
+    cdef Code meta(self, const unsigned char *p, size_t n, size_t end, Code code) except *
     cdef Code values(self, const unsigned char *p, size_t n, size_t at) except *
     cdef Code garbage(self, str reason) except *
     cdef int add_item(self, size_t start, size_t key_length, size_t end) except -1
     cdef tuple describe(self, bytes raw)
+    cdef tuple describe_meta(self, bytes raw, Code code)
+
+cdef bint meta_flag(const unsigned char *p, size_t start, size_t length, unsigned char letter, int64_t *value) noexcept

@@ -2,6 +2,9 @@
 
     VALUE <key> <flags> <bytes> [<cas unique>]\\r\\n<data block>\\r\\n ... END\\r\\n       to retrieval
     STORED | NOT_STORED | EXISTS | NOT_FOUND | DELETED | TOUCHED | OK | <number>    one line to the rest
+    HD | EN | NS | EX | NF [<flag>...]                                              one line to mg ms md ma
+    VA <bytes> [<flag>...]\\r\\n<data block>\\r\\n                                  a value to mg or ma
+    ME <key> <name>=<value>...                                                      one line to me
     ERROR | CLIENT_ERROR <text> | SERVER_ERROR <text>                               one line to anything
 
 Invariants:
@@ -11,7 +14,7 @@ Invariants:
 """
 
 cimport cython
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcmp
 
@@ -20,6 +23,61 @@ from memagent._core.limits cimport MAX_KEY_BYTES, MAX_REPLY_BYTES, MAX_REPLY_LIN
 
 cdef inline bint starts(const unsigned char *p, size_t n, const char *word, size_t length) noexcept:
     return n >= length and memcmp(p, word, length) == 0
+
+
+cdef inline bint is_meta(const unsigned char *p, size_t n, const char *word) noexcept:
+    """A meta reply's code: two letters, then nothing or flags."""
+    return p[0] == <unsigned char> word[0] and p[1] == <unsigned char> word[1] and (n == 2 or p[2] == 32)
+
+
+cdef Code read_meta(const unsigned char *p, size_t n) noexcept:
+    if is_meta(p, n, b"HD"):
+        return R_HD
+    if is_meta(p, n, b"VA") and n > 2:
+        return R_VA
+    if is_meta(p, n, b"EN"):
+        return R_EN
+    if is_meta(p, n, b"NF"):
+        return R_NF
+    if is_meta(p, n, b"NS"):
+        return R_NS
+    if is_meta(p, n, b"EX"):
+        return R_EX
+    if is_meta(p, n, b"ME") and n > 2:
+        return R_ME
+    return R_OTHER
+
+
+cdef bint meta_flag(const unsigned char *p, size_t start, size_t length, unsigned char letter, int64_t *value) noexcept:
+    """Is there a flag `letter` with a number among the flags p[start:start + length]? The first one counts.
+
+    A number of more than 63 bits (a cas token) comes as the same bits: cast it to uint64_t.
+    """
+    cdef size_t i = start
+    cdef size_t end = start + length
+    cdef size_t digits
+    cdef uint64_t number
+    cdef bint negative
+    while i < end:
+        if p[i] == 32:
+            i += 1
+            continue
+        if p[i] == letter:
+            i += 1
+            negative = i < end and p[i] == 45
+            i += negative
+            digits = i
+            number = 0
+            while i < end and 48 <= p[i] <= 57 and i - digits < 20:
+                number = number * 10 + (p[i] - 48)
+                i += 1
+            if i == digits or (i < end and p[i] != 32):
+                return False
+            value[0] = -<int64_t> number if negative else <int64_t> number
+            return True
+        while i < end and p[i] != 32:
+            i += 1
+    return False
 
 
 cdef Code read_line(const unsigned char *p, size_t n) noexcept:
@@ -68,6 +126,8 @@ cdef Code read_line(const unsigned char *p, size_t n) noexcept:
             i += 1
         if i == n and n <= 20:
             return R_NUMBER
+    if n >= 2 and (n == 2 or p[2] == 32):
+        return read_meta(p, n)
     return R_OTHER
 
 
@@ -110,8 +170,40 @@ cdef class ReplyParser:
         if length == 0 or p[length - 1] != 13:
             return self.garbage("a reply line that does not end with CR LF")
         code = read_line(p, length - 1)
+        if R_HD <= code <= R_ME:
+            if expects & (1 << code):
+                return self.meta(p, n, length - 1, code)
+            code = R_OTHER
         if not expects & (1 << code):
             return self.garbage("a reply that does not belong to the request")
+        return code
+
+    cdef Code meta(self, const unsigned char *p, size_t n, size_t end, Code code) except *:
+        """The rest of a reply whose line is p[0:end]; `used` stands behind it."""
+        cdef size_t i = 2
+        cdef size_t digits
+        cdef uint64_t length = 0
+        if code == R_VA:
+            i = digits = 3
+            while i < end and 48 <= p[i] <= 57:
+                length = length * 10 + (p[i] - 48)
+                i += 1
+                if length > MAX_REPLY_BYTES:
+                    return self.garbage("a value of more than 128 MiB")
+            if i == digits or (i < end and p[i] != 32):
+                return self.garbage("a VA line without a length")
+            self.value_start = self.used
+            self.value_length = length
+            if self.used + length + 2 > MAX_REPLY_BYTES:
+                return self.garbage("a reply of more than 128 MiB")
+            if n < self.used + length + 2:
+                self.need = self.used + length + 2
+                return R_MORE
+            self.used += length + 2
+            if p[self.used - 2] != 13 or p[self.used - 1] != 10:
+                return self.garbage("a data block that does not end with CR LF")
+        self.flags_start = i
+        self.flags_length = end - i
         return code
 
     cdef Code values(self, const unsigned char *p, size_t n, size_t at) except *:
@@ -227,14 +319,14 @@ cdef class ReplyParser:
     def feed(self, str expects not None, bytes data not None):
         """Events of the bytes so far, as tests/reference/replies.py defines them. Keeps what is left over.
 
-        `expects` is "line" or "values".
+        `expects` is "line", "values" or "meta".
         """
         cdef bytes buffer = self.left + data
         cdef const unsigned char *p = buffer
         cdef size_t n = len(buffer)
         cdef size_t at = 0
         cdef Code code
-        cdef int mask = {"line": E_LINE | 1 << R_OTHER, "values": E_VALUES}[expects]
+        cdef int mask = {"line": E_LINE | 1 << R_OTHER, "values": E_VALUES, "meta": E_MG | E_MA | E_ME}[expects]
         events = []
         while at < n:
             code = self.next(p + at, n - at, mask, 0)
@@ -246,7 +338,12 @@ cdef class ReplyParser:
                 return events
             raw = buffer[at:at + self.used]
             at += self.used
-            events.append(("values", raw, self.describe(raw)) if code == R_VALUES else ("line", raw))
+            if code == R_VALUES:
+                events.append(("values", raw, self.describe(raw)))
+            elif R_HD <= code <= R_ME:
+                events.append(("meta", raw, *self.describe_meta(raw, code)))
+            else:
+                events.append(("line", raw))
         self.left = buffer[at:]
         return events
 
@@ -258,3 +355,16 @@ cdef class ReplyParser:
             words = line.split(b" ")
             found.append((words[1], words[2], rest[:-2], words[4] if len(words) > 4 else None))
         return tuple(found)
+
+    cdef tuple describe_meta(self, bytes raw, Code code):
+        """The words behind the code, the numbers that meta_flag finds in them, and the value."""
+        cdef const unsigned char *p = raw
+        cdef int64_t number = 0
+        cdef unsigned char letter
+        words = raw[self.flags_start:self.flags_start + self.flags_length]
+        numbers = {}
+        for letter in range(33, 127):
+            if meta_flag(p, self.flags_start, self.flags_length, letter, &number):
+                numbers[chr(letter)] = number
+        value = raw[self.value_start:self.value_start + self.value_length] if code == R_VA else None
+        return tuple(word for word in words.split(b" ") if word), numbers, value

@@ -64,7 +64,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "processes": ("control", "errors"),
     "probe": ("snapshot", "lifecycle", "errors"),
     "rewarm": ("snapshot", "lifecycle", "errors"),
-    "admin": ("snapshot", "counters", "errors", "units"),
+    "admin": ("snapshot", "counters", "errors", "units", "unix_files"),
+    # Both sides of the control socket ask it.
+    "admin.place": (),
     "supervisor": (
         *(*_TABLES, "settings", "config", "worker", "control", "lifecycle", "probe", "rewarm", "admin"),
         *("counters", "segment", "stats", "resolver", "listeners", "processes", "daemon", "logs"),

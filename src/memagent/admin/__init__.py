@@ -1,0 +1,38 @@
+"""The control socket: how magent's commands speak to a running proxy.
+
+A Unix socket of mode 0600 (`control_socket`; by default where `place` says). Both sides send JSON objects,
+one a line. A connection carries requests one after another; each has any number of progress lines and then
+exactly one last line:
+
+    {"verb": "drain", "server": "cache-3"}
+                                  {"progress": SERVER} ...
+                                  {"ok": true, ...}   or   {"error": TEXT, "hint": TEXT or null}
+
+SERVER is a snapshot.ServerSnapshot as JSON, SNAPSHOT a snapshot.Snapshot. A server is named by its name or
+its address, and where that is not enough by "pool": NAME and "backup": true or false as well.
+`wait` (default true): progress about every second, and the last line when it is done; false: the last line
+at once. A client that goes away stops listening, and what it asked for goes on.
+
+    verb           beside it                       the last line
+    snapshot                                       {"ok", "snapshot": SNAPSHOT}
+    config                                         {"ok", "config": CONFIG, "addresses": [...]}
+    drain          server, force, wait             {"ok", "server": SERVER}      drained
+    undrain        server, wait                    {"ok", "server": SERVER}      up again
+    replace        server, address, force,         {"ok", "server": SERVER, "text": what to do}
+                   keep_data, wait
+    rewarm         server, wait                    {"ok", "server": SERVER}      with its `warm`
+    rewarm_pause, rewarm_resume, rewarm_abort      {"ok", "server": SERVER}
+                   server
+
+- CONFIG is settings.Config as JSON, as it is in force: what a replaced server is at now stands in it.
+  `addresses` has, by server number, the list of "host:port" (a name's IP addresses) or "unix:/path" tried now.
+- drain and replace are refused where keys would have no live copy: {"error", "hint", "force": true} says that
+  "force": true in the request does it nevertheless.
+- `keep_data` leaves in place what the new machine has; without it, it is flushed.
+- rewarm of a server that is up takes it out of service until it is filled; its copies serve meanwhile.
+- What makes no sense is answered with an error too; only a line that never ends closes the connection.
+
+    place        where the socket is
+    requests     what may be asked
+    door         the socket itself: lines in, lines out
+"""

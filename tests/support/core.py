@@ -189,6 +189,7 @@ class World:
         close_bytes: int = 64 << 20,
         miss_when_down: bool = True,
         multiget_deadline_us: int = 0,
+        has_copies: bool = False,
         **server_settings: int,
     ) -> None:
         counts = len(WORKER_COUNTERS), len(SERVER_COUNTERS)
@@ -202,7 +203,16 @@ class World:
         self.changes: list[tuple[str, bool, str]] = []
         parser = ReplyParser()
         servers = [
-            Server(f"s{i}", i, block, self.turn, self.memory, parser, **server_settings)
+            Server(
+                f"s{i}",
+                i,
+                block,
+                self.turn,
+                self.memory,
+                parser,
+                has_copies=has_copies,
+                **server_settings,
+            )
             for i, block in enumerate(self.server_counters)
         ]
         for server in servers:
@@ -240,6 +250,11 @@ class World:
             pass
 
     def step(self) -> bool:
+        for server in [server for server in self.turn.servers if server.fallen]:
+            server.end_connections()
+            for wire in self.servers[server.index].wires:
+                wire.renew()
+        self.turn.servers.clear()
         moved = [client.step() for client in self.clients] + [fake.step() for fake in self.servers]
         return any(moved)
 
@@ -285,6 +300,7 @@ class World:
                 wire.channel.end()
             left[f"tickets of {fake.server.name}"] = sum(len(channel) for channel in fake.server.channels)
         self.turn.sessions.clear()
+        self.turn.servers.clear()
         left["multigets with a deadline"] = len(self.context.deadlines)
         left["buffered bytes"] = self.memory.used_bytes
         return {name: n for name, n in left.items() if n}

@@ -5,13 +5,26 @@ from memagent._core.buffer import Memory
 from memagent._core.channel import Awaiting, Channel
 from memagent._core.metrics import Block
 from memagent._core.reply import ReplyParser
+from memagent._core.standing import Standing
 from memagent._core.turn import Turn
 
 @final
 class Server:
     name: str
     index: int
+    state: int
     up: bool
+    has_copies: bool
+    standing: Standing
+    joined: int
+    degraded: int
+    refilling: int
+    journal: set[bytes]
+    flush_missed: bool
+    fallen: bool
+    meta: bool
+    keeps_cas: bool
+    epoch_offset_s: int
     channels: list[Channel]
     probe_at_us: int
     heard_us: int
@@ -33,7 +46,16 @@ class Server:
         probe_min_us: int = ...,
         probe_max_us: int = ...,
         seed: int = 1,
+        has_copies: bool = False,
+        standing: Standing | None = None,
     ) -> Self: ...
+    @property
+    def is_readable(self) -> bool: ...
+    @property
+    def is_following(self) -> bool: ...
+    def miss(self, key: bytes) -> None: ...
+    def miss_flush(self) -> None: ...
+    def end_connections(self) -> None: ...
     def pass_time(self) -> None: ...
     def fail(self, reason: str) -> None: ...
     def ask_probe(self) -> None: ...

@@ -15,7 +15,7 @@ cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from memagent._core.buffer cimport Memory
-from memagent._core.channel cimport F_REFUSED, F_TIMED_OUT, Awaiting, Channel, Failure
+from memagent._core.channel cimport F_DOWN, F_REFUSED, F_RESET, F_TIMED_OUT, Awaiting, Channel, Failure
 from memagent._core.metrics cimport (
     Block,
     S_DOWNS,
@@ -24,6 +24,7 @@ from memagent._core.metrics cimport (
     S_UP,
 )
 from memagent._core.reply cimport E_VERSION, R_VERSION, Code, ReplyParser
+from memagent._core.standing cimport Standing
 from memagent._core.turn cimport Turn
 
 
@@ -35,7 +36,7 @@ cdef class Server:
                   Memory memory not None, ReplyParser parser not None, *, int n_channels=1,
                   int64_t request_timeout_us=1_000_000, int failure_limit=3, size_t queue_requests=65536,
                   size_t queue_bytes=64 << 20, int64_t probe_min_us=100_000, int64_t probe_max_us=5_000_000,
-                  uint64_t seed=1):
+                  uint64_t seed=1, bint has_copies=False, Standing standing=None):
         self.name = name
         self.index = index
         self.counters = counters
@@ -52,8 +53,67 @@ cdef class Server:
         self.channels = [Channel(self, memory, counters, turn, parser, request_timeout_us) for _ in range(n_channels)]
         self.n_channels = n_channels
         self.only = self.channels[0]
+        self.has_copies = has_copies
+        self.standing = Standing() if standing is None else standing
+        self.joined = self.standing.outage_now()
+        self.journal = set()
         self.up = True
         self.counters.slot[S_UP] = 1
+
+    cdef int join(self) except -1:
+        """Another worker has taken it down: so do we, before we use it."""
+        self.joined = self.standing.outage_now()
+        if self.state == UP or self.state == WARMING:
+            self.fall(F_DOWN, "another worker found it down")
+        return 0
+
+    cdef int missed(self, const unsigned char *key, size_t length) except -1:
+        """A write of this key is not certain to be there: to be called before the client hears of the write.
+
+        Callers may stand in the middle of this server's replies: its connections end later, in `tear_down`.
+        """
+        if not self.has_copies:
+            return 0
+        self.journal.add(key[:length])
+        if self.up:
+            self.joined = self.standing.begin(self.joined)
+            self.fall(F_RESET, "a write is not certain to have arrived")
+        return 0
+
+    cdef int missed_flush(self) except -1:
+        if not self.has_copies:
+            return 0
+        self.flush_missed = True
+        if self.up:
+            self.joined = self.standing.begin(self.joined)
+            self.fall(F_RESET, "a flush_all is not certain to have arrived")
+        return 0
+
+    cdef int fall(self, Failure why, str reason) except -1:
+        """Down from here on; what is under way there ends at the next safe place."""
+        self.state = DOWN
+        self.up = False
+        self.counters.slot[S_UP] = 0
+        self.counters.slot[S_DOWNS] += 1
+        self.timeouts_in_row = 0
+        self.probe_wait_us = self.probe_min_us
+        self.plan_probe()
+        self.fallen_why = why
+        self.fallen = True
+        self.turn.servers.append(self)
+        if self.on_change is not None:
+            self.on_change(self, False, reason)
+        return 0
+
+    cdef int tear_down(self) except -1:
+        """Fail what is under way there."""
+        cdef Channel channel
+        if not self.fallen:
+            return 0
+        self.fallen = False
+        for channel in self.channels:
+            channel.lost(self.fallen_why, False)
+        return 0
 
     cdef Channel channel(self, const unsigned char *key, size_t length):
         """The way for a key: always the same one."""
@@ -89,26 +149,23 @@ cdef class Server:
         return 0
 
     cdef int go_down(self, Failure why, str reason) except -1:
-        cdef Channel channel
+        """Down at once, connections too: not from inside a channel."""
         if not self.up:
             return 0
-        self.up = False
-        self.counters.slot[S_UP] = 0
-        self.counters.slot[S_DOWNS] += 1
-        self.timeouts_in_row = 0
-        self.probe_wait_us = self.probe_min_us
-        self.plan_probe()
-        for channel in self.channels:
-            channel.lost(why, False)
-        if self.on_change is not None:
-            self.on_change(self, False, reason)
-        return 0
+        if self.has_copies:
+            self.joined = self.standing.begin(self.joined)
+        self.fall(why, reason)
+        return self.tear_down()
 
     cdef int go_up(self) except -1:
         if self.up:
             return 0
+        self.state = UP
         self.up = True
         self.probing = False
+        if self.has_copies:
+            self.journal.clear()
+            self.standing.open(self.joined)
         self.counters.slot[S_UP] = 1
         self.timeouts_in_row = 0
         if self.on_change is not None:
@@ -142,6 +199,23 @@ cdef class Server:
         )
 
     # The Python face, for tests.
+
+    @property
+    def is_readable(self):
+        return bool(self.readable())
+
+    @property
+    def is_following(self):
+        return bool(self.follows())
+
+    def miss(self, bytes key not None):
+        self.missed(key, len(key))
+
+    def miss_flush(self):
+        self.missed_flush()
+
+    def end_connections(self):
+        self.tear_down()
 
     def pass_time(self):
         """End the waits that are over at turn.now_us."""

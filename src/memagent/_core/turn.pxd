@@ -8,3 +8,4 @@ cdef class Turn:
     cdef readonly size_t in_flight  # requests at servers, sent or about to be
     cdef readonly list channels    # Channels with bytes to send
     cdef readonly list sessions    # Sessions with bytes to send, or ready to read on
+    cdef readonly list servers     # Servers that went down in the middle of something: their connections are to end

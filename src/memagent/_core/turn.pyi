@@ -6,3 +6,4 @@ class Turn:
     in_flight: int
     channels: list[Any]
     sessions: list[Any]
+    servers: list[Any]

@@ -12,3 +12,4 @@ cdef class Turn:
     def __cinit__(self):
         self.channels = []
         self.sessions = []
+        self.servers = []

@@ -15,6 +15,7 @@ from libc.stdint cimport int64_t, uint64_t
 
 from memagent._core.channel cimport Channel
 from memagent._core.metrics cimport W_BUFFERED_BYTES, Block
+from memagent._core.server cimport Server
 from memagent._core.session cimport Context, Session
 from memagent._core.turn cimport Turn
 from memagent._net.client cimport AT_ONCE, NOT_AGAIN, Again, ClientConnection
@@ -154,7 +155,12 @@ cdef class Loop:
         cdef ClientConnection client
         cdef Again again
         cdef int timeout_ms = -1
-        while channels or sessions:
+        cdef list servers = turn.servers
+        cdef Server server
+        while channels or sessions or servers:
+            for server in servers:
+                (<Endpoint> server.connection).tear_down()
+            servers.clear()
             # what comes back to these lists while they are walked is walked too
             for channel in channels:
                 channel.dirty = False

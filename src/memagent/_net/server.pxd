@@ -6,7 +6,7 @@ from memagent._core.channel cimport Channel, Failure
 from memagent._core.server cimport Server
 from memagent._net.poller cimport Handler, Poller
 
-cdef enum State:
+cdef enum LinkState:
     CLOSED
     CONNECTING
     OPEN
@@ -15,7 +15,7 @@ cdef enum State:
 cdef class Link(Handler):
     cdef Endpoint endpoint
     cdef readonly Channel channel
-    cdef State state
+    cdef LinkState state
     cdef object socket
     cdef int64_t connect_by_us
     cdef size_t attempt          # addresses tried since the last connection
@@ -45,6 +45,7 @@ cdef class Endpoint:
     cdef int failures_in_row     # connections lost before they gave a reply
     cdef object on_connect       # called with (server index): time to resolve the name again
 
+    cdef int tear_down(self) except -1
     cdef int down(self, Failure why, str reason) except -1
     cdef int tick(self) except -1
     cdef bint busy(self) noexcept

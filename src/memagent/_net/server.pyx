@@ -234,7 +234,8 @@ cdef class Link(Handler):
         if endpoint.failures_in_row >= server.failure_limit:
             return endpoint.down(why, reason)
         self.channel.lost(why, True)
-        return self.connect()
+        # whoever awaited a reply may have taken the server down
+        return self.connect() if server.up else 0
 
     cdef int close(self) except -1:
         if self.state == CLOSED:
@@ -261,6 +262,7 @@ cdef class Endpoint:
     def __cinit__(self, Server server not None, Poller poller not None, list addresses not None, *,
                   int64_t connect_timeout_us, object on_connect=None):
         self.server = server
+        server.connection = self
         self.poller = poller
         self.addresses = addresses
         self.connect_timeout_us = connect_timeout_us
@@ -283,6 +285,17 @@ cdef class Endpoint:
         cdef Link link
         for link in self.links:
             link.close()
+
+    cdef int tear_down(self) except -1:
+        """The server went down in the middle of something."""
+        cdef Link link
+        if not self.server.fallen:
+            return 0
+        for link in self.links:
+            link.close()
+        self.failures_in_row = 0
+        self.poller.work_ahead = True
+        return self.server.tear_down()
 
     cdef int down(self, Failure why, str reason) except -1:
         cdef Link link

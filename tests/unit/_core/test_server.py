@@ -264,3 +264,47 @@ def test_others_do_not_wait_for_a_busy_server(make_world: MakeWorld) -> None:
     second.send(b"get %b\r\nget %b\r\nset %b 0 0 1\r\nx\r\n" % (idle, busy, busy))
     world.run()
     assert second.take() == b"END\r\n" + b"SERVER_ERROR server busy\r\n" * 2
+
+
+def test_a_missed_write_takes_a_server_with_copies_down_at_once(make_world: MakeWorld) -> None:
+    """Sections 2 and 3: the client hears of it afterwards, so nobody may read an old value any more."""
+    world = make_world(has_copies=True)
+    server = world.servers[0].server
+    assert (server.is_readable, server.is_following) == (True, True)
+    server.miss(b"k")
+    assert (server.is_readable, server.is_following, server.up) == (False, False, False)
+    assert (server.standing.outage, server.standing.opened) == (1, 0)
+    assert server.journal == {b"k"}
+    server.miss(b"k2")
+    assert server.standing.outage == 1
+    assert server.journal == {b"k", b"k2"}
+
+
+def test_its_connections_end_at_the_next_safe_place(make_world: MakeWorld) -> None:
+    world = make_world(has_copies=True)
+    fake = world.servers[0]
+    fake.holds = True
+    client = world.client()
+    client.send(b"set k 0 0 1\r\nx\r\n")
+    world.run()
+    fake.server.miss_flush()
+    assert (fake.server.flush_missed, fake.server.fallen, len(fake.wire.channel)) == (True, True, 1)
+    world.run()
+    assert (fake.server.fallen, len(fake.wire.channel)) == (False, 0)
+    assert client.take().startswith(b"SERVER_ERROR")
+
+
+def test_an_outage_that_another_worker_began_is_joined(make_world: MakeWorld) -> None:
+    world = make_world(has_copies=True)
+    server = world.servers[0].server
+    server.standing.begin_outage(0)
+    assert not server.is_readable
+    assert (server.joined, server.standing.outage) == (1, 1)
+
+
+def test_without_copies_nothing_is_kept_of_a_missed_write(make_world: MakeWorld) -> None:
+    world = make_world()
+    server = world.servers[0].server
+    server.miss(b"k")
+    server.miss_flush()
+    assert (server.up, server.journal, server.flush_missed, server.standing.outage) == (True, set(), False, 0)

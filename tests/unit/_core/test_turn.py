@@ -8,7 +8,7 @@ from tests.support.core import World
 
 def test_a_new_turn_is_empty() -> None:
     turn = Turn()
-    assert (turn.now_us, turn.channels, turn.sessions) == (0, [], [])
+    assert (turn.now_us, turn.channels, turn.sessions, turn.servers) == (0, [], [], [])
     turn.now_us = 5
     assert turn.now_us == 5
 

@@ -1,0 +1,94 @@
+"""How a server stands with all workers: one row of shared memory, so that there is one outage for all of them.
+
+    row ──▶ │ outage, opened, identity │ word of place 0, place 1, ... │      each part on cache lines of its own
+
+    outage     number of the last outage that was begun, by whichever worker took the server down
+    opened     number of the last outage that is over: every worker's journal was played; the leader writes it
+    identity   of the process that was last known there (0: unknown), for workers that have not met it yet
+    word       a worker's answer: outage << 8 | used << 5 | emptied << 4 | phase (up, down, returning, warming)
+
+Invariants (behaviour section 3):
+- `outage` is raised before a write that left the server out is acknowledged; a worker that sees it ahead of what it has
+  joined joins before it uses the server. So no read finds what such a write has made old.
+- Two workers that find a server dead at the same time begin one outage, not two.
+- `opened` never gets ahead of `outage`, and neither of them ever falls.
+- A word has one writer, the worker of that place; `used` tells a place that never had a worker from one that says "up".
+"""
+
+cimport cython
+from libc.stdint cimport uint64_t
+
+from memagent._core.metrics cimport Block
+
+USED = 1 << 5
+EMPTIED = 1 << 4
+PHASES = 0b1111
+
+
+def standing_slots(Py_ssize_t n_places):
+    """How many slots a row takes: whole cache lines."""
+    return AT_WORDS + (n_places + 7) // 8 * 8
+
+
+@cython.final
+cdef class Standing:
+    """The row at `offset_slots` of a buffer that processes share; of memory of its own when there is none."""
+
+    def __cinit__(self, object buffer=None, Py_ssize_t offset_slots=0, Py_ssize_t n_places=1, Py_ssize_t place=0):
+        if not 0 <= place < n_places:
+            raise ValueError(f"place {place} of {n_places}")
+        slots = standing_slots(n_places)
+        self.row = Block(bytearray(8 * slots) if buffer is None else buffer, offset_slots, slots)
+        self.n_places = n_places
+        self.place = place
+
+    cdef uint64_t begin(self, uint64_t joined) noexcept:
+        """The number of the outage that is under way now: a new one, unless another worker has been quicker."""
+        swap(self.row.slot + AT_OUTAGE, joined, joined + 1)
+        return self.outage_now()
+
+    cdef int say(self, uint64_t outage, int phase, bint emptied) except -1:
+        """Write this worker's word."""
+        store(self.row.slot + AT_WORDS + self.place, outage << 8 | USED | (EMPTIED if emptied else 0) | phase)
+        return 0
+
+    # The Python face: for the leader, who asks now and then, and for tests.
+
+    @property
+    def outage(self):
+        return self.outage_now()
+
+    @property
+    def opened(self):
+        return self.opened_now()
+
+    @property
+    def identity(self):
+        return load(self.row.slot + AT_IDENTITY)
+
+    @identity.setter
+    def identity(self, uint64_t value):
+        store(self.row.slot + AT_IDENTITY, value)
+
+    def begin_outage(self, uint64_t joined):
+        """As a worker that has joined `joined` does; the number of the outage that is under way now."""
+        return self.begin(joined)
+
+    def open(self, uint64_t outage):
+        """This outage is over: workers take the server for up again."""
+        cdef uint64_t opened = self.opened_now()
+        if outage > self.outage_now():
+            raise ValueError(f"outage {outage} has not begun yet")
+        while opened < outage and not swap(self.row.slot + AT_OPENED, opened, outage):
+            opened = self.opened_now()
+
+    def say_word(self, uint64_t outage, int phase, bint emptied=False):
+        self.say(outage, phase, emptied)
+
+    def word(self, Py_ssize_t place):
+        """(used, outage, phase, emptied), as the worker of this place says."""
+        cdef uint64_t word
+        if not 0 <= place < <Py_ssize_t> self.n_places:
+            raise IndexError(f"place {place} of {self.n_places}")
+        word = load(self.row.slot + AT_WORDS + place)
+        return bool(word & USED), word >> 8, word & PHASES, bool(word & EMPTIED)

@@ -63,7 +63,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # Starts the worker's module by its name, in a process of its own.
     "processes": ("control", "errors"),
     "probe": ("snapshot", "lifecycle", "errors"),
-    "rewarm": ("snapshot", "lifecycle", "errors"),
+    # A process of its own. Who starts it may only know its job and its reports.
+    "rewarm": (*_TABLES, "settings", "topology", "_core"),
+    "rewarm.job": (*_TABLES, "settings"),
     "admin": ("snapshot", "counters", "errors", "units", "unix_files"),
     # Both sides of the control socket ask it.
     "admin.place": (),

@@ -1,0 +1,152 @@
+"""What a re-warm is told and what it says: one JSON object a line, on its standard input and output.
+
+    supervisor ── Job, then Pause, Resume, Rates, Abort ──▶ re-warm
+    supervisor ◀─ Report: progress ..., and one last ────── re-warm
+
+- The last report's `event` is done, aborted or failed. A process that ended without one was killed: what it
+  had copied and not yet verified may be old, so the target must be emptied (`flush_all`) before it may answer
+  alone.
+- The end of standard input means what Abort means. Both, and SIGTERM, end it in an orderly way: what was
+  copied is verified first, which takes `verify_delay_ms` and a little more.
+- A progress report is dropped when nobody reads; the last one waits.
+"""
+
+import json
+from dataclasses import asdict
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic.dataclasses import dataclass as checked
+
+from memagent.settings import PoolConfig
+
+_STRICT: Final = ConfigDict(extra="forbid")
+
+
+@checked(frozen=True, config=_STRICT)
+class Job:
+    """The first line.
+
+    `target` and `sources` are positions among the pool's servers and then its backups; `addresses` has one entry
+    for each of them: IP addresses as in `control.Start`, none for a Unix socket. `sources` are those that are up.
+    The marks are in the file descriptor `marks_fd`, which the process inherits; without them nothing can be
+    verified.
+    """
+
+    pool: PoolConfig
+    target: int
+    sources: tuple[int, ...]
+    addresses: tuple[tuple[str, ...], ...]
+    keys_per_s: int = 0
+    bytes_per_s: int = 0
+    marks_fd: int | None = None
+    marks_offset_bytes: int = 0
+    verify_delay_ms: int = 1_250
+    type: Literal["job"] = "job"
+
+
+@checked(frozen=True, config=_STRICT)
+class Pause:
+    """Begin no more copies until Resume; those under way end."""
+
+    type: Literal["pause"] = "pause"
+
+
+@checked(frozen=True, config=_STRICT)
+class Resume:
+    """Go on."""
+
+    type: Literal["resume"] = "resume"
+
+
+@checked(frozen=True, config=_STRICT)
+class Abort:
+    """End early: what was copied stays, and another run goes on from there."""
+
+    type: Literal["abort"] = "abort"
+
+
+@checked(frozen=True, config=_STRICT)
+class Rates:
+    """New limits; 0 is none."""
+
+    keys_per_s: int
+    bytes_per_s: int
+    type: Literal["rates"] = "rates"
+
+
+Command = Pause | Resume | Abort | Rates
+
+
+@checked(frozen=True, config=_STRICT)
+class Report:
+    """How far it is. Counts are keys, over all sources, from the beginning.
+
+    Of the keys `kept` (the target's own among those `listed`): `copied`; `there` were at the target already;
+    `gone` from the source since they were listed; `expired` meanwhile; `changed` too often while they were
+    copied, or stale; `too_big` for the target; `failed` for another reason. `again` counts copies that were
+    taken back because the key was written meanwhile. `total` is what `kept` will be, an estimate until all is
+    listed.
+    """
+
+    event: Literal["progress", "done", "aborted", "failed"]
+    phase: Literal["connecting", "locked", "listing", "copying", "verifying", "paused", "ended"]
+    reason: str = ""
+    source: str = ""
+    listed: int = 0
+    kept: int = 0
+    copied: int = 0
+    there: int = 0
+    gone: int = 0
+    expired: int = 0
+    changed: int = 0
+    too_big: int = 0
+    failed: int = 0
+    again: int = 0
+    bytes: int = 0
+    total: int = 0
+    keys_per_s: float = 0.0
+    bytes_per_s: float = 0.0
+    eta_s: float | None = None
+    elapsed_s: float = 0.0
+
+
+_job: Final = TypeAdapter(Job)
+_command: Final[TypeAdapter[Command]] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
+_report: Final = TypeAdapter(Report)
+
+
+def read_job(line: bytes | str) -> Job:
+    """ValueError says what is wrong with it."""
+    job = _job.validate_json(line)
+    count = len(job.pool.servers) + len(job.pool.backups)
+    if len(job.addresses) != count:
+        raise ValueError(f"{len(job.addresses)} addresses for {count} servers")
+    for server in (job.target, *job.sources):
+        if not 0 <= server < count:
+            raise ValueError(f"server {server} of {count}")
+    if job.target in job.sources:
+        raise ValueError(f"server {job.target} cannot be its own source")
+    return job
+
+
+def read_command(line: bytes | str) -> Command:
+    """ValueError says what is wrong with it."""
+    return _command.validate_json(line)
+
+
+def read_report(line: bytes | str) -> Report:
+    """ValueError says what is wrong with it."""
+    return _report.validate_json(line)
+
+
+def write(message: Job | Command | Report) -> bytes:
+    """The line."""
+    return _dump(message) + b"\n"
+
+
+def _dump(message: Job | Command | Report) -> bytes:
+    if isinstance(message, Job):
+        return _job.dump_json(message)
+    values: dict[str, Any] = asdict(message)
+    return json.dumps(values).encode()

@@ -27,10 +27,10 @@ _STRICT: Final = ConfigDict(extra="forbid")
 class Job:
     """The first line.
 
-    `target` and `sources` are positions among the pool's servers and then its backups; `addresses` has one entry
-    for each of them: IP addresses as in `control.Start`, none for a Unix socket. `sources` are those that are up.
-    The marks are in the file descriptor `marks_fd`, which the process inherits; without them nothing can be
-    verified.
+    `target` and `sources` are positions among the pool's servers and then its backups; `addresses` has one
+    entry for each of them: IP addresses as in `control.Start`, none for a Unix socket. `sources` are those that
+    are up. The marks are in the file descriptor `marks_fd`, which the process inherits; without them nothing
+    can be verified.
     """
 
     pool: PoolConfig

@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "legacy": _FILES,
     "control": ("errors", "units"),
     "lifecycle": ("snapshot", "errors"),
-    "segment": ("counters", "errors", "_core.metrics"),
+    "segment": ("counters", "errors", "_core.metrics", "_core.standing", "_core.marks"),
     "stats": ("counters", "segment", "settings", "addresses", "errors"),
     "topology": ("settings", "counters", "segment", "_core"),
     "worker": (

@@ -1,12 +1,14 @@
-"""The counters of all processes, in one piece of memory that they share.
+"""What all processes know, in one piece of memory that they share: counters, and how every server stands.
 
     header │ pids │ worker 0: its block, one block per server │ worker 1: ... │ the leader │ baseline of all
+           │ how server 0 stands, how server 1 stands, ... │ marks of keys
 
 - All numbers are unsigned 64 bits; a block starts on a cache line: two workers never write to the same one.
 - A block belongs to a place (worker 0, 1, ...), not to a process: who replaces a dead worker counts on.
 - The leader (the supervisor) has a place like a worker's, for what only it knows.
 - `stats reset` copies the counters to the baseline, and who shows them subtracts it. Counters only grow.
 - Servers are numbered over all pools as configured, each pool's servers before its backups.
+- How a server stands and the marks of keys are written by all workers, with atomic operations.
 - The header holds a checksum of the counters' names: a worker of another version does not write into it.
 """
 
@@ -17,6 +19,8 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from memagent._core.marks import MARKS_BYTES
+from memagent._core.standing import Standing, standing_slots
 from memagent.counters import (
     COUNTERS,
     SERVER_COUNTERS,
@@ -46,7 +50,8 @@ _SERVER_SLOTS: Final = _whole_lines(len(SERVER_COUNTERS))
 
 def _size_bytes(workers: int, servers: int) -> int:
     places = (workers + 1) * (_WORKER_SLOTS + servers * _SERVER_SLOTS)
-    return SLOT_BYTES * (_HEADER_SLOTS + _whole_lines(workers) + 2 * places)
+    slots = _HEADER_SLOTS + _whole_lines(workers) + 2 * places + servers * standing_slots(workers)
+    return SLOT_BYTES * slots + MARKS_BYTES
 
 
 class Segment:
@@ -59,8 +64,10 @@ class Segment:
         self._place_slots = _WORKER_SLOTS + servers * _SERVER_SLOTS
         self._places_at = _HEADER_SLOTS + _whole_lines(workers)
         self._baseline_slots = (workers + 1) * self._place_slots
+        self._standings_at = self._places_at + 2 * self._baseline_slots
+        self.marks_offset_bytes = SLOT_BYTES * (self._standings_at + servers * standing_slots(workers))
         self.buffer = mmap.mmap(fd, _size_bytes(workers, servers))
-        self._slots = memoryview(self.buffer).cast("Q")
+        self._slots = memoryview(self.buffer)[: self.marks_offset_bytes].cast("Q")
 
     @classmethod
     def create(cls, workers: int, servers: int) -> "Segment":
@@ -120,6 +127,13 @@ class Segment:
         if not 0 <= server < self.servers:
             raise IndexError(f"server {server} of {self.servers}")
         return self.worker_offset_slots(worker) + _WORKER_SLOTS + server * _SERVER_SLOTS
+
+    def standing(self, server: int, worker: int = 0) -> Standing:
+        """How a server stands, for the worker whose word is there; who only reads takes any."""
+        if not 0 <= server < self.servers:
+            raise IndexError(f"server {server} of {self.servers}")
+        offset = self._standings_at + server * standing_slots(self.workers)
+        return Standing(self.buffer, offset, self.workers, worker)
 
     def count_as_leader(self, server: int, name: str, step: int) -> None:
         """Only in the supervisor, as every block has one writer."""

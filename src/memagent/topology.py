@@ -49,6 +49,7 @@ def make_pools(config: Config, segment: Segment, worker: int, turn: Turn, memory
                     probe_min_us=pool.probe_min_ms * 1000,
                     probe_max_us=pool.probe_max_ms * 1000,
                     seed=worker * 1000 + index + 1,
+                    standing=segment.standing(index, worker),
                 )
             )
             index += 1

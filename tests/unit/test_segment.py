@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from memagent._core.marks import MARKS_BYTES, Marks
 from memagent._core.metrics import Block
 from memagent.counters import SERVER_COUNTERS, SERVER_INDEX, WORKER_COUNTERS, WORKER_INDEX
 from memagent.segment import Segment
@@ -139,3 +140,27 @@ def test_foreign_memory_is_refused(segment: Segment):
         with pytest.raises(ValueError, match=match):
             Segment.attach(fd)
         os.close(fd)
+
+
+def test_all_workers_see_how_a_server_stands(segment: Segment):
+    mine, others = segment.standing(1, 0), segment.standing(1, 1)
+    assert mine.begin_outage(0) == 1
+    others.say_word(1, 3, True)
+    assert (others.outage, mine.word(1)) == (1, (True, 1, 3, True))
+    assert [segment.standing(server).outage for server in (0, 2)] == [0, 0]
+    with pytest.raises(IndexError, match="server 3 of 3"):
+        segment.standing(3)
+
+
+def test_rows_and_marks_lie_behind_the_counters(segment: Segment):
+    first, last = segment.standing(0, 1), segment.standing(2, 1)
+    first.identity = last.identity = 2**64 - 1
+    last.say_word(2**50, 3)
+    marks = Marks(segment.buffer, segment.marks_offset_bytes)
+    marks.stamp_key(b"k")
+    marks.stamp_flush()
+    assert segment.marks_offset_bytes + MARKS_BYTES == len(segment.buffer)
+    assert (first.identity, last.word(1)[1], marks.read_key(b"k")) == (2**64 - 1, 2**50, 1)
+    assert set(segment.server_totals(2).values()) == {0}
+    segment.reset()
+    assert first.outage == last.outage == 0

@@ -190,6 +190,8 @@ class World:
         miss_when_down: bool = True,
         multiget_deadline_us: int = 0,
         has_copies: bool = False,
+        distribution: str = "modula",
+        key_hash: str = "djb",
         **server_settings: int,
     ) -> None:
         counts = len(WORKER_COUNTERS), len(SERVER_COUNTERS)
@@ -218,7 +220,7 @@ class World:
         for server in servers:
             server.on_change = lambda server, up, reason: self.changes.append((server.name, up, reason))
         named = [(server.name, "127.0.0.1", 11211, 1) for server in servers]
-        self.placement = Placement(named[:n_servers], named[n_servers:], "modula", "djb")
+        self.placement = Placement(named[:n_servers], named[n_servers:], distribution, key_hash)
         self.pool = Pool(
             "pool",
             servers[:n_servers],

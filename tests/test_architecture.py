@@ -66,6 +66,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # A process of its own. Who starts it may only know its job and its reports.
     "rewarm": (*_TABLES, "settings", "topology", "_core"),
     "rewarm.job": (*_TABLES, "settings"),
+    "inspection": (*_TABLES, "settings"),
     "admin": ("snapshot", "counters", "errors", "units", "unix_files"),
     # Both sides of the control socket ask it.
     "admin.place": (),
@@ -85,6 +86,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "counters",
         "daemon",
         "logs",
+        "inspection",
+        "snapshot",
+        "admin.place",
         "_bench",
         "_core.ring",
     ),

@@ -386,3 +386,9 @@ cdef class Placement:
         cdef int copy
         cdef int owner = self.owner_and_copy(key, len(key), &copy)
         return owner, copy
+
+    def hash_of(self, key: bytes) -> int:
+        """What the key hash makes of a key, or of the part of it that the hash tag encloses."""
+        cdef const unsigned char *start = key
+        cdef size_t length = len(key)
+        return self.hash_key(&start, &length)

@@ -12,13 +12,11 @@ import click
 
 from memagent.cli.flags import load_any, load_magent, magent_flags, to_flags
 from memagent.errors import ConfigError
+from memagent.inspection.keys import HINT, as_text, problem_of
 from memagent.reading import Mistakes
 from memagent.settings import Config, PoolConfig
-from memagent.units import quoted
 
-_MOST_KEY_BYTES = 250
 _ROWS_AT_ONCE = 1000
-_HINT = "a key has 1-250 bytes without a space or control character"
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ def route(path: str | None, as_json: bool, keys: tuple[str, ...], **given: Any) 
 
     from memagent.topology import make_placement
 
-    mistakes = Mistakes(_HINT)
+    mistakes = Mistakes(HINT)
     stdin = sys.stdin.buffer if "-" in keys else None
     good = (key for where, key in _each_key(keys, stdin) if _is_good(key, where, mistakes))
     places = _places(good, pool, make_placement(pool).locate)
@@ -82,16 +80,10 @@ def _each_key(keys: tuple[str, ...], stdin: BinaryIO | None) -> Iterator[tuple[s
 
 
 def _is_good(key: bytes, where: str, mistakes: Mistakes) -> bool:
-    shown = quoted(_as_text(key), most=60)
-    if not key:
-        mistakes.note(where, "a key must not be empty")
-    elif len(key) > _MOST_KEY_BYTES:
-        mistakes.note(where, f"key {shown} has {len(key)} bytes, more than {_MOST_KEY_BYTES}")
-    elif any(byte <= 0x20 or byte == 0x7F for byte in key):
-        mistakes.note(where, f"key {shown} has a space or a control character")
-    else:
-        return True
-    return False
+    problem = problem_of(key)
+    if problem is not None:
+        mistakes.note(where, problem)
+    return problem is None
 
 
 def _places(
@@ -102,7 +94,7 @@ def _places(
         owner, copy = locate(key)
         backup = copies[copy].name if copy >= 0 else None
         server = pool.servers[owner].name
-        yield Place(_as_text(key), pool.name, server, owner, backup, copy if copy >= 0 else None)
+        yield Place(as_text(key), pool.name, server, owner, backup, copy if copy >= 0 else None)
 
 
 def _print(places: Iterator[Place], pool: PoolConfig, as_json: bool, out: BinaryIO, at_once: int) -> None:
@@ -135,7 +127,3 @@ def _json(place: Place) -> str:
     # JSON is UTF-8: bytes that are not can only be written as escapes
     escape = any("\udc80" <= character <= "\udcff" for character in place.key)
     return json.dumps(asdict(place), ensure_ascii=escape, separators=(",", ":"))
-
-
-def _as_text(key: bytes) -> str:
-    return key.decode(errors="surrogateescape")

@@ -1,0 +1,100 @@
+"""One key: its hash, who holds it, and what each holder has of it at this moment."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from memagent.errors import ServerError
+from memagent.inspection.client import Item
+from memagent.inspection.comparing import Pair, Part
+from memagent.inspection.keys import as_text
+from memagent.inspection.places import Holder, Looker, Places
+
+Verdict = Literal["agree", "differ", "missing_copy", "missing_owner", "nowhere", "no_copy", "not_known"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A holder of the key and what it has: an item, nothing, or a `problem` in place of an answer."""
+
+    holder: Holder
+    state: str | None
+    item: Item | None = None
+    problem: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        item = self.item
+        return {
+            "name": self.holder.name,
+            "role": self.holder.role,
+            "address": str(self.holder.address),
+            "state": self.state,
+            "present": None if self.problem else item is not None,
+            "size_bytes": item.size_bytes if item else None,
+            "flags": item.flags if item else None,
+            "ttl_s": item.ttl_s if item else None,
+            "cas": item.cas if item else None,
+            "problem": self.problem,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    key: bytes
+    pool: str
+    key_hash: str
+    hash_value: int
+    distribution: str
+    owner: Found
+    copy: Found | None
+    verdict: Verdict
+    differs_in: tuple[Part, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "key": as_text(self.key),
+            "pool": self.pool,
+            "key_hash": self.key_hash,
+            "hash": self.hash_value,
+            "distribution": self.distribution,
+            "owner": self.owner.as_dict(),
+            "copy": self.copy.as_dict() if self.copy else None,
+            "verdict": self.verdict,
+            "differs_in": list(self.differs_in),
+        }
+
+
+def explain(
+    places: Places, key: bytes, hash_value: int, states: Mapping[tuple[str, str], str], timeout_s: float
+) -> Explanation:
+    """`states` by role and name, as far as they are known. `key` is valid."""
+    owner, copy = places.of(key)
+    with Looker(timeout_s) as looker:
+        at_owner = _look(looker, owner, key, states)
+        at_copy = _look(looker, copy, key, states) if copy is not None else None
+    verdict, differs_in = _judge(at_owner, at_copy)
+    pool = places.pool
+    return Explanation(
+        key, pool.name, pool.key_hash, hash_value, pool.distribution, at_owner, at_copy, verdict, differs_in
+    )
+
+
+def _look(looker: Looker, holder: Holder, key: bytes, states: Mapping[tuple[str, str], str]) -> Found:
+    state = states.get((holder.role, holder.name))
+    try:
+        return Found(holder, state, looker.look(holder, [key])[0])
+    except ServerError as error:
+        return Found(holder, state, problem=error.message)
+
+
+def _judge(owner: Found, copy: Found | None) -> tuple[Verdict, tuple[Part, ...]]:
+    if copy is None:
+        return "no_copy", ()
+    if owner.problem or copy.problem:
+        return "not_known", ()
+    pair = Pair(owner.item, copy.item)
+    finding = pair.finding()
+    if finding == "gone":
+        return "nowhere", ()
+    assert finding != "changing"
+    return finding, pair.differences()

@@ -1,0 +1,23 @@
+"""What a key may be: the proxy's own rule."""
+
+from memagent.units import quoted
+
+MOST_KEY_BYTES = 250
+HINT = "a key has 1-250 bytes without a space or control character"
+
+
+def problem_of(key: bytes) -> str | None:
+    """Why the proxy would refuse this key, None if it takes it."""
+    if not key:
+        return "a key must not be empty"
+    shown = quoted(as_text(key), most=60)
+    if len(key) > MOST_KEY_BYTES:
+        return f"key {shown} has {len(key)} bytes, more than {MOST_KEY_BYTES}"
+    if any(byte <= 0x20 or byte == 0x7F for byte in key):
+        return f"key {shown} has a space or a control character"
+    return None
+
+
+def as_text(key: bytes) -> str:
+    """For people and JSON; bytes that are no UTF-8 are kept as surrogates."""
+    return key.decode(errors="surrogateescape")

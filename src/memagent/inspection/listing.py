@@ -1,0 +1,146 @@
+"""Some keys of a server, by chance: read from a dump of its keys, which is broken off when there are enough.
+
+    mgdump hash ─▶ metadump hash ─▶ metadump all ─▶ stats cachedump       the first that is not refused
+
+A dump by hash comes in an order that has nothing to do with what keys are about or how old they are, so a
+stretch of it from a random place is a fair sample. The other two come by size of the items; of these the
+sample is drawn from all that was read.
+"""
+
+import base64
+import binascii
+import random
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import unquote_to_bytes
+
+from memagent.addresses import Address
+from memagent.errors import ServerError
+from memagent.inspection.client import Connection
+from memagent.inspection.keys import problem_of
+
+_DUMPS: Final = (b"lru_crawler mgdump hash", b"lru_crawler metadump hash", b"lru_crawler metadump all")
+_DEADLINE_S: Final = 20.0
+_MOST_LINES: Final = 200_000
+_BUSY_TRIES: Final = 20
+_BUSY_PAUSE_S: Final = 0.25
+_CACHEDUMP_KEYS: Final = 2_000
+_ITEM = re.compile(rb"ITEM (.+) \[\d+ b; \d+ s\]")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """`unspeakable`: keys that no client can ask the proxy for, and that are left out."""
+
+    keys: list[bytes]
+    unspeakable: int
+    how: str
+
+
+def sample_keys(
+    address: Address,
+    count: int,
+    timeout_s: float,
+    chance: random.Random,
+    pause: Callable[[float], None] = time.sleep,
+) -> Sample:
+    """Up to `count` keys of one server. ServerError if it cannot be asked or refuses every way."""
+    with Connection.open(address, timeout_s) as connection:
+        items = _item_count(connection)
+    refusals: list[str] = []
+    for dump in _DUMPS:
+        for _ in range(_BUSY_TRIES):
+            # a dump that is broken off leaves its connection useless
+            with Connection.open(address, timeout_s) as connection:
+                found = _read_dump(connection, dump, count, items, chance)
+            if isinstance(found, Sample):
+                return found
+            refusal = found
+            if not refusal.startswith("BUSY"):
+                break
+            pause(_BUSY_PAUSE_S)
+        refusals.append(refusal)
+    with Connection.open(address, timeout_s) as connection:
+        return _cachedump(connection, count, chance, refusals)
+
+
+def _item_count(connection: Connection) -> int:
+    try:
+        return int(connection.stats().get("curr_items", "0"))
+    except (ServerError, ValueError):
+        return 0
+
+
+def _read_dump(
+    connection: Connection, dump: bytes, count: int, items: int, chance: random.Random
+) -> Sample | str:
+    """The sample, or the server's refusal."""
+    is_random_order = dump.endswith(b"hash")
+    # twice as many as are wanted lie behind the start, should keys go meanwhile
+    last_start = min(items - 2 * count, _MOST_LINES - 2 * count)
+    skip = chance.randint(0, last_start) if is_random_order and last_start > 0 else 0
+    keys: list[bytes] = []
+    seen = unspeakable = 0
+    end_s = time.monotonic() + _DEADLINE_S
+    with closing(connection.lines(dump)) as lines:
+        for number, line in enumerate(lines):
+            if line in (b"EN", b"END") or number >= _MOST_LINES or time.monotonic() > end_s:
+                break
+            key = _key_of(line)
+            if key is None:
+                if number == 0:
+                    return line.decode(errors="replace")
+                break
+            if number < skip:
+                continue
+            if problem_of(key) is not None:
+                unspeakable += 1
+                continue
+            seen += 1
+            if len(keys) < count:
+                keys.append(key)
+            elif (place := chance.randrange(seen)) < count:
+                keys[place] = key
+            if is_random_order and len(keys) == count:
+                break
+    return Sample(keys, unspeakable, dump.decode())
+
+
+def _key_of(line: bytes) -> bytes | None:
+    """The key in a line of a dump of either kind; None for any other line."""
+    words = line.split(b" ")
+    if words[0] == b"mg" and len(words) >= 2:
+        if words[2:3] != [b"b"]:
+            return words[1]
+        try:
+            return base64.b64decode(words[1])
+        except binascii.Error:
+            return None
+    return unquote_to_bytes(words[0][4:]) if line.startswith(b"key=") else None
+
+
+def _cachedump(connection: Connection, count: int, chance: random.Random, refusals: list[str]) -> Sample:
+    """What servers before 1.4.31, or without a crawler, tell: some keys of each size class."""
+    found: list[bytes] = []
+    try:
+        classes = {name.split(":")[1] for name in connection.stats("items") if name.startswith("items:")}
+        for number in sorted(classes):
+            found += _cachedump_keys(connection, number)
+    except ServerError as error:
+        raise ServerError(f"lists no keys: {'; '.join([*dict.fromkeys(refusals), error.message])}") from None
+    good = [key for key in found if problem_of(key) is None]
+    return Sample(chance.sample(good, min(count, len(good))), len(found) - len(good), "stats cachedump")
+
+
+def _cachedump_keys(connection: Connection, number: str) -> Iterator[bytes]:
+    for line in connection.lines(b"stats cachedump %b %d" % (number.encode(), _CACHEDUMP_KEYS)):
+        if line == b"END":
+            return
+        item = _ITEM.fullmatch(line)
+        if item is None:
+            raise ServerError(f"refuses stats cachedump: {line.decode(errors='replace')}")
+        yield item[1]

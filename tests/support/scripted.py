@@ -1,5 +1,6 @@
-"""A server that says what it is told to: for clients that are to meet an answer no real server gives at will."""
+"""A server that says what it is told to: answers that no real server gives at will."""
 
+import contextlib
 import socket
 import threading
 from collections.abc import Callable
@@ -29,10 +30,8 @@ class Scripted:
 
     def close(self) -> None:
         for each in (self._listening, *self._connections):
-            try:
+            with contextlib.suppress(OSError):  # it may be over already
                 each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass  # it is over already
             each.close()
         for thread in self._threads:
             thread.join(10)

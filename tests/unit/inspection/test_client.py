@@ -17,7 +17,7 @@ def digest(value: bytes) -> str:
 
 
 def look(server, *keys, timeout_s=5.0):
-    address = getattr(server, "address")
+    address = server.address
     address = parse_address(address) if isinstance(address, str) else address
     with Connection.open(address, timeout_s) as connection:
         return connection.look(keys)
@@ -131,15 +131,18 @@ def test_what_is_no_classic_answer(reply, says):
 
 def test_a_server_that_drips_does_not_hold_us_for_ever():
     """Each byte comes in time, the answer does not."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    with listening, pytest.raises(ServerError, match="does not answer in time"):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
         connection = Connection.open(Address(*listening.getsockname()), 0.3)
         theirs = listening.accept()[0]
-        with connection, theirs:
+
+        def drip():
             connection._begin()
             while True:
                 theirs.send(b"x")
                 connection._receive()
+
+        with connection, theirs, pytest.raises(ServerError, match="does not answer in time"):
+            drip()
 
 
 def test_nobody_there(tmp_path):
@@ -149,11 +152,19 @@ def test_nobody_there(tmp_path):
         Connection.open(Address("x", 0, str(tmp_path / "none.sock")), 1.0)
 
 
-def test_stats_and_a_refusal_of_them():
-    with Scripted(lambda line: b"STAT pid 7\r\nSTAT version 1 2\r\nEND\r\n") as server:
-        with Connection.open(server.address, 5.0) as connection:
-            assert connection.stats() == {"pid": "7", "version": "1 2"}
-            assert connection.bytes_read > 0
-    with Scripted(lambda line: b"ERROR\r\n") as server, Connection.open(server.address, 5.0) as connection:
-        with pytest.raises(ServerError, match="refuses stats: 'ERROR'"):
-            connection.stats("items")
+def test_stats():
+    with (
+        Scripted(lambda line: b"STAT pid 7\r\nSTAT version 1 2\r\nEND\r\n") as server,
+        Connection.open(server.address, 5.0) as connection,
+    ):
+        assert connection.stats() == {"pid": "7", "version": "1 2"}
+        assert connection.bytes_read > 0
+
+
+def test_stats_that_are_refused():
+    with (
+        Scripted(lambda line: b"ERROR\r\n") as server,
+        Connection.open(server.address, 5.0) as connection,
+        pytest.raises(ServerError, match="refuses stats: 'ERROR'"),
+    ):
+        connection.stats("items")

@@ -88,15 +88,15 @@ def test_a_crawler_that_stays_busy():
     def answer(line):
         return b"BUSY currently\r\n" if line.startswith(b"lru_crawler") else b"ERROR\r\n"
 
-    with Scripted(answer) as server:
-        with pytest.raises(ServerError, match="lists no keys: BUSY currently; refuses stats: 'ERROR'"):
-            sample(server, 5, pause=lambda _: None)
+    says = "lists no keys: BUSY currently; refuses stats: 'ERROR'"
+    with Scripted(answer) as server, pytest.raises(ServerError, match=says):
+        sample(server, 5, pause=lambda _: None)
 
 
 def test_a_server_that_refuses_everything():
-    with Scripted(lambda line: b"ERROR\r\n") as server:
-        with pytest.raises(ServerError, match="lists no keys: ERROR; refuses stats: 'ERROR'"):
-            sample(server, 5)
+    says = "lists no keys: ERROR; refuses stats: 'ERROR'"
+    with Scripted(lambda line: b"ERROR\r\n") as server, pytest.raises(ServerError, match=says):
+        sample(server, 5)
 
 
 def test_the_order_of_a_dump_by_size_does_not_matter():
@@ -104,7 +104,10 @@ def test_the_order_of_a_dump_by_size_does_not_matter():
 
     def answer(line):
         if line == b"lru_crawler metadump all":
-            return b"".join(b"key=k%d exp=-1 la=1 cas=1 fetch=no cls=1 size=60\r\n" % n for n in range(500)) + b"END\r\n"
+            return (
+                b"".join(b"key=k%d exp=-1 la=1 cas=1 fetch=no cls=1 size=60\r\n" % n for n in range(500))
+                + b"END\r\n"
+            )
         return b"CLIENT_ERROR bad class id\r\n"
 
     with Scripted(answer) as server:

@@ -25,7 +25,7 @@ at once. A client that goes away stops listening, and what it asked for goes on.
                    server
 
 - CONFIG is settings.Config as JSON, as it is in force: what a replaced server is at now stands in it.
-  `addresses` has, by server number, the list of "host:port" (a name's IP addresses) or "unix:/path" tried now.
+  `addresses`: by server number, the list of "host:port" (a name's IP addresses) or "unix:/path" tried now.
 - drain and replace are refused where keys would have no live copy: {"error", "hint", "force": true} says that
   "force": true in the request does it nevertheless.
 - `keep_data` leaves in place what the new machine has; without it, it is flushed.

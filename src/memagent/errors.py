@@ -32,3 +32,7 @@ class ProtocolError(MemagentError):
 
 class ServerError(MemagentError):
     """A memcached server failed: refused, reset, timed out."""
+
+
+class ControlError(MemagentError):
+    """The running proxy cannot be reached over its control socket, or does not do what it is asked."""

@@ -1,6 +1,7 @@
 """The command `magent`: arguments -> a call; prints, exits; no logic.
 
-    magent run -c FILE, check, route, bench     the commands below
+    magent run -c FILE, check, route, bench     what needs a configuration, or nothing
+    magent servers, drain, explain, ...         what needs a running proxy (see `running`)
     magent -s 10.0.0.1:11211 ...                magent's own command line: what starts with a flag
 
 Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 the machine or a server refuses,
@@ -21,7 +22,26 @@ from memagent.errors import MemagentError
 from memagent.reading import nearest
 from memagent.units import quoted
 
-_COMMANDS = {"run": "run", "check": "check", "route": "route", "bench": "bench"}
+# What `magent --help` shows together: a command, and the module that has it.
+_SECTIONS = {
+    "With a configuration file (conf/ has examples)": {
+        "run": "run",
+        "check": "check",
+        "route": "route",
+        "bench": "bench",
+    },
+    "With a running proxy (-c FILE or --socket PATH)": {
+        "servers": "servers",
+        "explain": "explain",
+        "verify": "verify",
+        "drain": "operate",
+        "undrain": "operate",
+        "replace": "operate",
+        "rewarm": "rewarm",
+    },
+}
+_COMMANDS = {name: module for section in _SECTIONS.values() for name, module in section.items()}
+_COMMANDS["help"] = "help"
 _OWN_FLAGS = ("-h", "--help", "--version")
 _INTERRUPTED = 130
 
@@ -36,7 +56,7 @@ class Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"memagent.cli.{_COMMANDS[cmd_name]}")
-        command = getattr(module, cmd_name)
+        command = getattr(module, "show_help" if cmd_name == "help" else cmd_name)
         assert isinstance(command, click.Command)
         return command
 
@@ -48,7 +68,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        write_overview(self, ctx, formatter)
+        write_overview(self, ctx, formatter, _SECTIONS)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

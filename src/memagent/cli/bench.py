@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import click
@@ -14,29 +13,9 @@ from rich.text import Text
 from memagent._bench.generator import Generator
 from memagent._bench.job import Job, Outcome, Progress, run
 from memagent._bench.workload import VERBS
+from memagent.cli.values import COUNT, SECONDS, unit
 from memagent.errors import ConfigError, MemagentError
-from memagent.units import format_bytes, parse_bytes, parse_count, parse_us
-
-Parser = Callable[[str], Any]
-
-
-def unit(name: str, parse: Parser) -> Parser:
-    """An argument that one of the parsers in `units` understands."""
-
-    def convert(value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        try:
-            return parse(value)
-        except ValueError as error:
-            raise click.BadParameter(str(error)) from error
-
-    convert.__name__ = name
-    return convert
-
-
-def _seconds(text: str) -> float:
-    return float(parse_us(text if not text.replace(".", "", 1).isdigit() else text + "s") / 1e6)
+from memagent.units import format_bytes, parse_bytes
 
 
 def _mix(text: str) -> dict[str, float]:
@@ -63,10 +42,6 @@ def _value_size(text: str) -> tuple[str, int, int]:
     least = parse_bytes(low)
     most = parse_bytes(high) if dash else (least * 100 if colon else least)
     return (shape if colon else "range" if dash else "fixed"), least, most
-
-
-SECONDS = unit("seconds", _seconds)
-COUNT = unit("count", parse_count)
 
 
 @click.command(context_settings={"show_default": True})
@@ -205,7 +180,7 @@ def _print_table(outcome: Outcome, console: Console) -> None:
 
 def _size(count: int) -> str:
     # A whole number of the largest unit reads better than the exact count.
-    for unit in (2**30, 2**20, 2**10):
-        if count >= 10 * unit:
-            return format_bytes(count // unit * unit)
+    for size in (2**30, 2**20, 2**10):
+        if count >= 10 * size:
+            return format_bytes(count // size * size)
     return format_bytes(count)

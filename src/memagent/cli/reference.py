@@ -70,15 +70,26 @@ def _settings() -> Iterator[str]:
 
 def _command_line() -> Iterator[str]:
     yield (
-        "`magent COMMAND` works with a configuration file; `magent` with flags alone is magent's own command "
-        "line. Data goes to standard output, talk to standard error; `NO_COLOR` is respected."
+        "`magent COMMAND` works with a configuration file or with a running proxy; `magent` with flags alone is "
+        "magent's own command line. Data goes to standard output, talk to standard error; `NO_COLOR` is "
+        "respected."
+    )
+    yield ""
+    yield (
+        "A running proxy is reached over its control socket, by the user it runs as or by root. `--socket` says "
+        "where that is; `-c` with the file that the proxy was started with says it too; without either, the only "
+        "proxy of this machine is found."
     )
     yield ""
     yield from _table(
         ("exit code", "meaning"),
         [
             ("0", "done"),
-            ("1", "the machine or a server refuses: a port in use, no rights, no memory"),
+            (
+                "1",
+                "the machine, a server or the running proxy refuses: a port in use, no rights, nobody there",
+            ),
+            ("1", "also what was looked for is not so: `servers --check`, `verify`"),
             ("2", "a mistake in the command line or the configuration; every mistake is named"),
             ("130", "interrupted with Ctrl-C"),
         ],

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import click
 
 from memagent.cli.flags import load_any, load_magent, magent_flags, to_flags
+from memagent.cli.table import aligned
 from memagent.errors import ConfigError
 from memagent.inspection.keys import HINT, as_text, problem_of
 from memagent.reading import Mistakes
@@ -107,7 +108,7 @@ def _print(places: Iterator[Place], pool: PoolConfig, as_json: bool, out: Binary
         if as_json:
             lines = map(_json, batch)
         else:
-            lines = _aligned(above + [_row(place)[: len(header)] for place in batch])
+            lines = aligned(above + [_row(place)[: len(header)] for place in batch])
             above = []
         out.write("".join(line + "\n" for line in lines).encode(errors="surrogateescape"))
         out.flush()
@@ -115,12 +116,6 @@ def _print(places: Iterator[Place], pool: PoolConfig, as_json: bool, out: Binary
 
 def _row(place: Place) -> tuple[str, ...]:
     return place.key, place.server, str(place.index), str(place.backup), str(place.backup_index)
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _json(place: Place) -> str:

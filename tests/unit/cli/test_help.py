@@ -5,6 +5,7 @@ import shlex
 import click
 import pytest
 
+from memagent import cli
 from memagent.cli import magent
 from memagent.cli.help import _EXAMPLES
 from memagent.cli.legacy import legacy
@@ -40,3 +41,28 @@ def test_every_example_can_be_parsed(example):
         assert found is not None
         command = found
     command.make_context("magent", arguments)
+
+
+def test_help_as_a_command(capsys):
+    assert cli.call(["help"]) == 0
+    whole = capsys.readouterr().out
+    assert cli.call(["--help"]) == 0
+    assert capsys.readouterr().out == whole
+    assert cli.call(["help", "drain"]) == 0
+    one = capsys.readouterr().out
+    assert one.startswith("Usage: magent drain [OPTIONS] SERVER")
+    assert cli.call(["drain", "--help"]) == 0
+    assert capsys.readouterr().out == one
+
+
+def test_help_for_what_is_no_command(capsys):
+    assert cli.call(["help", "drian"]) == 2
+    assert 'no such command: "drian" (did you mean "drain"?)' in capsys.readouterr().err
+
+
+def test_every_command_is_in_the_overview():
+    context = click.Context(magent)
+    shown = text(100)
+    names = set(magent.list_commands(context)) - {"help"}
+    assert {"servers", "drain", "undrain", "replace", "rewarm", "explain", "verify"} <= names
+    assert all(f"\n  {name} " in shown for name in names)

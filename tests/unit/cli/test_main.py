@@ -24,13 +24,28 @@ def test_help_shows_both_ways(flag, capsys):
     assert err == ""
     for part in ("magent run -c FILE", "With a configuration file", "magent's own command line", "Examples:"):
         assert part in out
-    for command in ("run", "check", "route", "bench"):
+    for command in ("run", "check", "route", "bench", "servers", "rewarm", "verify"):
         assert f"\n  {command} " in out
     for letter in "sbklpfnDugviDc":
         assert f"\n  -{letter}" in out
 
 
-@pytest.mark.parametrize("command", ["run", "check", "route", "bench"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "run",
+        "check",
+        "route",
+        "bench",
+        "servers",
+        "explain",
+        "verify",
+        "drain",
+        "undrain",
+        "replace",
+        "rewarm",
+    ],
+)
 def test_every_command_has_help(command, capsys):
     assert cli.call([command, "--help"]) == 0
     assert f"Usage: magent {command}" in capsys.readouterr().out

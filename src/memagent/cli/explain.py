@@ -1,0 +1,108 @@
+"""`magent explain`: one key, from its hash to what each server has of it."""
+
+import os
+import sys
+
+import click
+
+from memagent.cli.looking import find_subject
+from memagent.cli.reach import print_json, reach_options
+from memagent.cli.table import aligned, for_how_long
+from memagent.cli.values import SECONDS
+from memagent.errors import ConfigError
+from memagent.inspection.client import FOREVER
+from memagent.inspection.explain import Explanation, Found
+from memagent.inspection.explain import explain as look_at
+from memagent.inspection.keys import HINT, as_text, problem_of
+from memagent.inspection.places import Places
+
+_VERDICTS = {
+    "agree": "owner and copy agree",
+    "missing_copy": "only the owner has it",
+    "missing_owner": "only the copy has it",
+    "nowhere": "neither has it: never stored, expired, deleted or evicted",
+    "no_copy": "this pool keeps no copies",
+    "not_known": "whether they agree is not known",
+}
+
+
+@click.command()
+@click.argument("key", metavar="KEY")
+@click.option(
+    "--timeout", "timeout_s", type=SECONDS, default="1s", show_default=True, help="For each server."
+)
+@reach_options
+def explain(
+    key: str, timeout_s: float, socket_path: str | None, config_path: str | None, as_json: bool
+) -> None:
+    """Tell where one KEY belongs, and what is there now.
+
+    Its hash, its owner, its copy, how they stand and whether they agree. The servers are asked directly; the
+    value is compared and never shown. Where they know meta commands (1.6.0 and later), looking does not count
+    as a read. With -c and no running proxy, all but the servers' states is told. A key that starts with -
+    goes after --.
+    """
+    raw = os.fsencode(key)
+    problem = problem_of(raw)
+    if problem is not None:
+        raise ConfigError(f"no client can ask for it: {problem}", HINT)
+    subject = find_subject(socket_path, config_path)
+
+    from memagent.topology import make_placement
+
+    placement = make_placement(subject.pool)
+    found = look_at(Places(subject.pool, placement), raw, placement.hash_of(raw), subject.states, timeout_s)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        sys.stdout.buffer.write(
+            "".join(line + "\n" for line in _lines(found)).encode(errors="surrogateescape")
+        )
+        sys.stdout.flush()
+
+
+def _lines(found: Explanation) -> list[str]:
+    lines = [
+        f"key     {as_text(found.key)}",
+        f"hash    {found.hash_value} (0x{found.hash_value:08x}), {found.key_hash}",
+        f"pool    {found.pool}, {found.distribution}",
+        "",
+    ]
+    rows: list[tuple[str, ...]] = [
+        ("", "NAME", "ADDRESS", "STATE", "PRESENT", "SIZE", "FLAGS", "TTL LEFT", "CAS")
+    ]
+    rows += [_row("owner", found.owner)]
+    if found.copy is not None:
+        rows += [_row("copy", found.copy)]
+    lines += aligned(rows, right=(5, 6, 7, 8))
+    lines += [
+        f"{found_at.holder.name}: {found_at.problem}"
+        for found_at in (found.owner, found.copy)
+        if found_at is not None and found_at.problem
+    ]
+    if found.verdict == "differ":
+        verdict = f"owner and copy DIFFER in {', '.join(found.differs_in)}"
+    else:
+        verdict = _VERDICTS[found.verdict]
+    return [*lines, "", verdict]
+
+
+def _row(what: str, found: Found) -> tuple[str, ...]:
+    start = (what, found.holder.name, str(found.holder.address), found.state or "not known")
+    item = found.item
+    if item is None:
+        return (*start, "not known" if found.problem else "no", "-", "-", "-", "-")
+    return (
+        *start,
+        "stale" if item.is_stale else "yes",
+        f"{item.size_bytes:,}",
+        str(item.flags),
+        _ttl(item.ttl_s),
+        "-" if item.cas is None else str(item.cas),
+    )
+
+
+def _ttl(ttl_s: int | None) -> str:
+    if ttl_s is None:
+        return "not known"
+    return "for ever" if ttl_s == FOREVER else for_how_long(ttl_s)

@@ -1,0 +1,45 @@
+"""Arguments with a unit, as click takes them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from memagent.units import parse_count, parse_us
+
+Parser = Callable[[str], Any]
+
+
+def unit(name: str, parse: Parser) -> Parser:
+    """An argument that one of the parsers in `units` understands."""
+
+    def convert(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return parse(value)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+
+    convert.__name__ = name
+    return convert
+
+
+def _seconds(text: str) -> float:
+    return float(parse_us(text if not text.replace(".", "", 1).isdigit() else text + "s") / 1e6)
+
+
+def between(least: int, most: int, parse: Parser) -> Parser:
+    """What `parse` makes of it, if it is in bounds."""
+
+    def check(text: str) -> Any:
+        value = parse(text)
+        if not least <= value <= most:
+            raise ValueError(f"must be from {least:,} to {most:,}")
+        return value
+
+    return check
+
+
+SECONDS = unit("seconds", _seconds)
+COUNT = unit("count", parse_count)

@@ -1,0 +1,146 @@
+"""A control socket whose answers a test writes: what magent's commands meet in place of a running proxy."""
+
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from memagent.settings import Config, PoolConfig
+from memagent.snapshot import PoolSnapshot, ServerSnapshot, Snapshot, WarmSnapshot, as_json
+
+Handler = Callable[[dict[str, Any]], Iterable[dict[str, Any] | bytes]]
+"""The lines of an answer to a request; bytes are sent as they are."""
+
+NOW_S = 1_800_000_000.0
+
+WARM = WarmSnapshot(
+    state="running",
+    started_s=NOW_S - 60,
+    ended_s=None,
+    sources=("x",),
+    keys_total=1000,
+    keys_done=430,
+    keys_copied=400,
+    bytes_copied=40_000,
+    keys_per_s=20.4,
+    per_cent=43.0,
+    eta_s=27.5,
+    reason="",
+)
+
+SERVER = ServerSnapshot(
+    number=0,
+    pool="main",
+    name="a",
+    address="10.0.0.1:11211",
+    backup=False,
+    weight=1,
+    state="up",
+    since_s=NOW_S - 7200,
+    reason="started",
+    outage=0,
+    emptied=False,
+    held=False,
+    journal_keys=0,
+    journal_bytes=0,
+    journal_overflows=0,
+    connections=1,
+    in_flight=0,
+    replaced=False,
+    warm=None,
+)
+
+
+def snapshot_of(*servers: ServerSnapshot) -> Snapshot:
+    numbered = tuple(replace(server, number=number) for number, server in enumerate(servers))
+    return Snapshot(
+        version="0",
+        pid=1,
+        now_s=NOW_S,
+        started_s=NOW_S - 7200,
+        listen=("127.0.0.1:12000",),
+        draining=False,
+        workers=(),
+        pools=(PoolSnapshot("main", "ketama", True, numbered),),
+    )
+
+
+def answers(snapshot: Snapshot, pool: PoolConfig | None = None) -> Handler:
+    """`snapshot` and `config`, as a proxy answers them."""
+
+    def handle(request: dict[str, Any]) -> Iterable[dict[str, Any]]:
+        if request == {"verb": "snapshot"}:
+            return [{"ok": True, "snapshot": as_json(snapshot)}]
+        if request == {"verb": "config"} and pool is not None:
+            config = Config(pools=(pool,))
+            return [{"ok": True, "config": config.model_dump(mode="json"), "addresses": []}]
+        return [{"error": f"no such request: {request}", "hint": None}]
+
+    return handle
+
+
+def progress(server: ServerSnapshot) -> dict[str, Any]:
+    return {"progress": as_json(server)}
+
+
+def done(server: ServerSnapshot, **more: Any) -> dict[str, Any]:
+    return {"ok": True, "server": as_json(server), **more}
+
+
+class ControlStandIn:
+    """Listens at `path` until it is closed; `requests` are all that came."""
+
+    def __init__(self, path: Path, handle: Handler) -> None:
+        self.path = str(path)
+        self.requests: list[dict[str, Any]] = []
+        self._handle = handle
+        self._connections: list[socket.socket] = []
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(self.path)
+        self._listening.listen()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def close(self) -> None:
+        for each in (self._listening, *self._connections):
+            with contextlib.suppress(OSError):  # it may be over already
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        for thread in self._threads:
+            thread.join(10)
+            assert not thread.is_alive()
+        Path(self.path).unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection = self._listening.accept()[0]
+            except OSError:
+                return
+            self._connections.append(connection)
+            self._threads.append(threading.Thread(target=self._serve, args=(connection,), daemon=True))
+            self._threads[-1].start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as lines, contextlib.suppress(OSError):
+            for line in lines:
+                request = json.loads(line)
+                self.requests.append(request)
+                for answer in self._handle(request):
+                    data = answer if isinstance(answer, bytes) else json.dumps(answer).encode() + b"\n"
+                    if not data:
+                        return
+                    connection.sendall(data)

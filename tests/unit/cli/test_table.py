@@ -1,0 +1,31 @@
+"""Columns, and how long ago something was."""
+
+import pytest
+
+from memagent.cli.table import aligned, for_how_long
+
+
+def test_columns():
+    rows = [("A", "NUMBER", "B"), ("long one", "7", ""), ("x", "12", "y")]
+    assert list(aligned(rows, right=[1])) == [
+        "A         NUMBER  B",
+        "long one       7",
+        "x             12  y",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-3, "0 s"),
+        (0.9, "0 s"),
+        (119.9, "119 s"),
+        (120, "2 min"),
+        (7199, "119 min"),
+        (7200, "2 h"),
+        (172_799, "47 h"),
+        (172_800, "2 d"),
+    ],
+)
+def test_for_how_long(seconds, text):
+    assert for_how_long(seconds) == text

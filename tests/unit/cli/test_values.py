@@ -1,0 +1,31 @@
+"""Arguments with a unit."""
+
+import click
+import pytest
+
+from memagent.cli.values import COUNT, SECONDS, between, unit
+from memagent.units import parse_count
+
+
+@pytest.mark.parametrize(("text", "value"), [("1", 1.0), ("0.5", 0.5), ("250ms", 0.25), ("2m", 120.0)])
+def test_seconds(text, value):
+    assert SECONDS(text) == value
+
+
+def test_what_is_no_text_is_taken_as_it_is():
+    assert SECONDS(2.5) == 2.5
+    assert COUNT(None) is None
+
+
+@pytest.mark.parametrize("text", ["x", "1kg", "-1", ""])
+def test_mistakes(text):
+    with pytest.raises(click.BadParameter):
+        SECONDS(text)
+
+
+def test_bounds():
+    convert = unit("count", between(1, 1000, parse_count))
+    assert convert("1000") == 1000
+    for text in ("0", "1001"):
+        with pytest.raises(click.BadParameter, match="must be from 1 to 1,000"):
+            convert(text)

@@ -70,15 +70,15 @@ def _settings() -> Iterator[str]:
 
 def _command_line() -> Iterator[str]:
     yield (
-        "`magent COMMAND` works with a configuration file or with a running proxy; `magent` with flags alone is "
-        "magent's own command line. Data goes to standard output, talk to standard error; `NO_COLOR` is "
+        "`magent COMMAND` works with a configuration file or with a running proxy; `magent` with flags alone "
+        "is magent's own command line. Data goes to standard output, talk to standard error; `NO_COLOR` is "
         "respected."
     )
     yield ""
     yield (
-        "A running proxy is reached over its control socket, by the user it runs as or by root. `--socket` says "
-        "where that is; `-c` with the file that the proxy was started with says it too; without either, the only "
-        "proxy of this machine is found."
+        "A running proxy is reached over its control socket, by the user it runs as or by root. `--socket` "
+        "says where that is; `-c` with the file that the proxy was started with says it too; without either, "
+        "the only proxy of this machine is found."
     )
     yield ""
     yield from _table(

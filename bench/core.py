@@ -6,8 +6,8 @@
          (timed)                       │ a fake memcached in Python (not timed)
      replies  ◀─ session ◀─ channel ◀─ ┘
 
-In every round the scenarios take turns with a calibration: CPython's sort of the same shuffled numbers. A ratio
-is taken within a round: what slows the machine down for longer than that disturbs both of its sides.
+In every round the scenarios take turns with a calibration: CPython's sort of the same shuffled numbers. A
+ratio is taken within a round: what slows the machine down for longer than that disturbs both of its sides.
 """
 
 import argparse

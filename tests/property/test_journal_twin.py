@@ -91,17 +91,20 @@ TestTwins = pytest.mark.timeout(240)(Twins.TestCase)
 TestTwins.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
 
 
+@pytest.mark.parametrize("again", [True, False], ids=["keys-again", "new-keys"])
 @pytest.mark.parametrize("seed", range(6))
-def test_a_long_play_under_writes(seed: int) -> None:
+def test_a_long_play_under_writes(seed: int, again: bool) -> None:
     """Chunks are filled, emptied out of order and merged; parts grow and shrink."""
     choice = random.Random(seed)
     widths = choice.choice([(6, 12), (20, 40), (200, 250)])
     journal, plain = Journal(), PlainJournal(1_000_000)
-    keys = [b"%0*d" % (choice.randint(*widths), number) for number in range(8000)]
+    keys = [b"%0*d" % (choice.randint(*widths), number) for number in range(100_000)]
+    if again:
+        del keys[8000:]
     handed_out: list[bytes] = []
     for _ in range(40):
         for _ in range(choice.randrange(2500)):
-            key = choice.choice(keys)
+            key = choice.choice(keys) if again else keys.pop()
             assert journal.add_key(key)
             plain.add_key(key)
         taken = [journal.take_key() for _ in range(min(choice.randrange(3000), journal.waiting))]
@@ -116,7 +119,7 @@ def test_a_long_play_under_writes(seed: int) -> None:
         for key in handed_out[:answered]:
             assert journal.remove_key(key) == plain.remove_key(key)
         del handed_out[:answered]
-        if choice.random() < 0.1:
+        if choice.random() < 0.3:
             journal.rewind()
             plain.rewind()
             handed_out.clear()

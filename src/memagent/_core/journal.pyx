@@ -138,7 +138,9 @@ cdef class Journal:
         cdef unsigned char *record
         cdef uint32_t state
         length[0] = 0
-        while self.waiting:
+        if self.waiting == 0:
+            return NULL
+        while True:
             chunk = &self.chunks[self.cursor]
             while self.cursor_at < chunk.filled:
                 record = chunk.data + self.cursor_at
@@ -151,9 +153,10 @@ cdef class Journal:
                     self.waiting -= 1
                     length[0] = record[0]
                     return record + HEAD_BYTES
+            if self.cursor == self.tail:
+                return NULL
             self.cursor = chunk.after
             self.cursor_at = 0
-        return NULL
 
     cdef int remove(self, const unsigned char *key, size_t length) noexcept:
         cdef uint64_t hashed = hash_of(key, length)
@@ -181,21 +184,18 @@ cdef class Journal:
         return 1
 
     cpdef void rewind(self) noexcept:
-        # What was handed out is before the cursor, unless it was missed again meanwhile.
-        cdef bint everywhere = self.again > 0
-        cdef uint32_t place = self.head, at, end
+        # What was handed out is in the cursor's chunk or before it, unless it was missed again meanwhile.
+        cdef uint32_t last = self.tail if self.again else self.cursor
+        cdef uint32_t place = self.head, at
         cdef unsigned char *record
         while place:
-            end = self.chunks[place].filled
-            if place == self.cursor and not everywhere:
-                end = self.cursor_at
             at = 0
-            while at < end:
+            while at < self.chunks[place].filled:
                 record = self.chunks[place].data + at
                 if state_of(record):
                     set_state(record, WAITING)
                 at += size_of(record)
-            if place == self.cursor and not everywhere:
+            if place == last:
                 break
             place = self.chunks[place].after
         self.cursor = self.head

@@ -100,6 +100,20 @@ def test_what_was_missed_again_owes_one_delete_after_a_rewind() -> None:
     assert journal.used_bytes == 0
 
 
+@pytest.mark.parametrize("handed_out", [60, 100, 130, 190, 260])
+def test_a_rewind_finds_what_was_moved_together(handed_out: int) -> None:
+    """Chunks that lost most of their keys are merged, also where `take` has come to."""
+    keys = [b"%0250d" % number for number in range(300)]  # 64 to a chunk
+    journal = filled(*keys)
+    for key in keys[:handed_out]:
+        assert journal.take_key() == key
+    for key in keys[:handed_out]:
+        if int(key) % 5:
+            assert journal.remove_key(key)
+    journal.rewind()
+    assert drain(journal) == [key for key in keys if int(key) >= handed_out or int(key) % 5 == 0]
+
+
 def test_a_rewind_of_nothing() -> None:
     journal = Journal()
     journal.rewind()

@@ -1,7 +1,7 @@
 """Messages between the supervisor and its workers.
 
-    supervisor ── Start, Addresses, Drain, Stop ──────────────────────▶ worker
-    supervisor ◀─ Ready, Resolve, StateChange, Log, DrainingDone ────── worker
+    supervisor ── Start, Addresses, Hold, Replace, Flush, Drain, Stop ─▶ worker
+    supervisor ◀─ Ready, Resolve, StateChange, Log, DrainingDone ─────── worker
 
 One SOCK_SEQPACKET socket pair per worker, one JSON object per packet; an object too large for a packet
 travels in several, "+" before each piece but the last and "=" before that.
@@ -60,6 +60,36 @@ class Addresses:
 
 
 @checked(frozen=True, config=_STRICT)
+class Hold:
+    """Exactly these servers are out of service by an operator's wish: finish what is under way, ask no more.
+
+    Said when it changes and again every few seconds: a worker whose loop has stopped is found out by it.
+    """
+
+    servers: tuple[int, ...]
+    type: Literal["hold"] = "hold"
+
+
+@checked(frozen=True, config=_STRICT)
+class Replace:
+    """A server is another machine from now on; what that has is flushed, unless `keep_data` says so."""
+
+    server: int
+    address: str
+    addresses: tuple[str, ...]
+    keep_data: bool
+    type: Literal["replace"] = "replace"
+
+
+@checked(frozen=True, config=_STRICT)
+class Flush:
+    """A server that is down may have what it must not have: flush it before it is used again."""
+
+    server: int
+    type: Literal["flush"] = "flush"
+
+
+@checked(frozen=True, config=_STRICT)
 class Drain:
     """Accept no more, finish what is under way, then say DrainingDone and exit with 0."""
 
@@ -90,11 +120,14 @@ class Resolve:
 
 @checked(frozen=True, config=_STRICT)
 class StateChange:
-    """A worker takes a server for up or down."""
+    """A worker takes a server for something else than before, in the outage that it has joined."""
 
     server: int
-    up: bool
+    state: Literal["up", "down", "returning", "warming"]
     reason: str
+    outage: int = 0
+    emptied: bool = False
+    journal_keys: int = 0
     type: Literal["state_change"] = "state_change"
 
 
@@ -114,7 +147,7 @@ class DrainingDone:
     type: Literal["draining_done"] = "draining_done"
 
 
-ToWorker = Start | Addresses | Drain | Stop
+ToWorker = Start | Addresses | Hold | Replace | Flush | Drain | Stop
 FromWorker = Ready | Resolve | StateChange | Log | DrainingDone
 
 _to_worker: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="type")])

@@ -350,7 +350,8 @@ def _state(row: Row, held: bool) -> State:
     if held:
         return "drained" if _all_down(row) and not row.in_flight else "draining"
     if row.outage == row.opened:
-        return "up"
+        # In a pool without copies a worker's failure is its own: there is nothing to agree on.
+        return "down" if any(_says_down(place, row) for place in row.places) else "up"
     if any(_blocks(place, row.outage) for place in row.places):
         return "down"
     joined = [place.phase for place in row.places if place.alive]
@@ -358,9 +359,11 @@ def _state(row: Row, held: bool) -> State:
 
 
 def _all_down(row: Row) -> bool:
-    return row.outage > row.opened and all(
-        place.outage == row.outage and place.phase == DOWN for place in row.places if place.alive
-    )
+    return all(_says_down(place, row) for place in row.places if place.alive)
+
+
+def _says_down(place: Place, row: Row) -> bool:
+    return place.alive and place.outage == row.outage and place.phase == DOWN
 
 
 def _blocks(place: Place, outage: int) -> bool:

@@ -8,28 +8,19 @@
 - The file of a Unix socket is removed only if nobody answers on it before, or if it is our own afterwards.
 """
 
-import contextlib
 import errno
 import os
 import socket
-import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from memagent.addresses import Address
 from memagent.control import Listener
 from memagent.errors import StartError
 from memagent.settings import ListenAddress
+from memagent.unix_files import InUseError, NotASocketError, UnixFile, remove_stale
 
 _BACKLOG: Final = 4096
-
-
-@dataclass(frozen=True, slots=True)
-class _UnixFile:
-    path: str
-    device: int
-    inode: int
 
 
 class Listeners:
@@ -37,7 +28,7 @@ class Listeners:
 
     def __init__(self) -> None:
         self._by_worker: list[list[socket.socket]] = []
-        self._files: list[_UnixFile] = []
+        self._files: list[UnixFile] = []
         self.addresses: list[str] = []
 
     @classmethod
@@ -74,10 +65,7 @@ class Listeners:
             each.close()
         self._by_worker = [[] for _ in self._by_worker]
         for file in self._files:
-            with contextlib.suppress(OSError):
-                now = os.stat(file.path)
-                if (now.st_dev, now.st_ino) == (file.device, file.inode):
-                    os.unlink(file.path)
+            file.remove()
         self._files.clear()
 
     def _bind_tcp(self, host: str, port: int) -> None:
@@ -95,13 +83,20 @@ class Listeners:
             self.addresses.append(_name(self._by_worker[0][-1]))
 
     def _bind_unix(self, path: str, owner: tuple[int, int] | None) -> None:
-        _remove_stale(path)
+        try:
+            remove_stale(path)
+        except NotASocketError:
+            raise StartError(
+                f"listen unix:{path}: there is a file that is not a socket",
+                "remove it, or give another path",
+            ) from None
+        except InUseError:
+            raise _in_use(f"unix:{path}") from None
         each = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         for sockets in self._by_worker:
             sockets.append(each)
         each.bind(path)
-        made = os.stat(path)
-        self._files.append(_UnixFile(path, made.st_dev, made.st_ino))
+        self._files.append(UnixFile.at(path))
         if owner is not None:
             os.chown(path, *owner)
         each.listen(_BACKLOG)
@@ -117,26 +112,6 @@ def _tcp_socket(family: int, shared: bool) -> socket.socket:
         # So that 0.0.0.0 and [::] can both be listened on.
         each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     return each
-
-
-def _remove_stale(path: str) -> None:
-    try:
-        kind = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(kind):
-        raise StartError(
-            f"listen unix:{path}: there is a file that is not a socket", "remove it, or give another path"
-        )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as trial:
-        try:
-            trial.connect(path)
-        except ConnectionRefusedError:
-            os.unlink(path)
-        except BlockingIOError:
-            raise _in_use(f"unix:{path}") from None
-        else:
-            raise _in_use(f"unix:{path}")
 
 
 def _in_use(where: str) -> StartError:

@@ -271,9 +271,9 @@ class Supervisor:
                 if level == "error":
                     worker.last_error = text
                 self._log.log(_LEVELS[level], text, worker=worker.number)
-            case StateChange(server, up, reason) if 0 <= server < len(self._servers):
+            case StateChange(server, state, reason) if 0 <= server < len(self._servers):
                 name = self._servers[server].name
-                if up:
+                if state == "up":
                     self._log.info("server is up", server=name, worker=worker.number, reason=reason)
                 else:
                     self._log.warning("server is down", server=name, worker=worker.number, reason=reason)

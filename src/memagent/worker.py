@@ -145,7 +145,7 @@ class Worker:
         return stats.render(words.split(), self._segment, facts)
 
     def _server_changed(self, server: Server, up: bool, reason: str) -> None:
-        if not self._channel.send(StateChange(server.index, up, reason)):
+        if not self._channel.send(StateChange(server.index, "up" if up else "down", reason)):
             self._log.warning(f"server {server.name} is {'up' if up else 'down'}: {reason}")
 
     def _resolve(self, server: int) -> None:

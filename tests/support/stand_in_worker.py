@@ -92,8 +92,8 @@ class Worker:
             for packet in (b"nonsense", b'{"type": "resolve", "server": 99}', b"=", b"+"):
                 raw.send(packet)
             raw.close()
-            self.channel.send(StateChange(0, False, "connection refused"))
-            self.channel.send(StateChange(-1, False, ""))
+            self.channel.send(StateChange(0, "down", "connection refused"))
+            self.channel.send(StateChange(-1, "down", ""))
         if self.does == "resolve":
             self.channel.send(Resolve(0))
 

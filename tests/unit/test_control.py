@@ -13,10 +13,13 @@ from memagent.control import (
     Addresses,
     Drain,
     DrainingDone,
+    Flush,
     FromWorker,
+    Hold,
     Listener,
     Log,
     Ready,
+    Replace,
     Resolve,
     Start,
     StateChange,
@@ -51,11 +54,19 @@ def start(config: dict[str, object]) -> Start:
     return Start(config, 3, 9, (Listener(7, "127.0.0.1:11211"),), (("10.0.0.1", "::1"), ()))
 
 
-TO_WORKER: list[ToWorker] = [start({"workers": 2}), Addresses(1, ("10.0.0.2",)), Drain(), Stop()]
+TO_WORKER: list[ToWorker] = [
+    start({"workers": 2}),
+    Addresses(1, ("10.0.0.2",)),
+    Hold((0, 3)),
+    Replace(1, "cache-9:11211", ("10.0.0.9",), False),
+    Flush(1),
+    Drain(),
+    Stop(),
+]
 FROM_WORKER: list[FromWorker] = [
     Ready(),
     Resolve(2),
-    StateChange(2, False, "connection refused"),
+    StateChange(2, "down", "connection refused"),
     Log("warning", "naïve \n text"),
     DrainingDone(),
 ]

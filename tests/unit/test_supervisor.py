@@ -107,8 +107,8 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
 def test_what_workers_say_is_logged():
     async def test(case: Case) -> None:
         case.hear(
-            StateChange(1, False, "timed out"),
-            StateChange(1, True, ""),
+            StateChange(1, "down", "timed out"),
+            StateChange(1, "up", ""),
             Log("error", "broken"),
             Log("debug", "x"),
         )
@@ -123,7 +123,7 @@ def test_what_workers_say_is_logged():
 
 def test_servers_that_do_not_exist_are_nonsense():
     async def test(case: Case) -> None:
-        case.hear(Resolve(4), Resolve(-1), StateChange(4, True, ""), StateChange(-1, True, ""))
+        case.hear(Resolve(4), Resolve(-1), StateChange(4, "up", ""), StateChange(-1, "up", ""))
         assert not case.supervisor._tasks
 
     case = run(test)

@@ -253,16 +253,16 @@ def test_nonsense_is_counted_logged_and_survived(make: Callable[..., Post]) -> N
 def test_a_name_is_asked_for_and_its_addresses_are_used(make: Callable[..., Post], shelf: Shelf) -> None:
     port = shelf.liar.address.rpartition(":")[2]
     post = make(f"cache.invalid:{port}", pool={"probe_max_ms": 200}).start(addresses=())
-    post.wait_for(Ready(), Resolve(0), StateChange(0, False, "cannot connect: its name has no address"))
+    post.wait_for(Ready(), Resolve(0), StateChange(0, "down", "cannot connect: its name has no address"))
     assert post.channel.send(Addresses(0, ("127.0.0.1",)))
-    post.wait_for(StateChange(0, True, "a probe was answered"))
+    post.wait_for(StateChange(0, "up", "a probe was answered"))
     with post.wire() as wire:
         wire.expect(b"get a\r\n", HIT)
 
 
 def test_an_ip_address_is_not_asked_for(make: Callable[..., Post]) -> None:
     post = make(f"127.0.0.1:{free_port()}").start()
-    post.wait_for(Ready(), StateChange(0, False, "cannot connect: Connection refused"))
+    post.wait_for(Ready(), StateChange(0, "down", "cannot connect: Connection refused"))
     wait_until(lambda: post.server_count("probe_failures") >= 2, what="two probes")
     assert Resolve(0) not in post.listen()
 

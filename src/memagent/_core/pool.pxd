@@ -1,9 +1,26 @@
 """Servers, backups and the rings over them."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
 
+from memagent._core.channel cimport Awaiting
+from memagent._core.marks cimport Marks
 from memagent._core.ring cimport Placement
 from memagent._core.server cimport Server
+
+cdef enum:
+    ORDERED_SLOTS = 4096
+
+
+cdef enum Fallback:
+    ALWAYS
+    WHILE_WARMING
+    NEVER
+
+
+cdef class Hurried(Awaiting):
+    """Whoever must end in time although it takes several steps."""
+
+    cdef int too_late(self) except -1
 
 
 cdef class Pool:
@@ -11,7 +28,26 @@ cdef class Pool:
     cdef readonly list servers
     cdef readonly list backups
     cdef Placement placement
+    cdef readonly bint has_copies
     cdef readonly bint miss_when_down
+    cdef readonly bint acknowledge_all
+    cdef Fallback fallback
     cdef readonly int64_t multiget_deadline_us
+    cdef readonly int64_t repair_ttl_s
+    cdef readonly Marks marks
+    cdef int owner_index                        # of the key that `owner` was asked for last
+    cdef uint16_t ordered[ORDERED_SLOTS]        # writes under way that reach the follower after the authority, by key
+    cdef uint64_t cas_base
+    cdef uint64_t last_cas
+    cdef list hurried                           # heap of (when it is too late, number, exchange)
+    cdef int64_t n_hurried
+    cdef readonly set repairing                 # keys that repairs are under way for
+    cdef readonly object unverified             # Repairs that may have to be taken back, see repair.pyx
 
     cdef Server owner(self, const unsigned char *key, size_t length)
+    cdef Server copy(self, const unsigned char *key, size_t length)
+    cdef Server authority(self, Server owner, Server copy)
+    cdef uint64_t new_cas(self, int64_t now_us) noexcept
+    cdef int hurry(self, Hurried exchange, int64_t started_us, Server server) except -1
+    cdef int expire(self, int64_t now_us) except -1
+

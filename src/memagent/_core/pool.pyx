@@ -1,24 +1,122 @@
-"""Servers, backups and the rings over them: which server a key belongs to (behaviour section 1)."""
+"""Servers, backups and the rings over them: which servers a key is on, and which of them decides (behaviour section 1).
+
+    key ─▶ owner (ring of the servers) and at most one copy (ring of the backups, or the next server: copies: 2)
+             │
+             ├─ authority: decides and answers. The owner where it may be read, else the copy
+             └─ follower: the other one. It gets the effect of a write, or, while it is out, the key goes into its journal
+
+Invariants:
+- Owner and copy differ only in who is preferred: whichever is whole is the authority.
+- A server that came back is no authority before it is whole, unless nothing better lives.
+"""
+
+from collections import deque
+from heapq import heappop, heappush
 
 cimport cython
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
+from libc.string cimport memset
 
+from memagent._core.cas cimport GLOBAL_CAS
+from memagent._core.channel cimport Awaiting
+from memagent._core.marks cimport Marks
 from memagent._core.ring cimport Placement
 from memagent._core.server cimport Server
+
+cdef enum:
+    SLOW_US = 50_000     # a first step that took less leaves time for a second one
+    GRACE_US = 200_000   # for the second step, when the first has used the time up
+
+_FALLBACKS = {"always": ALWAYS, "warming": WHILE_WARMING, "never": NEVER}
+
+
+cdef class Hurried(Awaiting):
+    cdef int too_late(self) except -1:
+        """The time is over: answer with what is known."""
+        raise NotImplementedError
 
 
 @cython.final
 cdef class Pool:
-    """`servers` and `backups` stand in the order of the configuration, which is the order that `placement` counts in."""
+    """`servers` and `backups` stand in the order of the configuration, which is the order that `placement` counts in.
+
+    `epoch_us` is the unix time of turn.now_us == 0, `worker` the number of this worker: both make cas uniques unique.
+    """
 
     def __cinit__(self, str name not None, list servers not None, list backups not None, Placement placement not None, *,
-                  bint miss_when_down=True, int64_t multiget_deadline_us=0):
+                  bint has_copies=False, bint miss_when_down=True, int64_t multiget_deadline_us=0,
+                  str fallback not None="always", str acknowledge not None="owner", int64_t repair_ttl_s=60,
+                  Marks marks=None, int64_t epoch_us=0, int worker=0):
         self.name = name
         self.servers = servers
         self.backups = backups
         self.placement = placement
+        self.has_copies = has_copies
         self.miss_when_down = miss_when_down
         self.multiget_deadline_us = multiget_deadline_us
+        self.fallback = _FALLBACKS[fallback]
+        self.acknowledge_all = acknowledge == "all"
+        self.repair_ttl_s = repair_ttl_s
+        self.marks = Marks() if marks is None and has_copies else marks
+        self.cas_base = (<uint64_t> epoch_us << 10) + (worker & 1023)
+        memset(self.ordered, 0, sizeof(self.ordered))
+        self.hurried = []
+        self.repairing = set()
+        self.unverified = deque()
 
     cdef Server owner(self, const unsigned char *key, size_t length):
-        return <Server> self.servers[self.placement.owner(key, length)]
+        self.owner_index = self.placement.owner(key, length)
+        return <Server> self.servers[self.owner_index]
+
+    cdef Server copy(self, const unsigned char *key, size_t length):
+        """The other server of the key that `owner` was just asked for; None if there is none."""
+        cdef int index
+        if not self.has_copies:
+            return None
+        index = self.placement.copy(key, length, self.owner_index)
+        if index < 0:
+            return None
+        return <Server> (self.backups[index] if self.backups else self.servers[index])
+
+    cdef Server authority(self, Server owner, Server copy):
+        """Who decides about a key now; None if neither can be asked. Not whole beats not there."""
+        if owner.readable():
+            return owner
+        if copy is None:
+            return owner if owner.follows() else None
+        if copy.readable():
+            return copy
+        if owner.follows() and (not owner.emptied or not copy.follows()):
+            return owner
+        if copy.follows():
+            return copy
+        return None
+
+    cdef uint64_t new_cas(self, int64_t now_us) noexcept:
+        """A cas unique that no proxy has given before: microseconds since 1970 and the worker."""
+        cdef uint64_t cas = self.cas_base + (<uint64_t> now_us << 10)
+        if cas <= self.last_cas:
+            cas = self.last_cas + 1024
+        self.last_cas = cas
+        return cas & (GLOBAL_CAS - 1) | GLOBAL_CAS
+
+    cdef int hurry(self, Hurried exchange, int64_t started_us, Server server) except -1:
+        """The next step of a request that has taken long: it must end soon after the time of one step is over."""
+        cdef int64_t now_us = server.turn.now_us
+        if now_us - started_us < SLOW_US:
+            return 0
+        self.n_hurried += 1
+        heappush(self.hurried, (started_us + server.request_timeout_us + GRACE_US, self.n_hurried, exchange))
+        return 0
+
+    cdef int expire(self, int64_t now_us) except -1:
+        """End what has taken too long; to be called now and then."""
+        while self.hurried and <int64_t> self.hurried[0][0] <= now_us:
+            (<Hurried> heappop(self.hurried)[2]).too_late()
+        return 0
+
+    def place(self, bytes key not None):
+        """For tests: (owner, copy or None)."""
+        owner = self.owner(key, len(key))
+        return owner, self.copy(key, len(key))
+

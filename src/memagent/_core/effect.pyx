@@ -1,0 +1,65 @@
+"""What a follower is told without anybody waiting for its answer.
+
+    delete_on        the follower loses a key that it could not follow
+    touch_follower   the time to live that a gat has given
+
+A follower that is out, or that fails, has the key in its journal afterwards.
+"""
+
+cimport cython
+from libc.stdint cimport uint32_t
+from libc.string cimport memcpy
+
+from memagent._core.channel cimport Awaiting, Channel, Failure
+from memagent._core.marks cimport slot_of
+from memagent._core.metrics cimport W_EFFECTS_FAILED, Block
+from memagent._core.pool cimport Pool
+from memagent._core.reply cimport E_DELETE, E_TOUCH, R_CLIENT_ERROR, R_ERROR, R_SERVER_ERROR, Code, ReplyParser
+from memagent._core.server cimport Server
+
+
+@cython.final
+cdef class Effect(Awaiting):
+    cdef int replied(self, uint32_t part, Code code, const unsigned char *p, size_t n, ReplyParser parser) except -1:
+        if code == R_ERROR or code == R_CLIENT_ERROR or code == R_SERVER_ERROR:
+            return self.lose()
+        self.pool.marks.stamp(self.slot)
+        return 0
+
+    cdef int failed(self, uint32_t part, Failure why, bint sent) except -1:
+        return self.lose()
+
+    cdef int lose(self) except -1:
+        self.counters.slot[W_EFFECTS_FAILED] += 1
+        self.server.missed(self.key, self.key_length)
+        self.pool.marks.stamp(self.slot)
+        return 0
+
+
+cdef int tell(Pool pool, Block counters, Server server, const unsigned char *key, size_t length, bytes before, bytes behind,
+              int expects) except -1:
+    cdef Channel channel = server.channel(key, length)
+    cdef Effect effect
+    if not server.follows() or not server.has_room(channel):
+        server.missed(key, length)
+        return 0
+    effect = Effect.__new__(Effect)
+    effect.pool = pool
+    effect.counters = counters
+    effect.server = server
+    memcpy(effect.key, key, length)
+    effect.key_length = length
+    effect.slot = slot_of(key, length)
+    pool.marks.stamp(effect.slot)
+    channel.append(before, len(before))
+    channel.append(key, length)
+    channel.append(behind, len(behind))
+    return channel.ticket(effect, 0, expects, server.deadline())
+
+
+cdef int delete_on(Pool pool, Block counters, Server server, const unsigned char *key, size_t length) except -1:
+    return tell(pool, counters, server, key, length, b"delete ", b"\r\n", E_DELETE)
+
+
+cdef int touch_follower(Pool pool, Block counters, Server server, const unsigned char *key, size_t length, bytes exptime) except -1:
+    return tell(pool, counters, server, key, length, b"touch ", b" " + exptime + b"\r\n", E_TOUCH)

@@ -1,0 +1,190 @@
+"""A retrieval of one key: the authority's answer, or the other server's where that is none.
+
+               hit ─────────────────────────────────────────────▶ settle
+    authority ─┤ miss ──▶ fallback: the other one ─┬─ hit ──────▶ settle, and repair the one that missed it
+               │ failed ─▶ failover: the other one ─┴─ miss, failed ─▶ settle: a miss
+
+Invariants (behaviour section 2):
+- A miss of a server is believed when no whole copy has the key. A server that is being filled is asked second, and only
+  if what it has is its own: what was copied to it and not yet verified is never shown.
+- A cas unique is shown so that it can only match the server, and the life of that server, which gave it.
+"""
+
+cimport cython
+from libc.stdint cimport uint32_t
+from libc.string cimport memcmp, memcpy
+
+from memagent._core.cas cimport show_cas
+from memagent._core.channel cimport F_BUSY, F_DOWN, F_TIMED_OUT, Channel, Failure
+from memagent._core.effect cimport touch_follower
+from memagent._core.exchange cimport Exchange, explain, send
+from memagent._core.metrics cimport (
+    S_BUSY_REJECTIONS,
+    S_DOWN_REJECTIONS,
+    S_GET_HITS,
+    S_GET_MISSES,
+    W_FAILOVERS,
+    W_FALLBACK_HITS,
+    W_FALLBACKS,
+    W_GET_HITS,
+    W_GET_MISSES,
+    W_MISSES_SERVER_DOWN,
+    W_MISSES_SERVER_FAILED,
+    W_TOUCH_HITS,
+    W_TOUCH_MISSES,
+)
+from memagent._core.pool cimport ALWAYS, NEVER, Pool
+from memagent._core.repair cimport repair
+from memagent._core.reply cimport E_VALUES, R_VALUES, Code, ReplyParser
+from memagent._core.request cimport V_GAT, V_GETS, V_GATS, RequestParser, verb_name
+from memagent._core.server cimport Server
+
+
+@cython.final
+cdef class Retrieval(Exchange):
+    """get, gets, gat or gats of one key."""
+
+    cdef int start(self, Pool pool, RequestParser request, const unsigned char *p) except -1:
+        cdef const unsigned char *key = p + request.keys[0].start
+        cdef size_t length = request.keys[0].length
+        cdef Server server = pool.owner(key, length)
+        cdef Channel channel
+        self.pool = pool
+        self.owner = server
+        memcpy(self.key, key, length)
+        self.key_length = length
+        if self.verb >= V_GAT:
+            self.line = p[request.body_start:request.body_end]
+            self.exptime = p[request.argument.start:request.argument.start + request.argument.length]
+        if not server.readable():
+            server = pool.authority(server, pool.copy(key, length))
+            if server is None:
+                self.owner.counters.slot[S_DOWN_REJECTIONS] += 1
+                return self.give_up(F_DOWN)
+            if server is not self.owner:
+                self.counters.slot[W_FAILOVERS] += 1
+        self.asked = server
+        channel = server.channel(key, length)
+        if not server.has_room(channel):
+            server.counters.slot[S_BUSY_REJECTIONS] += 1
+            return self.failed(0, F_BUSY, False)
+        return send(channel, self, 0, E_VALUES, server, request, p)
+
+    cdef int ask(self, Server server) except -1:
+        """Once more, and the other one now."""
+        cdef Channel channel = server.channel(self.key, self.key_length)
+        cdef bytes word
+        self.second_asked = True
+        self.asked = server
+        if not server.has_room(channel):
+            server.counters.slot[S_BUSY_REJECTIONS] += 1
+            return self.failed(0, F_BUSY, False)
+        if self.line is not None:
+            channel.append(self.line, len(self.line))
+        else:
+            word = verb_name(self.verb)
+            channel.append(word, len(word))
+            channel.append(b" ", 1)
+            channel.append(self.key, self.key_length)
+        channel.append(b"\r\n", 2)
+        self.hurry(server)
+        return channel.ticket(self, 0, E_VALUES, server.deadline())
+
+    cdef Server other(self):
+        """The key's other server, if it has not been asked and may be."""
+        cdef Server copy
+        if self.second_asked or not self.pool.has_copies:
+            return None
+        self.second_asked = True
+        self.pool.owner(self.key, self.key_length)
+        copy = self.pool.copy(self.key, self.key_length)
+        if copy is None:
+            return None
+        return self.owner if self.asked is copy else copy
+
+    cdef int replied(self, uint32_t part, Code code, const unsigned char *p, size_t n, ReplyParser parser) except -1:
+        cdef Server other
+        cdef Server asked = self.asked
+        if self.done:
+            return 0
+        if code == R_VALUES and parser.n_items:
+            if (
+                parser.n_items != 1 or parser.items[0].key_length != self.key_length
+                or memcmp(p + 6, self.key, self.key_length) != 0
+            ):
+                return 1
+            asked.counters.slot[S_GET_HITS] += 1
+            self.counters.slot[W_GET_HITS] += 1
+            if self.verb >= V_GAT:
+                self.counters.slot[W_TOUCH_HITS] += 1
+            if self.missed_by is not None:
+                self.counters.slot[W_FALLBACK_HITS] += 1
+                repair(self.pool, self.counters, asked, self.missed_by, self.key, self.key_length)
+            elif self.verb >= V_GAT and self.pool.has_copies:
+                other = self.other()
+                if other is not None:
+                    touch_follower(self.pool, self.counters, other, self.key, self.key_length, self.exptime)
+            return self.answer(p, n)
+        if code == R_VALUES:
+            asked.counters.slot[S_GET_MISSES] += 1
+            if self.missed_by is None and self.pool.has_copies and self.pool.fallback != NEVER and (
+                self.pool.fallback == ALWAYS or asked is not self.owner
+            ):
+                other = self.other()
+                if other is not None and (other.readable() or (other.follows() and not other.emptied)):
+                    self.missed_by = asked
+                    self.counters.slot[W_FALLBACKS] += 1
+                    self.ask(other)
+                    return 0
+        elif self.missed_by is None:
+            # an error line
+            other = self.other()
+            if other is not None and other.follows():
+                self.counters.slot[W_FAILOVERS] += 1
+                self.ask(other)
+                return 0
+            self.settle(p, n)
+            return 0
+        self.miss()
+        return 0
+
+    cdef int answer(self, const unsigned char *p, size_t n) except -1:
+        cdef bytes reply
+        if (self.verb == V_GETS or self.verb == V_GATS) and self.pool.has_copies:
+            reply = show_cas(p, n, self.asked, self.asked is self.owner)
+            if reply is not None:
+                return self.settle(reply, len(reply))
+        return self.settle(p, n)
+
+    cdef int miss(self) except -1:
+        self.counters.slot[W_GET_MISSES] += 1
+        if self.verb >= V_GAT:
+            self.counters.slot[W_TOUCH_MISSES] += 1
+        return self.settle(b"END\r\n", 5)
+
+    cdef int failed(self, uint32_t part, Failure why, bint sent) except -1:
+        cdef Server other
+        if self.done:
+            return 0
+        if self.missed_by is not None:
+            # the authority has missed it: that is the answer
+            return self.miss()
+        other = self.other()
+        if other is not None and other.follows():
+            self.counters.slot[W_FAILOVERS] += 1
+            return self.ask(other)
+        return self.give_up(why)
+
+    cdef int too_late(self) except -1:
+        if self.missed_by is not None:
+            return self.miss()
+        return self.give_up(F_TIMED_OUT)
+
+    cdef int give_up(self, Failure why) except -1:
+        """Nobody can be asked: a get is a miss unless the pool says otherwise."""
+        if why == F_BUSY:
+            return self.settle_text("SERVER_ERROR server busy")
+        if self.pool.miss_when_down:
+            self.counters.slot[W_MISSES_SERVER_DOWN if why == F_DOWN else W_MISSES_SERVER_FAILED] += 1
+            return self.miss()
+        return self.settle_text(f"SERVER_ERROR {explain(self.asked if self.asked is not None else self.owner, why)}")

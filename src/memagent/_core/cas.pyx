@@ -17,7 +17,7 @@ from memagent._core.server cimport Server
 cdef uint64_t shown_cas(uint64_t cas, Server server, bint is_owner) noexcept:
     if cas & GLOBAL_CAS:
         return cas
-    return cas | <uint64_t> (server.outages() & (GENERATIONS - 1)) << GENERATION_SHIFT | (0 if is_owner else FOREIGN_CAS)
+    return cas | <uint64_t> (server.joined & (GENERATIONS - 1)) << GENERATION_SHIFT | (0 if is_owner else FOREIGN_CAS)
 
 
 cdef bint taken_cas(uint64_t *cas, Server server, bint is_owner) noexcept:
@@ -26,7 +26,7 @@ cdef bint taken_cas(uint64_t *cas, Server server, bint is_owner) noexcept:
         return True
     if (
         (cas[0] & FOREIGN_CAS != 0) == is_owner
-        or (cas[0] >> GENERATION_SHIFT & (GENERATIONS - 1)) != (server.outages() & (GENERATIONS - 1))
+        or (cas[0] >> GENERATION_SHIFT & (GENERATIONS - 1)) != (server.joined & (GENERATIONS - 1))
     ):
         return False
     cas[0] &= (<uint64_t> 1 << GENERATION_SHIFT) - 1

@@ -1,12 +1,11 @@
 """One request under way."""
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 
 from memagent._core.buffer cimport Memory
-from memagent._core.channel cimport Awaiting, Channel, Failure
-from memagent._core.limits cimport MAX_KEY_BYTES
+from memagent._core.channel cimport Channel, Failure
 from memagent._core.metrics cimport Block
-from memagent._core.pool cimport Pool
+from memagent._core.pool cimport Hurried, Pool
 from memagent._core.reply cimport Code, ReplyParser
 from memagent._core.request cimport RequestParser, Verb
 from memagent._core.server cimport Server
@@ -18,7 +17,7 @@ cdef class Waiting:
     cdef int settled(self, Exchange exchange, const unsigned char *p, size_t n) except -1
 
 
-cdef class Exchange(Awaiting):
+cdef class Exchange(Hurried):
     cdef Waiting waiting         # None once the client is gone
     cdef Exchange behind         # the client's next one
     cdef Block counters
@@ -26,25 +25,22 @@ cdef class Exchange(Awaiting):
     cdef Verb verb
     cdef bint quiet
     cdef bint done
+    cdef int64_t started_us
     cdef unsigned char *reply    # kept here while earlier exchanges are under way
     cdef size_t reply_length
 
     cdef int begin(self, Waiting waiting, Block counters, Memory memory, Verb verb, bint quiet) except -1
     cdef int start(self, Pool pool, RequestParser request, const unsigned char *p) except -1
+    cdef int repaired(self, bint present) except -1
+    cdef int hurry(self, Pool pool, Server server) except -1
     cdef int settle(self, const unsigned char *p, size_t n) except -1
     cdef int settle_text(self, str text) except -1
     cdef int keep(self, const unsigned char *p, size_t n) except -1
     cdef void let_go(self) noexcept
 
 
-cdef class Single(Exchange):
-    cdef Pool pool
-    cdef Server server
-    cdef unsigned char key[MAX_KEY_BYTES]
-    cdef size_t key_length
-
-
 cdef class Broadcast(Exchange):
+    cdef Pool pool
     cdef list servers
     cdef size_t outstanding
     cdef str trouble

@@ -5,8 +5,8 @@
                           ▲                               │ yes
                           └───────────────────────────────┘
 
-`Single` is a request about one key, `Broadcast` goes to every server, `MultiGet` (multiget.pyx) is split over servers.
-What happens after a reply or a failure is decided here and nowhere else: sockets only report.
+`Retrieval` and `Mutation` are about one key, `MultiGet` is split over servers, each in a module of its own; `Broadcast`
+goes to every server. What happens after a reply or a failure is decided in these and nowhere else: sockets only report.
 
 Invariants:
 - An exchange settles exactly once, whatever happens to its servers; a client's exchanges settle in any order, their
@@ -18,77 +18,15 @@ Invariants:
 cimport cython
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
 from memagent._core.buffer cimport Memory
-from memagent._core.channel cimport (
-    F_BUSY,
-    F_DOWN,
-    F_GARBAGE,
-    F_REFUSED,
-    F_RESET,
-    F_TIMED_OUT,
-    Awaiting,
-    Channel,
-    Failure,
-)
-from memagent._core.metrics cimport (
-    S_BUSY_REJECTIONS,
-    S_DOWN_REJECTIONS,
-    S_GET_HITS,
-    S_GET_MISSES,
-    W_CAS_BADVAL,
-    W_CAS_HITS,
-    W_CAS_MISSES,
-    W_CMD_FLUSH,
-    W_DECR_HITS,
-    W_DECR_MISSES,
-    W_DELETE_HITS,
-    W_DELETE_MISSES,
-    W_EXCHANGES,
-    W_GET_HITS,
-    W_GET_MISSES,
-    W_INCR_HITS,
-    W_INCR_MISSES,
-    W_MISSES_SERVER_DOWN,
-    W_MISSES_SERVER_FAILED,
-    W_SERVER_ERRORS,
-    W_TOUCH_HITS,
-    W_TOUCH_MISSES,
-    W_UNKNOWN_OUTCOMES,
-    Block,
-)
-from memagent._core.pool cimport Pool
-from memagent._core.reply cimport (
-    E_DELETE,
-    E_NUMBER,
-    E_OK,
-    E_STORAGE,
-    E_TOUCH,
-    E_VALUES,
-    R_DELETED,
-    R_EXISTS,
-    R_NOT_FOUND,
-    R_NUMBER,
-    R_OK,
-    R_STORED,
-    R_TOUCHED,
-    R_VALUES,
-    Code,
-    ReplyParser,
-)
-from memagent._core.request cimport (
-    V_CAS,
-    V_DECR,
-    V_DELETE,
-    V_GAT,
-    V_GATS,
-    V_INCR,
-    V_SET,
-    V_TOUCH,
-    RequestParser,
-    Verb,
-)
+from memagent._core.channel cimport F_DOWN, F_GARBAGE, F_REFUSED, F_RESET, F_TIMED_OUT, Channel, Failure
+from memagent._core.marks cimport FLUSH_MARK
+from memagent._core.metrics cimport W_CMD_FLUSH, W_EXCHANGES, W_SERVER_ERRORS, Block
+from memagent._core.pool cimport Hurried, Pool
+from memagent._core.reply cimport E_OK, R_OK, Code, ReplyParser
+from memagent._core.request cimport V_CAS, V_SET, RequestParser, Verb
 from memagent._core.server cimport Server
 
 cdef enum:
@@ -102,7 +40,7 @@ cdef class Waiting:
 
 
 @cython.no_gc_clear  # __dealloc__ needs `memory`
-cdef class Exchange(Awaiting):
+cdef class Exchange(Hurried):
     cdef int begin(self, Waiting waiting, Block counters, Memory memory, Verb verb, bint quiet) except -1:
         """Instead of a constructor with arguments, which would cost a tuple for each request."""
         self.waiting = waiting
@@ -120,12 +58,20 @@ cdef class Exchange(Awaiting):
         """Ask whoever is to be asked first. `request` and p are valid during this call only."""
         raise NotImplementedError
 
+    cdef int repaired(self, bint present) except -1:
+        """The repair that this waits for has ended; `present`: the target has the item now."""
+        raise NotImplementedError
+
     cdef int settle(self, const unsigned char *p, size_t n) except -1:
         self.done = True
         self.counters.slot[W_EXCHANGES] -= 1
         if self.waiting is not None:
             self.waiting.settled(self, p, n)
         return 0
+
+    cdef int hurry(self, Pool pool, Server server) except -1:
+        """Another step begins at this server: all steps together shall not take much longer than one may."""
+        return pool.hurry(self, self.started_us, server)
 
     cdef int settle_text(self, str text) except -1:
         cdef bytes reply = text.encode("utf-8", "surrogateescape") + b"\r\n"
@@ -163,23 +109,6 @@ cdef str explain(Server server, Failure why):
     return f"server {server.name} is down"
 
 
-cdef inline void tally(Block counters, Code code, Code hit, int hits, int misses) noexcept:
-    if code == hit:
-        counters.slot[hits] += 1
-    elif code == R_NOT_FOUND:
-        counters.slot[misses] += 1
-
-
-cdef inline int expects(Verb verb) noexcept:
-    if verb <= V_GATS:
-        return E_VALUES
-    if verb <= V_CAS:
-        return E_STORAGE
-    if verb <= V_DECR:
-        return E_NUMBER
-    return E_DELETE if verb == V_DELETE else E_TOUCH
-
-
 cdef int send(Channel channel, Exchange exchange, uint32_t part, int expected, Server server, RequestParser request,
               const unsigned char *p) except -1:
     """The request as a server shall see it: the needed words and the data block, nothing quiet."""
@@ -202,79 +131,6 @@ cdef int send(Channel channel, Exchange exchange, uint32_t part, int expected, S
 
 
 @cython.final
-cdef class Single(Exchange):
-    """A request about one key."""
-
-    cdef int start(self, Pool pool, RequestParser request, const unsigned char *p) except -1:
-        cdef const unsigned char *key = p + request.keys[0].start
-        cdef size_t length = request.keys[0].length
-        cdef Server server = pool.owner(key, length)
-        cdef Channel channel
-        self.pool = pool
-        self.server = server
-        memcpy(self.key, key, length)
-        self.key_length = length
-        if not server.up:
-            server.counters.slot[S_DOWN_REJECTIONS] += 1
-            return self.failed(0, F_DOWN, False)
-        channel = server.channel(key, length)
-        if not server.has_room(channel):
-            server.counters.slot[S_BUSY_REJECTIONS] += 1
-            return self.failed(0, F_BUSY, False)
-        return send(channel, self, 0, expects(self.verb), server, request, p)
-
-    cdef int replied(self, uint32_t part, Code code, const unsigned char *p, size_t n, ReplyParser parser) except -1:
-        cdef Verb verb = self.verb
-        cdef Block counters = self.counters
-        if code == R_VALUES:
-            if parser.n_items == 0:
-                counters.slot[W_GET_MISSES] += 1
-                self.server.counters.slot[S_GET_MISSES] += 1
-                if verb >= V_GAT:
-                    counters.slot[W_TOUCH_MISSES] += 1
-            else:
-                if (
-                    parser.n_items != 1 or parser.items[0].key_length != self.key_length
-                    or memcmp(p + 6, self.key, self.key_length) != 0
-                ):
-                    return 1
-                counters.slot[W_GET_HITS] += 1
-                self.server.counters.slot[S_GET_HITS] += 1
-                if verb >= V_GAT:
-                    counters.slot[W_TOUCH_HITS] += 1
-        elif verb == V_DELETE:
-            tally(counters, code, R_DELETED, W_DELETE_HITS, W_DELETE_MISSES)
-        elif verb == V_INCR:
-            tally(counters, code, R_NUMBER, W_INCR_HITS, W_INCR_MISSES)
-        elif verb == V_DECR:
-            tally(counters, code, R_NUMBER, W_DECR_HITS, W_DECR_MISSES)
-        elif verb == V_TOUCH:
-            tally(counters, code, R_TOUCHED, W_TOUCH_HITS, W_TOUCH_MISSES)
-        elif verb == V_CAS:
-            if code == R_STORED:
-                counters.slot[W_CAS_HITS] += 1
-            elif code == R_EXISTS:
-                counters.slot[W_CAS_BADVAL] += 1
-            elif code == R_NOT_FOUND:
-                counters.slot[W_CAS_MISSES] += 1
-        self.settle(p, n)
-        return 0
-
-    cdef int failed(self, uint32_t part, Failure why, bint sent) except -1:
-        """No copy to turn to: a get is a miss unless the pool says otherwise, anything else an error."""
-        if why == F_BUSY:
-            return self.settle_text("SERVER_ERROR server busy")
-        if self.verb <= V_GATS and self.pool.miss_when_down:
-            self.counters.slot[W_GET_MISSES] += 1
-            self.counters.slot[W_MISSES_SERVER_DOWN if why == F_DOWN else W_MISSES_SERVER_FAILED] += 1
-            return self.settle(b"END\r\n", 5)
-        if sent and not (self.verb == V_SET or self.verb == V_DELETE or self.verb == V_TOUCH or self.verb <= V_GATS):
-            self.counters.slot[W_UNKNOWN_OUTCOMES] += 1
-            return self.settle_text(f"SERVER_ERROR unknown outcome: {explain(self.server, why)}")
-        return self.settle_text(f"SERVER_ERROR {explain(self.server, why)}")
-
-
-@cython.final
 cdef class Broadcast(Exchange):
     """flush_all: to every server and backup; OK only if all said OK (behaviour section 2)."""
 
@@ -282,11 +138,15 @@ cdef class Broadcast(Exchange):
         cdef Server server
         cdef uint32_t part = 0
         self.counters.slot[W_CMD_FLUSH] += 1
+        self.pool = pool
+        if pool.has_copies:
+            pool.marks.stamp(FLUSH_MARK)
         self.servers = pool.servers + pool.backups
         self.outstanding = 1
         for part, server in enumerate(self.servers):
-            if not server.up:
-                self.note(f"{explain(server, F_DOWN)}: not flushed")
+            if not server.follows():
+                server.missed_flush()
+                self.note(f"{explain(server, F_DOWN)}: {'flushed when it returns' if pool.has_copies else 'not flushed'}")
             elif not server.has_room(server.only):
                 self.note("server busy")
             else:
@@ -303,6 +163,8 @@ cdef class Broadcast(Exchange):
         self.outstanding -= 1
         if self.outstanding:
             return 0
+        if self.pool.has_copies:
+            self.pool.marks.stamp(FLUSH_MARK)
         if self.trouble is None:
             return self.settle(b"OK\r\n", 4)
         return self.settle_text(f"SERVER_ERROR {self.trouble}")
@@ -315,5 +177,6 @@ cdef class Broadcast(Exchange):
         return self.finish_one()
 
     cdef int failed(self, uint32_t part, Failure why, bint sent) except -1:
+        (<Server> self.servers[part]).missed_flush()
         self.note(f"{explain(<Server> self.servers[part], why)}: perhaps not flushed")
         return self.finish_one()

@@ -1,19 +1,23 @@
 """A retrieval of several keys, split over servers and put together again."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t
 
 from memagent._core.buffer cimport Buffer
 from memagent._core.channel cimport Channel
 from memagent._core.exchange cimport Exchange
 from memagent._core.pool cimport Pool
 from memagent._core.request cimport RequestParser
+from memagent._core.server cimport Server
 
 
 cdef struct Wanted:
     uint32_t start          # of the key in `text`
     uint32_t length
-    int part                # -1: nobody was asked
+    int part                # the last one that asked for it, -1: nobody was asked
     uint32_t next           # the part's next key, n_keys at the end
+    bint is_copy            # the server that was asked is not the owner,
+    bint again              # is the second one,
+    bint missed             # and the first one has missed the key
     size_t item_start       # in the part's data; item_length 0: not found
     size_t item_length
 
@@ -25,12 +29,13 @@ cdef struct Part:
     uint32_t last_key
     uint32_t n_keys
     bint done
-    uint64_t *counters      # its server's
 
 
 cdef class MultiGet(Exchange):
     cdef Pool pool
-    cdef unsigned char *text
+    cdef unsigned char *text     # from the space before the first key on
+    cdef bytes exptime           # gat, gats
+    cdef list servers            # by part
     cdef Wanted *wanted
     cdef uint32_t n_keys
     cdef Part *parts
@@ -40,9 +45,15 @@ cdef class MultiGet(Exchange):
     cdef uint32_t answered
     cdef readonly int64_t deadline_us
 
-    cdef int ask(self, Channel channel, uint32_t i, RequestParser request, const unsigned char *p) except -1
-    cdef int open_line(self, Channel channel, RequestParser request, const unsigned char *p) except -1
+    cdef int seek(self, uint32_t i, list touched) except -1
+    cdef bint seek_again(self, uint32_t i, bint was_missed, list touched) except -1
+    cdef bint ask(self, Server server, uint32_t i, list touched) except -1
+    cdef int open_line(self, Channel channel) except -1
     cdef int close_line(self, Channel channel) except -1
+    cdef int close_lines(self, list touched) except -1
+    cdef int hold(self, uint32_t number, const unsigned char *p, size_t n) except -1
+    cdef int go_elsewhere(self, uint32_t number, bint was_missed) except -1
+    cdef int follow_up(self, uint32_t number) except -1
     cdef int missed(self, uint32_t n) except -1
     cdef int part_done(self, const unsigned char *borrowed) except -1
     cdef int finish(self, const unsigned char *borrowed) except -1

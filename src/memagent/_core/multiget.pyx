@@ -2,11 +2,13 @@
 
     get a b c d e          server 1:  get a d\\r\\n    part 0: VALUE d .. END
                     ──▶    server 2:  get b c e\\r\\n  part 1: VALUE b .. VALUE e .. END     ──▶  VALUE b, d, e, END
+                           backup 2:  get c\\r\\n      part 2: END        (what it missed, or all if it failed)
 
 Invariants (behaviour section 2, multiget):
 - One line per server, split where it would be too long (`limits`); all lines leave in the same turn.
 - The reply is memcached's own: items in the order of the request, a key asked for twice is answered twice.
 - What cannot be had is a miss and is counted; never an error line between VALUE lines.
+- Each key may be asked for twice: of its other server when the first has missed it (fallback) or failed (failover).
 - An item is taken only for a key that its server was asked for, in the order in which it was asked.
 """
 
@@ -16,7 +18,9 @@ from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 
 from memagent._core.buffer cimport Buffer
+from memagent._core.cas cimport show_cas
 from memagent._core.channel cimport Channel, Failure
+from memagent._core.effect cimport touch_follower
 from memagent._core.exchange cimport Exchange
 from memagent._core.limits cimport GAT_LINE_BYTES, GET_LINE_BYTES
 from memagent._core.metrics cimport (
@@ -24,6 +28,9 @@ from memagent._core.metrics cimport (
     S_DOWN_REJECTIONS,
     S_GET_HITS,
     S_GET_MISSES,
+    W_FAILOVERS,
+    W_FALLBACK_HITS,
+    W_FALLBACKS,
     W_FRAGMENTS,
     W_GET_HITS,
     W_GET_MISSES,
@@ -34,9 +41,10 @@ from memagent._core.metrics cimport (
     W_TOUCH_HITS,
     W_TOUCH_MISSES,
 )
-from memagent._core.pool cimport Pool
+from memagent._core.pool cimport ALWAYS, NEVER, Pool
+from memagent._core.repair cimport repair
 from memagent._core.reply cimport E_VALUES, R_VALUES, Code, Item, ReplyParser
-from memagent._core.request cimport V_GAT, RequestParser, verb_name
+from memagent._core.request cimport V_GAT, V_GATS, V_GETS, RequestParser, verb_name
 from memagent._core.server cimport Server
 
 
@@ -55,20 +63,22 @@ cdef class MultiGet(Exchange):
         free(self.text)
 
     cdef int start(self, Pool pool, RequestParser request, const unsigned char *p) except -1:
-        cdef size_t text_start = request.keys[0].start
+        cdef size_t text_start = request.keys[0].start - 1  # with the space that stands before every key
         cdef size_t text_length = request.body_end - text_start
         cdef list touched = []
-        cdef Server server
-        cdef Channel channel
         cdef Wanted *wanted
         cdef uint32_t i
         self.pool = pool
+        self.started_us = (<Server> pool.servers[0]).turn.now_us
         self.n_keys = <uint32_t> request.n_keys
+        self.servers = []
         self.text = <unsigned char *> malloc(text_length)
         self.wanted = <Wanted *> malloc(self.n_keys * sizeof(Wanted))
         if self.text == NULL or self.wanted == NULL:
             raise MemoryError
         memcpy(self.text, p + text_start, text_length)
+        if self.verb >= V_GAT:
+            self.exptime = p[request.argument.start:request.argument.start + request.argument.length]
         self.counters.slot[W_MULTIGETS] += 1
         self.outstanding = 1
         for i in range(self.n_keys):
@@ -78,45 +88,81 @@ cdef class MultiGet(Exchange):
             wanted.part = -1
             wanted.next = self.n_keys
             wanted.item_length = 0
-            server = pool.owner(p + request.keys[i].start, wanted.length)
-            if not server.up:
-                server.counters.slot[S_DOWN_REJECTIONS] += 1
-                self.counters.slot[W_MISSES_SERVER_DOWN] += 1
-                self.missed(1)
-                continue
-            channel = server.channel(p + request.keys[i].start, wanted.length)
-            if channel.line_part < 0:
-                if not server.has_room(channel):
-                    server.counters.slot[S_BUSY_REJECTIONS] += 1
-                    self.counters.slot[W_MISSES_SERVER_FAILED] += 1
-                    self.missed(1)
-                    continue
-                touched.append(channel)
-            self.ask(channel, i, request, p)
-        for channel in touched:
-            if channel.line_part >= 0:
-                self.close_line(channel)
-        return self.part_done(NULL)
+            wanted.is_copy = wanted.missed = wanted.again = False
+            self.seek(i, touched)
+        return self.close_lines(touched)
 
-    cdef int ask(self, Channel channel, uint32_t i, RequestParser request, const unsigned char *p) except -1:
+    cdef int seek(self, uint32_t i, list touched) except -1:
+        """Ask for key i where it is first to be had."""
+        cdef Pool pool = self.pool
+        cdef Wanted *wanted = &self.wanted[i]
+        cdef const unsigned char *key = self.text + wanted.start
+        cdef Server owner = pool.owner(key, wanted.length)
+        cdef Server server = owner
+        if not owner.readable():
+            server = pool.authority(owner, pool.copy(key, wanted.length))
+            if server is None:
+                owner.counters.slot[S_DOWN_REJECTIONS] += 1
+                self.counters.slot[W_MISSES_SERVER_DOWN] += 1
+                return self.missed(1)
+            if server is not owner:
+                wanted.is_copy = True
+                self.counters.slot[W_FAILOVERS] += 1
+        if self.ask(server, i, touched) or self.seek_again(i, False, touched):
+            return 0
+        self.counters.slot[W_MISSES_SERVER_FAILED] += 1
+        return self.missed(1)
+
+    cdef bint seek_again(self, uint32_t i, bint was_missed, list touched) except -1:
+        """Ask for key i where it may be had as well: its first server has missed it, or has failed."""
+        cdef Pool pool = self.pool
+        cdef Wanted *wanted = &self.wanted[i]
+        cdef const unsigned char *key = self.text + wanted.start
+        cdef Server server
+        if wanted.again or not pool.has_copies:
+            return False
+        if was_missed and (pool.fallback == NEVER or (pool.fallback != ALWAYS and not wanted.is_copy)):
+            return False
+        wanted.again = True
+        server = pool.owner(key, wanted.length)
+        if not wanted.is_copy:
+            server = pool.copy(key, wanted.length)
+        if server is None or not (server.readable() or (server.follows() and not (was_missed and server.emptied))):
+            return False
+        wanted.is_copy = not wanted.is_copy
+        wanted.missed = was_missed
+        self.counters.slot[W_FALLBACKS if was_missed else W_FAILOVERS] += 1
+        return self.ask(server, i, touched)
+
+    cdef bint ask(self, Server server, uint32_t i, list touched) except -1:
+        """Put key i on a line to this server; false if it is too busy."""
+        cdef Wanted *wanted = &self.wanted[i]
+        cdef Channel channel = server.channel(self.text + wanted.start, wanted.length)
         cdef Part *part
         cdef size_t limit = GET_LINE_BYTES if self.verb < V_GAT else GAT_LINE_BYTES
-        if channel.line_part >= 0 and channel.appended_total - channel.line_start + self.wanted[i].length > limit:
-            self.close_line(channel)
-        if channel.line_part < 0:
-            self.open_line(channel, request, p)
+        if channel.line_part >= 0:
+            if channel.appended_total - channel.line_start + wanted.length > limit:
+                self.close_line(channel)
+                self.open_line(channel)
+        else:
+            if not server.has_room(channel):
+                server.counters.slot[S_BUSY_REJECTIONS] += 1
+                return False
+            touched.append(channel)
+            self.open_line(channel)
         part = &self.parts[channel.line_part]
-        self.wanted[i].part = channel.line_part
+        wanted.part = channel.line_part
+        wanted.next = self.n_keys
         if part.n_keys:
             self.wanted[part.last_key].next = i
         else:
             part.first_key = i
         part.last_key = i
         part.n_keys += 1
-        # with the space that stands before every key
-        return channel.append(p + request.keys[i].start - 1, request.keys[i].length + 1)
+        channel.append(self.text + wanted.start - 1, wanted.length + 1)
+        return True
 
-    cdef int open_line(self, Channel channel, RequestParser request, const unsigned char *p) except -1:
+    cdef int open_line(self, Channel channel) except -1:
         cdef bytes word = verb_name(self.verb)
         cdef Part *parts
         if self.n_parts == self.parts_capacity:
@@ -128,15 +174,22 @@ cdef class MultiGet(Exchange):
         self.parts[self.n_parts].data = NULL
         self.parts[self.n_parts].n_keys = 0
         self.parts[self.n_parts].done = False
-        self.parts[self.n_parts].counters = channel.counters.slot
+        self.servers.append(channel.peer)
         channel.line_part = self.n_parts
         channel.line_start = channel.appended_total
         self.n_parts += 1
         channel.append(word, len(word))
         if self.verb >= V_GAT:
             channel.append(b" ", 1)
-            channel.append(p + request.argument.start, request.argument.length)
+            channel.append(self.exptime, len(self.exptime))
         return 0
+
+    cdef int close_lines(self, list touched) except -1:
+        """Everything that one event asked for has been asked."""
+        cdef Channel channel
+        for channel in touched:
+            self.close_line(channel)
+        return self.part_done(NULL)
 
     cdef int close_line(self, Channel channel) except -1:
         cdef Server server = <Server> channel.peer
@@ -154,20 +207,22 @@ cdef class MultiGet(Exchange):
         return 0
 
     cdef int replied(self, uint32_t number, Code code, const unsigned char *p, size_t n, ReplyParser parser) except -1:
-        cdef Part *part = &self.parts[number]
-        cdef uint32_t i = part.first_key
-        cdef size_t found = 0
+        cdef Server server
+        cdef uint32_t i
+        cdef uint32_t found
         cdef Item *item
         if self.done:
             return 0
         if code != R_VALUES:
-            part.done = True
-            self.missed(part.n_keys)
-            self.counters.slot[W_MISSES_SERVER_FAILED] += part.n_keys
-            if self.n_parts == 1:
+            self.parts[number].done = True
+            if self.n_parts == 1 and not self.pool.has_copies:
+                self.missed(self.parts[number].n_keys)
+                self.counters.slot[W_MISSES_SERVER_FAILED] += self.parts[number].n_keys
                 self.settle(p, n)
                 return 0
-            return self.part_done(NULL)
+            return self.go_elsewhere(number, False)
+        i = self.parts[number].first_key
+        found = 0
         while found < parser.n_items:
             item = &parser.items[found]
             while i != self.n_keys and (
@@ -181,40 +236,89 @@ cdef class MultiGet(Exchange):
             self.wanted[i].item_length = item.end - item.start
             i = self.wanted[i].next
             found += 1
-        part.done = True
+        self.parts[number].done = True
         self.answered += 1
         self.counters.slot[W_GET_HITS] += found
         if self.verb >= V_GAT:
             self.counters.slot[W_TOUCH_HITS] += found
-        self.missed(part.n_keys - <uint32_t> found)
-        part.counters[S_GET_HITS] += found
-        part.counters[S_GET_MISSES] += part.n_keys - found
-        if self.n_parts == 1:
-            self.settle(p, n)
-            return 0
-        if self.outstanding > 1 and found:
-            part.data = <unsigned char *> malloc(n)
-            if part.data == NULL:
-                raise MemoryError
-            memcpy(part.data, p, n)
-            part.length = n
-            self.memory.used_bytes += n
-            return self.part_done(NULL)
-        return self.part_done(p)
+        server = self.servers[number]
+        server.counters.slot[S_GET_HITS] += found
+        server.counters.slot[S_GET_MISSES] += self.parts[number].n_keys - found
+        if found and self.pool.has_copies and (self.verb >= V_GAT or self.wanted[self.parts[number].first_key].again):
+            self.follow_up(number)
+        if found == self.parts[number].n_keys or not self.pool.has_copies:
+            self.missed(self.parts[number].n_keys - found)
+            if self.n_parts == 1 and not (self.pool.has_copies and (self.verb == V_GETS or self.verb == V_GATS)):
+                self.settle(p, n)
+                return 0
+            if self.outstanding > 1 and found:
+                self.hold(number, p, n)
+                return self.part_done(NULL)
+            return self.part_done(p)
+        if found:
+            self.hold(number, p, n)
+        return self.go_elsewhere(number, True)
+
+    cdef int hold(self, uint32_t number, const unsigned char *p, size_t n) except -1:
+        """Keep what was received: other parts are not here yet."""
+        cdef Part *part = &self.parts[number]
+        part.data = <unsigned char *> malloc(n)
+        if part.data == NULL:
+            raise MemoryError
+        memcpy(part.data, p, n)
+        part.length = n
+        self.memory.used_bytes += n
+        return 0
+
+    cdef int go_elsewhere(self, uint32_t number, bint was_missed) except -1:
+        """Ask the other servers of those keys that this part does not have."""
+        cdef list touched = []
+        cdef list lost = []
+        cdef uint32_t i = self.parts[number].first_key
+        while i != self.n_keys:
+            if self.wanted[i].item_length == 0:
+                lost.append(i)
+            i = self.wanted[i].next
+        for i in lost:
+            if not self.seek_again(i, was_missed, touched):
+                self.missed(1)
+                if not was_missed and not self.wanted[i].missed:
+                    self.counters.slot[W_MISSES_SERVER_FAILED] += 1
+        if touched:
+            self.hurry(self.pool, self.servers[number])
+        return self.close_lines(touched)
+
+    cdef int follow_up(self, uint32_t number) except -1:
+        """What a hit means to the key's other server: a repair after a fallback, the new time to live after a gat."""
+        cdef Pool pool = self.pool
+        cdef Server server = self.servers[number]
+        cdef Server other
+        cdef Wanted *wanted
+        cdef uint32_t i = self.parts[number].first_key
+        while i != self.n_keys:
+            wanted = &self.wanted[i]
+            if wanted.item_length and (wanted.missed or self.verb >= V_GAT):
+                other = pool.owner(self.text + wanted.start, wanted.length)
+                if not wanted.is_copy:
+                    other = pool.copy(self.text + wanted.start, wanted.length)
+                if wanted.missed:
+                    self.counters.slot[W_FALLBACK_HITS] += 1
+                    repair(pool, self.counters, server, other, self.text + wanted.start, wanted.length)
+                elif other is not None:
+                    touch_follower(pool, self.counters, other, self.text + wanted.start, wanted.length, self.exptime)
+            i = wanted.next
+        return 0
 
     cdef int failed(self, uint32_t number, Failure why, bint sent) except -1:
-        cdef Part *part = &self.parts[number]
-        cdef uint32_t i = part.first_key
+        cdef uint32_t i = self.parts[number].first_key
         if self.done:
             return 0
         while i != self.n_keys:
             # found in a reply of which only a later item showed that it is garbage
             self.wanted[i].item_length = 0
             i = self.wanted[i].next
-        part.done = True
-        self.missed(part.n_keys)
-        self.counters.slot[W_MISSES_SERVER_FAILED] += part.n_keys
-        return self.part_done(NULL)
+        self.parts[number].done = True
+        return self.go_elsewhere(number, False)
 
     cdef int part_done(self, const unsigned char *borrowed) except -1:
         self.outstanding -= 1
@@ -227,6 +331,8 @@ cdef class MultiGet(Exchange):
         cdef Buffer reply
         cdef Wanted *wanted
         cdef const unsigned char *data
+        cdef bytes item
+        cdef bint with_cas = self.pool.has_copies and (self.verb == V_GETS or self.verb == V_GATS)
         cdef uint32_t i
         if self.answered == 0 and not self.pool.miss_when_down:
             return self.settle_text("SERVER_ERROR no server of these keys could be asked")
@@ -237,9 +343,18 @@ cdef class MultiGet(Exchange):
                 data = self.parts[wanted.part].data
                 if data == NULL:
                     data = borrowed
-                reply.append(data + wanted.item_start, wanted.item_length)
+                item = None
+                if with_cas:
+                    item = show_cas(data + wanted.item_start, wanted.item_length, self.servers[wanted.part], not wanted.is_copy)
+                if item is None:
+                    reply.append(data + wanted.item_start, wanted.item_length)
+                else:
+                    reply.append(item, len(item))
         reply.append(b"END\r\n", 5)
         return self.settle(reply.head(), reply.length())
+
+    cdef int too_late(self) except -1:
+        return self.expire()
 
     cdef int expire(self) except -1:
         """multiget_deadline_ms has passed: what is there is the answer."""

@@ -18,7 +18,9 @@ cdef enum Fallback:
 
 
 cdef class Hurried(Awaiting):
-    """Whoever must end in time although it takes several steps."""
+    """Whoever has something to do at a time of its own."""
+
+    cdef int64_t due_us
 
     cdef int too_late(self) except -1
 
@@ -42,7 +44,9 @@ cdef class Pool:
     cdef list hurried                           # heap of (when it is too late, number, exchange)
     cdef int64_t n_hurried
     cdef readonly set repairing                 # keys that repairs are under way for
-    cdef readonly object unverified             # Repairs that may have to be taken back, see repair.pyx
+    cdef readonly object refills                # Repairs that have not begun
+    cdef size_t n_refilling
+    cdef readonly object unverified             # Repairs that may have to be taken back, the earliest first
 
     cdef Server owner(self, const unsigned char *key, size_t length)
     cdef Server copy(self, const unsigned char *key, size_t length)

@@ -32,7 +32,7 @@ _FALLBACKS = {"always": ALWAYS, "warming": WHILE_WARMING, "never": NEVER}
 
 cdef class Hurried(Awaiting):
     cdef int too_late(self) except -1:
-        """The time is over: answer with what is known."""
+        """The time has come: answer with what is known."""
         raise NotImplementedError
 
 
@@ -62,6 +62,7 @@ cdef class Pool:
         memset(self.ordered, 0, sizeof(self.ordered))
         self.hurried = []
         self.repairing = set()
+        self.refills = deque()
         self.unverified = deque()
 
     cdef Server owner(self, const unsigned char *key, size_t length):
@@ -110,7 +111,14 @@ cdef class Pool:
         return 0
 
     cdef int expire(self, int64_t now_us) except -1:
-        """End what has taken too long; to be called now and then."""
+        """End what has taken too long, and verify repairs; to be called now and then."""
+        cdef Hurried first
+        while self.unverified:
+            first = self.unverified[0]
+            if first.due_us > now_us:
+                break
+            self.unverified.popleft()
+            first.too_late()
         while self.hurried and <int64_t> self.hurried[0][0] <= now_us:
             (<Hurried> heappop(self.hurried)[2]).too_late()
         return 0

@@ -57,6 +57,7 @@ cdef class RequestParser:
     cdef KeyRef *keys
     cdef size_t n_keys
     cdef size_t keys_capacity
+    cdef KeyRef words[4]         # behind the key: flags, exptime, bytes, cas unique; delta; exptime (touch)
     cdef KeyRef argument         # gat: the expiry; stats, verbosity, flush_all: everything behind the verb
     cdef const char *reply
     cdef size_t reply_length

@@ -269,6 +269,7 @@ cdef class RequestParser:
         cdef KeyRef tokens[MAX_TOKENS]
         cdef int count = split(p, self.line_length, position, tokens)
         cdef int wanted = 5 if self.verb == V_CAS else 4
+        cdef int i
         cdef uint64_t value = 0
         cdef uint64_t length = 0
         if count != wanted and count != wanted + 1:
@@ -284,6 +285,8 @@ cdef class RequestParser:
         if not is_key(p + tokens[0].start, tokens[0].length):
             return self.error(BAD_KEY, length + 2)
         self.add_key(tokens[0].start, tokens[0].length)
+        for i in range(wanted - 1):
+            self.words[i] = tokens[i + 1]
         self.body_end = tokens[wanted - 1].start + tokens[wanted - 1].length
         if length > self.max_item_bytes:
             self.error(TOO_LARGE, length + 2)
@@ -324,6 +327,7 @@ cdef class RequestParser:
             self.quiet = is_noreply(p, tokens[count - 1])
             if self.single_key(p, tokens[0], tokens[1]) == P_ERROR:
                 return P_ERROR
+            self.words[0] = tokens[1]
             if self.verb == V_TOUCH:
                 if not is_exptime(p + tokens[1].start, tokens[1].length):
                     return self.error(BAD_EXPTIME, 0)

@@ -18,6 +18,7 @@ from memagent._core.cas cimport show_cas
 from memagent._core.channel cimport F_BUSY, F_DOWN, F_TIMED_OUT, Channel, Failure
 from memagent._core.effect cimport touch_follower
 from memagent._core.exchange cimport Exchange, explain, send
+from memagent._core.marks cimport slot_of
 from memagent._core.metrics cimport (
     S_BUSY_REJECTIONS,
     S_DOWN_REJECTIONS,
@@ -51,11 +52,14 @@ cdef class Retrieval(Exchange):
         cdef Channel channel
         self.pool = pool
         self.owner = server
+        self.started_us = server.turn.now_us
         memcpy(self.key, key, length)
         self.key_length = length
         if self.verb >= V_GAT:
             self.line = p[request.body_start:request.body_end]
             self.exptime = p[request.argument.start:request.argument.start + request.argument.length]
+            if pool.has_copies:
+                pool.marks.stamp(slot_of(key, length))
         if not server.readable():
             server = pool.authority(server, pool.copy(key, length))
             if server is None:
@@ -87,7 +91,7 @@ cdef class Retrieval(Exchange):
             channel.append(b" ", 1)
             channel.append(self.key, self.key_length)
         channel.append(b"\r\n", 2)
-        self.hurry(server)
+        self.hurry(self.pool, server)
         return channel.ticket(self, 0, E_VALUES, server.deadline())
 
     cdef Server other(self):

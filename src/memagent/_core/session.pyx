@@ -18,7 +18,7 @@ from libc.stdint cimport uint64_t
 from collections import deque
 
 from memagent._core.buffer cimport Buffer, Memory
-from memagent._core.exchange cimport Broadcast, Exchange, Single, Waiting
+from memagent._core.exchange cimport Broadcast, Exchange, Waiting
 from memagent._core.limits cimport (
     WINDOW_LARGE_BYTES,
     WINDOW_MAX,
@@ -45,6 +45,7 @@ from memagent._core.metrics cimport (
     Block,
 )
 from memagent._core.multiget cimport MultiGet
+from memagent._core.mutation cimport Mutation
 from memagent._core.pool cimport Pool
 from memagent._core.request cimport (
     P_FATAL,
@@ -64,6 +65,7 @@ from memagent._core.request cimport (
     RequestParser,
     Verb,
 )
+from memagent._core.retrieval cimport Retrieval
 from memagent._core.turn cimport Turn
 
 cdef enum:
@@ -93,8 +95,9 @@ cdef class Context:
         self.deadlines = deque()
 
     cdef int expire(self) except -1:
-        """End the multigets whose deadline has passed; to be called now and then."""
+        """End what has taken its time; to be called now and then."""
         cdef MultiGet exchange
+        self.pool.expire(self.turn.now_us)
         while self.deadlines:
             exchange = self.deadlines[0]
             if not exchange.done and exchange.deadline_us > self.turn.now_us:
@@ -233,7 +236,7 @@ cdef class Session(Waiting):
         cdef size_t used = parser.used
         parser.next(request, len(request), 0)
         parser.quiet = True
-        self.add(Single.__new__(Single))
+        self.add(Mutation.__new__(Mutation))
         self.last.start(self.context.pool, parser, request)
         parser.skip = skip
         parser.used = used
@@ -266,7 +269,7 @@ cdef class Session(Waiting):
                     context.deadlines.append(multiget)
                 exchange = multiget
             else:
-                exchange = Single.__new__(Single)
+                exchange = Retrieval.__new__(Retrieval)
         elif verb == V_FLUSH_ALL:
             exchange = Broadcast.__new__(Broadcast)
         else:
@@ -274,7 +277,7 @@ cdef class Session(Waiting):
                 count[W_CMD_SET] += 1
             elif verb == V_TOUCH:
                 count[W_CMD_TOUCH] += 1
-            exchange = Single.__new__(Single)
+            exchange = Mutation.__new__(Mutation)
         self.add(exchange)
         return exchange.start(context.pool, parser, p)
 

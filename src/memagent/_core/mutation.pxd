@@ -1,0 +1,57 @@
+"""A request that changes one key."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from memagent._core.channel cimport Channel, Failure
+from memagent._core.exchange cimport Exchange
+from memagent._core.limits cimport MAX_KEY_BYTES
+from memagent._core.pool cimport Pool
+from memagent._core.reply cimport Code
+from memagent._core.request cimport KeyRef, RequestParser, Verb
+from memagent._core.server cimport Server
+
+
+cdef class Mutation(Exchange):
+    cdef Pool pool
+    cdef Server owner
+    cdef Server authority
+    cdef Server follower         # gets the effect; None if there is none, or if it is out
+    cdef Server left_out         # the follower that is out, while the authority has not answered
+    cdef unsigned char key[MAX_KEY_BYTES]
+    cdef size_t key_length
+    cdef uint32_t slot
+    cdef bint at_once            # the follower is sent the request together with the authority
+    cdef bint ordered            # the follower is sent the effect when the authority has answered; counted in pool.ordered
+    cdef bint stamps
+    cdef bint switched           # the authority has failed and the follower's answer counts
+    cdef bint repaired_before
+    cdef bint asking             # the authority has not answered
+    cdef bint telling            # the follower has not answered
+    cdef Code own_code           # the authority's answer
+    cdef bytes own_reply
+    cdef Code follower_code      # the follower's, R_MORE as long as there is none
+    cdef bytes follower_reply
+    # The request, kept while another step may need it.
+    cdef unsigned char *text
+    cdef size_t text_length
+    cdef KeyRef words[3]
+    cdef size_t value_start
+    cdef size_t value_length
+    cdef uint64_t cas            # that the item is stored with, 0: whatever the server chooses
+    cdef uint64_t wanted_cas     # of the verb cas, as its client gave it
+
+    cdef int choose(self, Pool pool, const unsigned char *key, size_t length) except -1
+    cdef int remember(self, RequestParser request, const unsigned char *p) except -1
+    cdef int ask(self, const unsigned char *base) except -1
+    cdef int tell(self, const unsigned char *base) except -1
+    cdef int write(self, Server server, uint32_t part, Verb verb, const unsigned char *base) except -1
+    cdef int own(self, Code code, const unsigned char *p, size_t n) except -1
+    cdef int own_failed(self, Failure why, bint sent) except -1
+    cdef int theirs(self, Code code, const unsigned char *p, size_t n) except -1
+    cdef int judge(self, Code code) except -1
+    cdef int respond(self, Code code, const unsigned char *p, size_t n) except -1
+    cdef int respond_own(self) except -1
+    cdef int take_part(self) except -1
+    cdef int unorder(self) except -1
+    cdef int stamp(self) except -1
+    cdef int fail(self, Failure why, bint sent) except -1

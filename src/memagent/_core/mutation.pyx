@@ -1,0 +1,534 @@
+"""A request that changes one key: the authority decides, the follower gets the effect.
+
+    set, delete     ──┬─▶ authority ─▶ its answer is the reply
+     (at once)        └─▶ follower     DELETED if any of them has deleted
+
+    add, replace,   ────▶ authority ──┬─ done ──▶ effect ─▶ follower; the reply need not wait, but add's does
+    append, incr,        ▲            ├─ not done ────────▶ reply
+    cas, touch ...       └─ repaired ─┴─ not there, but perhaps on the follower
+
+    follower out: its journal        authority fails: what is harmless, or was not sent, goes to the follower
+
+Invariants (behaviour section 2):
+- Both servers see the writes of one key in the same order: while one that tells the follower later is under way, so does
+  every other one of that key (`pool.ordered`).
+- A write that the authority may have missed or not is in its journal before its client hears anything.
+- A follower that cannot follow loses the key rather than keep an old value.
+- `add` is acknowledged by both, for it is used as a lock: whoever has the key on either server keeps it.
+"""
+
+cimport cython
+from libc.stdint cimport uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from memagent._core.cas cimport taken_cas
+from memagent._core.channel cimport F_BUSY, F_DOWN, F_TIMED_OUT, Channel, Failure
+from memagent._core.effect cimport delete_on
+from memagent._core.exchange cimport Exchange, explain, send
+from memagent._core.marks cimport slot_of
+from memagent._core.metrics cimport (
+    S_BUSY_REJECTIONS,
+    S_DOWN_REJECTIONS,
+    W_CAS_BADVAL,
+    W_CAS_HITS,
+    W_CAS_MISSES,
+    W_DECR_HITS,
+    W_DECR_MISSES,
+    W_DELETE_HITS,
+    W_DELETE_MISSES,
+    W_DIVERGENCES,
+    W_EFFECTS_FAILED,
+    W_FAILOVERS,
+    W_INCR_HITS,
+    W_INCR_MISSES,
+    W_TOUCH_HITS,
+    W_TOUCH_MISSES,
+    W_UNKNOWN_OUTCOMES,
+    Block,
+)
+from memagent._core.pool cimport ALWAYS, NEVER, ORDERED_SLOTS, Pool
+from memagent._core.repair cimport repair, repair_for
+from memagent._core.reply cimport (
+    E_DELETE,
+    E_MS,
+    E_NUMBER,
+    E_STORAGE,
+    E_TOUCH,
+    R_DELETED,
+    R_EX,
+    R_EXISTS,
+    R_HD,
+    R_MORE,
+    R_NF,
+    R_NOT_FOUND,
+    R_NOT_STORED,
+    R_NS,
+    R_NUMBER,
+    R_STORED,
+    R_TOUCHED,
+    Code,
+    ReplyParser,
+)
+from memagent._core.request cimport (
+    V_ADD,
+    V_APPEND,
+    V_CAS,
+    V_DECR,
+    V_DELETE,
+    V_INCR,
+    V_PREPEND,
+    V_REPLACE,
+    V_SET,
+    V_TOUCH,
+    KeyRef,
+    RequestParser,
+    Verb,
+    verb_name,
+)
+from memagent._core.server cimport UP, Server
+
+cdef enum:
+    OWN = 0      # part numbers: the authority's,
+    THEIRS = 1   # and the follower's
+    SAFE_EXPTIME_BYTES = 10  # a longer number is refused in other words by the meta commands
+
+
+cdef inline void tally(Block counters, Code code, Code hit, int hits, int misses) noexcept:
+    if code == hit:
+        counters.slot[hits] += 1
+    elif code == R_NOT_FOUND:
+        counters.slot[misses] += 1
+
+
+cdef inline bint is_done(Code code) noexcept:
+    """Has the server done what it was asked for?"""
+    return code == R_STORED or code == R_NUMBER or code == R_TOUCHED or code == R_DELETED
+
+
+cdef inline Code classic(Code code) noexcept:
+    """A meta reply's code as that of the classic verb."""
+    if code == R_HD:
+        return R_STORED
+    if code == R_NS:
+        return R_NOT_STORED
+    if code == R_EX:
+        return R_EXISTS
+    return R_NOT_FOUND if code == R_NF else code
+
+
+cdef bytes words_of(Code code):
+    if code == R_STORED:
+        return b"STORED\r\n"
+    if code == R_NOT_STORED:
+        return b"NOT_STORED\r\n"
+    if code == R_EXISTS:
+        return b"EXISTS\r\n"
+    return b"NOT_FOUND\r\n" if code == R_NOT_FOUND else None
+
+
+@cython.final
+cdef class Mutation(Exchange):
+    """set, add, replace, append, prepend, cas, incr, decr, delete or touch."""
+
+    def __dealloc__(self):
+        if self.text != NULL:
+            free(self.text)
+            self.memory.used_bytes -= self.text_length
+
+    cdef int start(self, Pool pool, RequestParser request, const unsigned char *p) except -1:
+        cdef Server authority
+        self.choose(pool, p + request.keys[0].start, request.keys[0].length)
+        authority = self.authority
+        if authority is None:
+            self.owner.counters.slot[S_DOWN_REJECTIONS] += 1
+            return self.fail(F_DOWN, False)
+        if not authority.has_room(authority.channel(self.key, self.key_length)):
+            authority.counters.slot[S_BUSY_REJECTIONS] += 1
+            return self.fail(F_BUSY, False)
+        if pool.has_copies:
+            self.take_part()
+            self.remember(request, p)
+        if self.verb == V_CAS and pool.has_copies:
+            return self.ask(p)
+        self.asking = True
+        if self.cas:
+            self.write(authority, OWN, self.verb, p)
+        else:
+            send(authority.channel(self.key, self.key_length), self, OWN, expects(self.verb), authority, request, p)
+        if self.at_once:
+            self.telling = True
+            if self.cas:
+                self.write(self.follower, THEIRS, self.verb, p)
+            else:
+                send(self.follower.channel(self.key, self.key_length), self, THEIRS, expects(self.verb), self.follower,
+                     request, p)
+        return 0
+
+    cdef int choose(self, Pool pool, const unsigned char *key, size_t length) except -1:
+        """Authority and follower."""
+        cdef Server owner = pool.owner(key, length)
+        cdef Server copy
+        self.pool = pool
+        self.owner = owner
+        self.started_us = owner.turn.now_us
+        memcpy(self.key, key, length)
+        self.key_length = length
+        if not pool.has_copies:
+            self.authority = owner if owner.follows() else None
+            return 0
+        copy = pool.copy(key, length)
+        self.authority = pool.authority(owner, copy)
+        if self.authority is not owner and self.authority is not None:
+            self.counters.slot[W_FAILOVERS] += 1
+        if copy is not None:
+            self.follower = copy if self.authority is owner else owner
+        return 0
+
+    cdef int take_part(self) except -1:
+        """The follower is told at once, in its turn, or by its journal."""
+        cdef Server follower = self.follower
+        self.slot = slot_of(self.key, self.key_length)
+        if follower is None:
+            return 0
+        if not follower.follows() or not follower.has_room(follower.channel(self.key, self.key_length)):
+            follower.missed(self.key, self.key_length)
+            follower.degraded += 1
+            self.left_out = follower
+            self.follower = None
+        elif (self.verb == V_SET or self.verb == V_DELETE) and self.pool.ordered[self.slot & (ORDERED_SLOTS - 1)] == 0:
+            self.at_once = True
+        else:
+            self.ordered = True
+            self.pool.ordered[self.slot & (ORDERED_SLOTS - 1)] += 1
+        return 0
+
+    cdef int remember(self, RequestParser request, const unsigned char *p) except -1:
+        """What later steps need of the request, and what copiers must know of it."""
+        cdef Server other = self.follower if self.left_out is None else self.left_out
+        cdef KeyRef *exptime
+        cdef int i
+        for i in range(3):
+            self.words[i] = request.words[i]
+        self.value_start = request.value_start
+        self.value_length = request.value_length
+        exptime = &self.words[1]
+        self.stamps = (
+            self.verb != V_SET or self.left_out is not None
+            or exptime.length != 1 or p[exptime.start] != 48
+        )
+        self.stamp()
+        if (
+            (self.verb <= V_REPLACE or self.verb == V_CAS)
+            and self.authority.keeps_cas and (other is None or other.keeps_cas) and exptime.length <= SAFE_EXPTIME_BYTES
+        ):
+            self.cas = self.pool.new_cas(self.authority.turn.now_us)
+        if self.verb == V_CAS:
+            self.wanted_cas = int(p[request.words[3].start:request.words[3].start + request.words[3].length])
+        if self.ordered:
+            self.text_length = request.used
+            self.text = <unsigned char *> malloc(self.text_length)
+            if self.text == NULL:
+                raise MemoryError
+            self.memory.used_bytes += self.text_length
+            memcpy(self.text, p, self.text_length)
+        return 0
+
+    cdef int ask(self, const unsigned char *base) except -1:
+        """The authority, with what is kept of the request."""
+        cdef uint64_t cas = self.wanted_cas
+        if self.verb == V_CAS and not taken_cas(&cas, self.authority, self.authority is self.owner):
+            return self.own(R_EXISTS, b"EXISTS\r\n", 8)
+        self.asking = True
+        return self.write(self.authority, OWN, self.verb, base)
+
+    cdef int tell(self, const unsigned char *base) except -1:
+        """The follower, what the authority has done."""
+        cdef Server follower = self.follower
+        if not follower.follows() or not follower.has_room(follower.channel(self.key, self.key_length)):
+            follower.missed(self.key, self.key_length)
+            return 0
+        self.telling = True
+        self.stamp()
+        return self.write(follower, THEIRS, V_SET if self.verb == V_REPLACE or self.verb == V_CAS else self.verb, base)
+
+    cdef int write(self, Server server, uint32_t part, Verb verb, const unsigned char *base) except -1:
+        """Send the request as `verb`; `base` is where it begins."""
+        cdef Channel channel = server.channel(self.key, self.key_length)
+        cdef bytes word
+        cdef uint64_t cas = self.wanted_cas
+        if verb == V_CAS:
+            taken_cas(&cas, server, server is self.owner)
+        if self.cas:
+            word = b" %d T" % self.value_length
+            channel.append(b"ms ", 3)
+            channel.append(self.key, self.key_length)
+            channel.append(word, len(word))
+            channel.append(base + self.words[1].start, self.words[1].length)
+            channel.append(b" F", 2)
+            channel.append(base + self.words[0].start, self.words[0].length)
+            word = b" E%d" % self.cas
+            channel.append(word, len(word))
+            if verb == V_ADD:
+                channel.append(b" ME", 3)
+            elif verb == V_REPLACE:
+                channel.append(b" MR", 3)
+            elif verb == V_CAS:
+                word = b" C%d" % cas
+                channel.append(word, len(word))
+        else:
+            word = verb_name(verb)
+            channel.append(word, len(word))
+            channel.append(b" ", 1)
+            channel.append(self.key, self.key_length)
+            if verb <= V_CAS:
+                word = b" %b %b %d" % (
+                    base[self.words[0].start:self.words[0].start + self.words[0].length],
+                    base[self.words[1].start:self.words[1].start + self.words[1].length],
+                    self.value_length,
+                )
+                channel.append(word, len(word))
+                if verb == V_CAS:
+                    word = b" %d" % cas
+                    channel.append(word, len(word))
+            elif verb != V_DELETE:
+                channel.append(b" ", 1)
+                channel.append(base + self.words[0].start, self.words[0].length)
+        channel.append(b"\r\n", 2)
+        if verb <= V_CAS:
+            channel.append(base + self.value_start, self.value_length + 2)
+        return channel.ticket(self, part, E_MS if self.cas else expects(verb), server.deadline())
+
+    # ---------------------------------------------------------------- what comes back
+
+    cdef int replied(self, uint32_t part, Code code, const unsigned char *p, size_t n, ReplyParser parser) except -1:
+        if self.cas:
+            code = classic(code)
+        if part == OWN:
+            self.own(code, p, n)
+        else:
+            self.theirs(code, p, n)
+        return 0
+
+    cdef int own(self, Code code, const unsigned char *p, size_t n) except -1:
+        """The authority has answered."""
+        cdef Server follower = self.follower
+        cdef bint done = is_done(code)
+        self.asking = False
+        self.own_code = code
+        if self.ordered:
+            if (
+                not done and not self.repaired_before and self.pool.fallback != NEVER
+                and (code == R_NOT_FOUND or (code == R_NOT_STORED and self.verb != V_ADD)) and self.verb != V_DELETE
+                and (self.pool.fallback == ALWAYS or not self.owner.readable())
+                and (follower.readable() or (follower.follows() and not follower.emptied))
+            ):
+                # a copy may have it: then it is put back, and the request runs again
+                self.repaired_before = True
+                self.own_reply = p[:n] if not self.cas else words_of(code)
+                self.hurry(self.pool, follower)
+                return repair_for(self, self.pool, self.counters, follower, self.authority, self.key, self.key_length)
+            if code == R_NUMBER:
+                self.own_reply = p[:n]
+            if done or self.verb == V_DELETE:
+                self.tell(self.text)
+            elif self.verb == V_SET:
+                delete_on(self.pool, self.counters, follower, self.key, self.key_length)
+            self.unorder()
+        elif self.at_once and not done and self.verb == V_SET:
+            delete_on(self.pool, self.counters, follower, self.key, self.key_length)
+        if self.left_out is not None:
+            self.left_out.degraded -= 1
+            self.left_out = None
+        if self.follower_code != R_MORE:
+            self.judge(self.follower_code)
+        if self.telling and (self.verb == V_DELETE or self.verb == V_ADD or self.pool.acknowledge_all):
+            self.own_reply = p[:n]
+            self.hurry(self.pool, follower)
+            return 0
+        if not self.telling:
+            self.stamp()
+        if code == R_NOT_FOUND and self.follower_code == R_DELETED:
+            return self.respond(R_DELETED, b"DELETED\r\n", 9)
+        return self.respond(code, p, n)
+
+    cdef int theirs(self, Code code, const unsigned char *p, size_t n) except -1:
+        """The follower has answered."""
+        self.telling = False
+        if self.switched:
+            self.stamp()
+            return self.respond(code, p, n)
+        if self.asking:
+            self.follower_code = code
+            if not is_done(code):
+                self.follower_reply = p[:n]
+            return 0
+        if not self.done and self.verb == V_ADD and code == R_NOT_STORED and self.pool.fallback != NEVER:
+            # somebody has it there: it was not free
+            delete_on(self.pool, self.counters, self.authority, self.key, self.key_length)
+            return self.respond(code, p, n)
+        if code == R_NUMBER:
+            self.follower_reply = p[:n]
+        self.judge(code)
+        self.stamp()
+        if self.done:
+            return 0
+        if self.verb == V_DELETE and self.own_code == R_NOT_FOUND and code == R_DELETED:
+            return self.respond(code, p, n)
+        return self.respond_own()
+
+    cdef int judge(self, Code code) except -1:
+        """Does the follower have now what the authority has?"""
+        cdef Server follower = self.follower
+        cdef bint absent = code == R_NOT_FOUND or (code == R_NOT_STORED and self.verb >= V_APPEND)
+        if self.verb == V_DELETE:
+            if not is_done(code) and not absent:
+                self.counters.slot[W_EFFECTS_FAILED] += 1
+                follower.missed(self.key, self.key_length)
+            return 0
+        if not is_done(self.own_code):
+            return 0
+        if is_done(code) and (code != R_NUMBER or self.follower_reply == self.own_reply):
+            return 0
+        if not absent:
+            self.counters.slot[W_DIVERGENCES if code == R_NUMBER else W_EFFECTS_FAILED] += 1
+            if self.pool.authority(self.owner, follower if self.authority is self.owner else self.authority) is follower:
+                return 0
+            delete_on(self.pool, self.counters, follower, self.key, self.key_length)
+        if follower.state == UP:
+            repair(self.pool, self.counters, self.authority, follower, self.key, self.key_length)
+        return 0
+
+    cdef int failed(self, uint32_t part, Failure why, bint sent) except -1:
+        if part == OWN:
+            return self.own_failed(why, sent)
+        self.telling = False
+        self.follower.missed(self.key, self.key_length)
+        self.stamp()
+        if self.switched:
+            return self.fail(why, True)
+        return 0 if self.asking else self.respond_own()
+
+    cdef int own_failed(self, Failure why, bint sent) except -1:
+        cdef bint harmless = self.verb == V_SET or self.verb == V_DELETE or self.verb == V_TOUCH
+        cdef Server authority = self.authority
+        self.asking = False
+        if self.left_out is not None:
+            self.left_out.degraded -= 1
+            self.left_out = None
+        if self.pool.has_copies and (sent or self.at_once):
+            self.stamps = True
+            authority.missed(self.key, self.key_length)
+        if self.at_once:
+            self.counters.slot[W_FAILOVERS] += 1
+            self.switched = True
+            if self.telling:
+                self.hurry(self.pool, self.follower)
+                return 0
+            self.stamp()
+            if self.follower_code == R_MORE:
+                return self.fail(why, sent)
+            if self.follower_reply is not None:
+                return self.respond(self.follower_code, self.follower_reply, len(self.follower_reply))
+            if self.verb == V_SET:
+                return self.respond(R_STORED, b"STORED\r\n", 8)
+            return self.respond(R_DELETED, b"DELETED\r\n", 9)
+        if not self.ordered:
+            self.stamp()
+            return self.fail(why, sent)
+        self.unorder()
+        if (sent and not harmless) or self.done or not self.follower.follows():
+            self.stamp()
+            return self.fail(why, sent)
+        # the other one decides, as if it were the authority
+        self.counters.slot[W_FAILOVERS] += 1
+        authority.missed(self.key, self.key_length)
+        authority.degraded += 1
+        self.left_out = authority
+        self.authority = self.follower
+        self.follower = None
+        self.stamp()
+        self.hurry(self.pool, self.authority)
+        return self.ask(self.text)
+
+    cdef int repaired(self, bint present) except -1:
+        if self.done:
+            return 0
+        if present and self.authority.follows():
+            self.hurry(self.pool, self.authority)
+            return self.ask(self.text)
+        return self.own(self.own_code, self.own_reply, len(self.own_reply))
+
+    cdef int too_late(self) except -1:
+        if self.done:
+            return 0
+        if self.telling and not self.switched and not self.asking:
+            self.follower.missed(self.key, self.key_length)
+            return self.respond_own()
+        if not self.asking and self.own_reply is not None:
+            return self.respond_own()
+        return self.fail(F_TIMED_OUT, True)
+
+    # ---------------------------------------------------------------- the end
+
+    cdef int respond_own(self) except -1:
+        return self.respond(self.own_code, self.own_reply, len(self.own_reply)) if self.own_reply is not None else 0
+
+    cdef int respond(self, Code code, const unsigned char *p, size_t n) except -1:
+        """Count, and answer the client, if that has not been done."""
+        cdef Verb verb = self.verb
+        cdef Block counters = self.counters
+        cdef bytes words
+        if self.done:
+            return 0
+        if verb == V_DELETE:
+            tally(counters, code, R_DELETED, W_DELETE_HITS, W_DELETE_MISSES)
+        elif verb == V_INCR:
+            tally(counters, code, R_NUMBER, W_INCR_HITS, W_INCR_MISSES)
+        elif verb == V_DECR:
+            tally(counters, code, R_NUMBER, W_DECR_HITS, W_DECR_MISSES)
+        elif verb == V_TOUCH:
+            tally(counters, code, R_TOUCHED, W_TOUCH_HITS, W_TOUCH_MISSES)
+        elif verb == V_CAS:
+            if code == R_STORED:
+                counters.slot[W_CAS_HITS] += 1
+            elif code == R_EXISTS:
+                counters.slot[W_CAS_BADVAL] += 1
+            elif code == R_NOT_FOUND:
+                counters.slot[W_CAS_MISSES] += 1
+        if self.cas:
+            words = words_of(code)
+            if words is not None:
+                return self.settle(words, len(words))
+        return self.settle(p, n)
+
+    cdef int fail(self, Failure why, bint sent) except -1:
+        cdef Server server = self.owner if self.authority is None else self.authority
+        if self.done:
+            return 0
+        if why == F_BUSY:
+            return self.settle_text("SERVER_ERROR server busy")
+        if sent and not (self.verb == V_SET or self.verb == V_DELETE or self.verb == V_TOUCH):
+            self.counters.slot[W_UNKNOWN_OUTCOMES] += 1
+            return self.settle_text(f"SERVER_ERROR unknown outcome: {explain(server, why)}")
+        return self.settle_text(f"SERVER_ERROR {explain(server, why)}")
+
+    cdef int stamp(self) except -1:
+        if self.stamps:
+            self.pool.marks.stamp(self.slot)
+        return 0
+
+    cdef int unorder(self) except -1:
+        """The follower has been told, or will not be: others need not wait for that."""
+        if self.ordered:
+            self.ordered = False
+            self.pool.ordered[self.slot & (ORDERED_SLOTS - 1)] -= 1
+        return 0
+
+
+cdef inline int expects(Verb verb) noexcept:
+    if verb <= V_CAS:
+        return E_STORAGE
+    if verb <= V_DECR:
+        return E_NUMBER
+    return E_DELETE if verb == V_DELETE else E_TOUCH

@@ -1,0 +1,47 @@
+"""An item copied from one of its servers to the other."""
+
+from libc.stdint cimport uint32_t
+
+from memagent._core.channel cimport Channel
+from memagent._core.exchange cimport Exchange
+from memagent._core.limits cimport MAX_KEY_BYTES
+from memagent._core.metrics cimport Block
+from memagent._core.pool cimport Hurried, Pool
+from memagent._core.reply cimport Code, ReplyParser
+from memagent._core.server cimport Server
+
+cdef enum Step:
+    READING
+    ADDING
+    UNVERIFIED
+
+
+cdef class Repair(Hurried):
+    cdef Pool pool
+    cdef Block counters
+    cdef Server source
+    cdef Server target
+    cdef Exchange then           # who waits for it, if anybody
+    cdef bint refills            # counted in target.refilling,
+    cdef bint is_refilling       # and in pool.n_refilling
+    cdef Step step
+    cdef int tries
+    cdef uint32_t slot
+    cdef uint32_t mark
+    cdef uint32_t flush_mark
+    cdef bytes key
+
+    cdef int start(self) except -1
+    cdef bint moved(self) noexcept
+    cdef int add(self, Code code, const unsigned char *p, ReplyParser parser) except -1
+    cdef int put(self, Channel channel, bytes head, const unsigned char *value, size_t length) except -1
+    cdef int tell(self, bint present) except -1
+    cdef int give_up(self) except -1
+    cdef int finish(self) except -1
+    cdef int leave(self) except -1
+
+
+cdef int repair(Pool pool, Block counters, Server source, Server target, const unsigned char *key, size_t length) except -1
+cdef int repair_for(Exchange then, Pool pool, Block counters, Server source, Server target, const unsigned char *key,
+                    size_t length) except -1
+cdef int go_on(Pool pool) except -1

@@ -1,0 +1,270 @@
+"""An item copied from one of its servers to the other, whole: value, flags, time to live and, where it can be, cas.
+
+    READING: mg, gets ──▶ ADDING: ms ME, add ──▶ UNVERIFIED ──▶ done
+       ▲ source's answer     target's answer        │ as long as a request may take
+       └──────────── taken back, once more ◀────────┘ a write has moved the mark
+
+Who asks for one: a retrieval that fell back, a write whose follower could not follow, a conditional request that found
+nothing where a copy has it (it waits), and a server's return for every key of its journal (refill).
+
+Invariants (behaviour section 2, repair):
+- Add semantics: what is newer on the target stays.
+- What a write has overtaken is taken back (marks.pyx), at once and again when everything that was under way has ended.
+- An item without a known time to live gets `repair_ttl_s`, never an endless one.
+"""
+
+cimport cython
+from libc.stdint cimport int64_t, uint32_t
+from libc.string cimport memchr
+
+from memagent._core.cas cimport GLOBAL_CAS
+from memagent._core.channel cimport Channel, Failure
+from memagent._core.effect cimport delete_on
+from memagent._core.exchange cimport Exchange
+from memagent._core.marks cimport FLUSH_MARK, slot_of
+from memagent._core.metrics cimport (
+    S_REFILLS,
+    W_REPAIRS,
+    W_REPAIRS_FAILED,
+    W_REPAIRS_REFUSED,
+    W_REPAIRS_UNDONE,
+    Block,
+)
+from memagent._core.pool cimport Hurried, Pool
+from memagent._core.reply cimport (
+    E_MG,
+    E_MS,
+    E_STORAGE,
+    E_VALUES,
+    R_EN,
+    R_HD,
+    R_NOT_STORED,
+    R_NS,
+    R_STORED,
+    R_VA,
+    R_VALUES,
+    Code,
+    ReplyParser,
+    meta_flag,
+)
+from memagent._core.server cimport Server
+
+cdef enum:
+    MOST_REPAIRS = 32768      # under way, those not yet verified included: one more is left to the next reader
+    MOST_REFILLS = 128        # under way at once
+    MOST_UNVERIFIED = 20000   # while there are more, no refill begins
+    MOST_TRIES = 3
+    VERIFY_GRACE_US = 250_000
+    LONGEST_RELATIVE_S = 60 * 60 * 24 * 30  # memcached takes a larger number for a time of day
+
+
+cdef Repair make(Pool pool, Block counters, Server source, Server target, bytes key):
+    cdef Repair made = Repair.__new__(Repair)
+    made.pool = pool
+    made.counters = counters
+    made.source = source
+    made.target = target
+    made.key = key
+    made.slot = slot_of(key, len(key))
+    return made
+
+
+cdef int repair(Pool pool, Block counters, Server source, Server target, const unsigned char *key, size_t length) except -1:
+    """Copy the item in the background, unless that is being done."""
+    cdef bytes name = key[:length]
+    if name in pool.repairing:
+        return 0
+    if len(pool.repairing) >= MOST_REPAIRS:
+        counters.slot[W_REPAIRS_FAILED] += 1
+        return 0
+    return make(pool, counters, source, target, name).start()
+
+
+cdef int repair_for(Exchange then, Pool pool, Block counters, Server source, Server target, const unsigned char *key,
+                    size_t length) except -1:
+    """Copy the item; `then.repaired` is told whether the target has one."""
+    cdef Repair made = make(pool, counters, source, target, key[:length])
+    made.then = then
+    return made.start()
+
+
+def refill(Pool pool not None, Block counters not None, Server target not None, bytes key not None):
+    """A key of the journal has been deleted on `target`: fetch it from its other server, in its turn."""
+    cdef Server owner = pool.owner(key, len(key))
+    cdef Server copy = pool.copy(key, len(key))
+    cdef Server source = copy if target is owner else owner
+    cdef Repair made
+    if source is None or (target is not owner and target is not copy):
+        return
+    made = make(pool, counters, source, target, key)
+    made.refills = True
+    target.refilling += 1
+    target.counters.slot[S_REFILLS] += 1
+    pool.refills.append(made)
+    go_on(pool)
+
+
+cdef int go_on(Pool pool) except -1:
+    """Start refills that wait, as many as may be under way."""
+    cdef Repair first
+    while pool.refills and pool.n_refilling < MOST_REFILLS and len(pool.unverified) < MOST_UNVERIFIED:
+        first = pool.refills.popleft()
+        first.is_refilling = True
+        pool.n_refilling += 1
+        first.start()
+    return 0
+
+
+@cython.final
+cdef class Repair(Hurried):
+    cdef int start(self) except -1:
+        cdef Channel channel = self.source.channel(self.key, len(self.key))
+        self.tries += 1
+        self.pool.repairing.add(self.key)
+        self.mark = self.pool.marks.read(self.slot)
+        self.flush_mark = self.pool.marks.read(FLUSH_MARK)
+        if not self.source.follows() or not self.source.has_room(channel):
+            return self.give_up()
+        self.step = READING
+        if self.source.meta:
+            channel.append(b"mg ", 3)
+            channel.append(self.key, len(self.key))
+            channel.append(b" t f c v\r\n", 10)
+            return channel.ticket(self, 0, E_MG, self.source.deadline())
+        channel.append(b"gets ", 5)
+        channel.append(self.key, len(self.key))
+        channel.append(b"\r\n", 2)
+        return channel.ticket(self, 0, E_VALUES, self.source.deadline())
+
+    cdef bint moved(self) noexcept:
+        return self.mark != self.pool.marks.read(self.slot) or self.flush_mark != self.pool.marks.read(FLUSH_MARK)
+
+    cdef int replied(self, uint32_t part, Code code, const unsigned char *p, size_t n, ReplyParser parser) except -1:
+        if self.step == READING:
+            if code == R_EN or (code == R_VALUES and parser.n_items == 0):
+                self.tell(False)
+                self.finish()
+                return 0
+            if code != R_VA and code != R_VALUES:
+                self.give_up()
+                return 0
+            if self.moved():
+                # written meanwhile: what was read may be old
+                if self.tries < MOST_TRIES:
+                    self.start()
+                else:
+                    self.give_up()
+                return 0
+            self.add(code, p, parser)
+            return 0
+        if code == R_NS or code == R_NOT_STORED:
+            self.counters.slot[W_REPAIRS_REFUSED] += 1
+            self.tell(True)
+            self.finish()
+        elif code == R_HD or code == R_STORED:
+            self.counters.slot[W_REPAIRS] += 1
+            self.step = UNVERIFIED
+            self.due_us = self.target.turn.now_us + self.target.request_timeout_us + VERIFY_GRACE_US
+            self.pool.unverified.append(self)
+            self.leave()
+            self.tell(True)
+            if self.moved():
+                delete_on(self.pool, self.counters, self.target, self.key, len(self.key))
+        else:
+            self.give_up()
+        return 0
+
+    cdef int add(self, Code code, const unsigned char *p, ReplyParser parser) except -1:
+        """What was read, to the target."""
+        cdef int64_t ttl_s = 0
+        cdef int64_t flags = 0
+        cdef int64_t cas = 0
+        cdef bytes head
+        cdef bytes line
+        cdef const unsigned char *value
+        cdef size_t length
+        cdef size_t end
+        if code == R_VA:
+            value = p + parser.value_start
+            length = parser.value_length
+            if (
+                memchr(p + parser.flags_start, 88, parser.flags_length) != NULL  # X: marked stale
+                or not meta_flag(p, parser.flags_start, parser.flags_length, 116, &ttl_s)
+                or not meta_flag(p, parser.flags_start, parser.flags_length, 102, &flags)
+                or not meta_flag(p, parser.flags_start, parser.flags_length, 99, &cas)
+                or ttl_s == 0
+            ):
+                return self.give_up()
+            if ttl_s < 0:
+                ttl_s = 0
+            elif ttl_s > LONGEST_RELATIVE_S:
+                ttl_s += self.target.turn.now_us // 1_000_000 + self.target.epoch_offset_s
+            line = b"%d" % flags
+        else:
+            end = parser.items[0].start
+            while p[end] != 10:
+                end += 1
+            _, name, line, size, *_ = p[:end - 1].split(b" ")
+            if name != self.key:
+                return self.give_up()
+            value = p + end + 1
+            length = int(size)
+            ttl_s = self.pool.repair_ttl_s
+        if self.target.meta:
+            head = b"ms %b %d T%d F%b ME" % (self.key, length, ttl_s, line)
+            if self.target.keeps_cas and cas & GLOBAL_CAS:
+                head += b" E%d" % cas
+        else:
+            head = b"add %b %b %d %d" % (self.key, line, ttl_s, length)
+        return self.put(self.target.channel(self.key, len(self.key)), head, value, length)
+
+    cdef int put(self, Channel channel, bytes head, const unsigned char *value, size_t length) except -1:
+        if not self.target.follows() or not self.target.has_room(channel):
+            return self.give_up()
+        self.step = ADDING
+        channel.append(head, len(head))
+        channel.append(b"\r\n", 2)
+        channel.append(value, length + 2)
+        return channel.ticket(self, 0, E_MS if self.target.meta else E_STORAGE, self.target.deadline())
+
+    cdef int failed(self, uint32_t part, Failure why, bint sent) except -1:
+        if self.step == ADDING and sent:
+            # it may be there now, or come later
+            self.target.missed(self.key, len(self.key))
+        return self.give_up()
+
+    cdef int too_late(self) except -1:
+        """All that was under way has ended: has any of it been about this key?"""
+        if not self.moved():
+            return self.finish()
+        self.counters.slot[W_REPAIRS_UNDONE] += 1
+        delete_on(self.pool, self.counters, self.target, self.key, len(self.key))
+        if self.tries < MOST_TRIES and self.target.follows():
+            return self.start()
+        return self.finish()
+
+    cdef int give_up(self) except -1:
+        self.counters.slot[W_REPAIRS_FAILED] += 1
+        self.tell(False)
+        return self.finish()
+
+    cdef int tell(self, bint present) except -1:
+        cdef Exchange then = self.then
+        self.then = None
+        if then is not None:
+            then.repaired(present)
+        return 0
+
+    cdef int finish(self) except -1:
+        self.pool.repairing.discard(self.key)
+        if self.refills:
+            self.refills = False
+            self.target.refilling -= 1
+        return self.leave()
+
+    cdef int leave(self) except -1:
+        """Make room for the next refill."""
+        if self.is_refilling:
+            self.is_refilling = False
+            self.pool.n_refilling -= 1
+        return go_on(self.pool)

@@ -1,6 +1,9 @@
 """Configuration -> the compiled objects that decide where a request goes."""
 
+import time
+
 from memagent._core.buffer import Memory
+from memagent._core.marks import Marks
 from memagent._core.metrics import Block
 from memagent._core.pool import Pool
 from memagent._core.reply import ReplyParser
@@ -27,6 +30,7 @@ def make_placement(pool: PoolConfig) -> Placement:
 def make_pools(config: Config, segment: Segment, worker: int, turn: Turn, memory: Memory) -> list[Pool]:
     """The pools of one worker. Servers are numbered over all pools as in `Segment`."""
     parser = ReplyParser()
+    marks = Marks(segment.buffer, segment.marks_offset_bytes)
     pools = []
     index = 0
     for pool in config.pools:
@@ -50,6 +54,7 @@ def make_pools(config: Config, segment: Segment, worker: int, turn: Turn, memory
                     probe_max_us=pool.probe_max_ms * 1000,
                     seed=worker * 1000 + index + 1,
                     standing=segment.standing(index, worker),
+                    has_copies=pool.has_copies,
                 )
             )
             index += 1
@@ -59,8 +64,15 @@ def make_pools(config: Config, segment: Segment, worker: int, turn: Turn, memory
                 made[: len(pool.servers)],
                 made[len(pool.servers) :],
                 make_placement(pool),
+                has_copies=pool.has_copies,
                 miss_when_down=pool.get_when_down == "miss",
                 multiget_deadline_us=pool.multiget_deadline_ms * 1000,
+                fallback=pool.fallback,
+                acknowledge=pool.acknowledge,
+                repair_ttl_s=max(1, pool.repair_ttl_ms // 1000),
+                marks=marks,
+                epoch_us=time.time_ns() // 1000 - time.monotonic_ns() // 1000,
+                worker=worker,
             )
         )
     return pools

@@ -15,11 +15,14 @@ from itertools import count
 
 from memagent._core.buffer import Memory
 from memagent._core.channel import Channel
-from memagent._core.exchange import Broadcast, Single
+from memagent._core.exchange import Broadcast
 from memagent._core.metrics import Block
 from memagent._core.multiget import MultiGet
+from memagent._core.mutation import Mutation
 from memagent._core.pool import Pool
+from memagent._core.repair import Repair
 from memagent._core.reply import ReplyParser
+from memagent._core.retrieval import Retrieval
 from memagent._core.ring import Placement
 from memagent._core.server import Server
 from memagent._core.session import Context, Session
@@ -190,6 +193,8 @@ class World:
         miss_when_down: bool = True,
         multiget_deadline_us: int = 0,
         has_copies: bool = False,
+        fallback: str = "always",
+        acknowledge: str = "owner",
         distribution: str = "modula",
         key_hash: str = "djb",
         **server_settings: int,
@@ -226,7 +231,10 @@ class World:
             servers[:n_servers],
             servers[n_servers:],
             self.placement,
+            has_copies=has_copies,
             miss_when_down=miss_when_down,
+            fallback=fallback,
+            acknowledge=acknowledge,
             multiget_deadline_us=multiget_deadline_us,
         )
         self.context = Context(
@@ -314,6 +322,6 @@ def live_objects() -> dict[str, int]:
     names = [
         type(each).__name__
         for each in gc.get_objects()
-        if isinstance(each, Single | MultiGet | Broadcast | Session)
+        if isinstance(each, Retrieval | Mutation | MultiGet | Broadcast | Repair | Session)
     ]
     return {name: names.count(name) for name in sorted(set(names))}

@@ -5,8 +5,8 @@ from libc.stdint cimport uint64_t
 from memagent._core.server cimport Server
 
 cdef enum:
-    GLOBAL_CAS = 1 << 61    # given by a proxy, the same on every server that has the item
-    FOREIGN_CAS = 1 << 62   # as clients see it: of a server that does not own the key
+    GLOBAL_CAS = 0x2000000000000000    # given by a proxy, the same on every server that has the item
+    FOREIGN_CAS = 0x4000000000000000   # as clients see it: of a server that does not own the key
     GENERATION_SHIFT = 48   # as clients see it: above this, which life of its server gave it
     GENERATIONS = 1 << 13
 

@@ -20,4 +20,5 @@ cdef class Effect(Awaiting):
     cdef int lose(self) except -1
 
 cdef int delete_on(Pool pool, Block counters, Server server, const unsigned char *key, size_t length) except -1
-cdef int touch_follower(Pool pool, Block counters, Server server, const unsigned char *key, size_t length, bytes exptime) except -1
+cdef int touch_follower(Pool pool, Block counters, Server server, const unsigned char *key, size_t length,
+                        bytes exptime) except -1

@@ -61,5 +61,6 @@ cdef int delete_on(Pool pool, Block counters, Server server, const unsigned char
     return tell(pool, counters, server, key, length, b"delete ", b"\r\n", E_DELETE)
 
 
-cdef int touch_follower(Pool pool, Block counters, Server server, const unsigned char *key, size_t length, bytes exptime) except -1:
+cdef int touch_follower(Pool pool, Block counters, Server server, const unsigned char *key, size_t length,
+                        bytes exptime) except -1:
     return tell(pool, counters, server, key, length, b"touch ", b" " + exptime + b"\r\n", E_TOUCH)

@@ -2,16 +2,13 @@ from typing import final
 
 from typing_extensions import disjoint_base
 
-from memagent._core.channel import Awaiting
+from memagent._core.pool import Hurried
 
 @disjoint_base
 class Waiting: ...
 
 @disjoint_base
-class Exchange(Awaiting): ...
-
-@final
-class Single(Exchange): ...
+class Exchange(Hurried): ...
 
 @final
 class Broadcast(Exchange): ...

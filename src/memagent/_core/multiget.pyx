@@ -345,7 +345,9 @@ cdef class MultiGet(Exchange):
                     data = borrowed
                 item = None
                 if with_cas:
-                    item = show_cas(data + wanted.item_start, wanted.item_length, self.servers[wanted.part], not wanted.is_copy)
+                    item = show_cas(
+                        data + wanted.item_start, wanted.item_length, self.servers[wanted.part], not wanted.is_copy
+                    )
                 if item is None:
                     reply.append(data + wanted.item_start, wanted.item_length)
                 else:

@@ -77,7 +77,6 @@ from memagent._core.request cimport (
     V_DECR,
     V_DELETE,
     V_INCR,
-    V_PREPEND,
     V_REPLACE,
     V_SET,
     V_TOUCH,

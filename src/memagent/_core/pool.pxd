@@ -54,4 +54,3 @@ cdef class Pool:
     cdef uint64_t new_cas(self, int64_t now_us) noexcept
     cdef int hurry(self, Hurried exchange, int64_t started_us, Server server) except -1
     cdef int expire(self, int64_t now_us) except -1
-

@@ -1,15 +1,30 @@
-from typing import Self, final
+from collections import deque
+from typing import Any, Literal, Self, final
 
+from typing_extensions import disjoint_base
+
+from memagent._core.channel import Awaiting
+from memagent._core.marks import Marks
 from memagent._core.ring import Placement
 from memagent._core.server import Server
+
+@disjoint_base
+class Hurried(Awaiting): ...
 
 @final
 class Pool:
     name: str
     servers: list[Server]
     backups: list[Server]
+    has_copies: bool
     miss_when_down: bool
+    acknowledge_all: bool
     multiget_deadline_us: int
+    repair_ttl_s: int
+    marks: Marks | None
+    repairing: set[bytes]
+    refills: deque[Any]
+    unverified: deque[Any]
     def __new__(
         cls,
         name: str,
@@ -17,6 +32,14 @@ class Pool:
         backups: list[Server],
         placement: Placement,
         *,
+        has_copies: bool = False,
         miss_when_down: bool = True,
         multiget_deadline_us: int = 0,
+        fallback: Literal["always", "warming", "never"] = "always",
+        acknowledge: Literal["owner", "all"] = "owner",
+        repair_ttl_s: int = 60,
+        marks: Marks | None = None,
+        epoch_us: int = 0,
+        worker: int = 0,
     ) -> Self: ...
+    def place(self, key: bytes) -> tuple[Server, Server | None]: ...

@@ -127,4 +127,3 @@ cdef class Pool:
         """For tests: (owner, copy or None)."""
         owner = self.owner(key, len(key))
         return owner, self.copy(key, len(key))
-

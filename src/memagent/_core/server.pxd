@@ -27,6 +27,7 @@ cdef class Server:
     cdef public size_t refilling       # repairs of played keys under way
     cdef readonly set journal          # keys it has missed
     cdef readonly bint flush_missed
+    cdef readonly bint emptied         # it came back without what it had: what is there now has been copied to it
     cdef readonly bint fallen                   # stands in turn.servers: its connections are to be ended
     cdef Failure fallen_why
     cdef object connection             # its sockets, for whoever owns them

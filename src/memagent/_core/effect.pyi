@@ -1,0 +1,6 @@
+from typing import final
+
+from memagent._core.channel import Awaiting
+
+@final
+class Effect(Awaiting): ...

@@ -1,0 +1,6 @@
+from typing import final
+
+from memagent._core.exchange import Exchange
+
+@final
+class Mutation(Exchange): ...

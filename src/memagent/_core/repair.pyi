@@ -1,0 +1,10 @@
+from typing import final
+
+from memagent._core.metrics import Block
+from memagent._core.pool import Hurried, Pool
+from memagent._core.server import Server
+
+@final
+class Repair(Hurried): ...
+
+def refill(pool: Pool, counters: Block, target: Server, key: bytes) -> None: ...

@@ -1,0 +1,36 @@
+"""A world of one server and one backup, and what is on each."""
+
+from .core import Client, World
+
+
+class Pair(World):
+    """Every key belongs to server 0, its copy to server 1 (the backup)."""
+
+    def __init__(self, **settings: object) -> None:
+        super().__init__(1, 1, has_copies=True, **settings)  # type: ignore[arg-type]
+        self.someone: Client = self.client()
+
+    def say(self, data: bytes) -> bytes:
+        """What a client is answered."""
+        return self.ask(self.someone, data)
+
+    def held(self, key: bytes) -> tuple[bytes | None, bytes | None]:
+        """The value on the owner and on the copy."""
+        return self.on(0, key), self.on(1, key)
+
+    def on(self, server: int, key: bytes) -> bytes | None:
+        item = self.servers[server].store.items.get(key)
+        return None if item is None else item[1]
+
+    def lose(self, server: int, key: bytes) -> None:
+        """As if the server had evicted it."""
+        self.servers[server].store.forget(key)
+
+    def lines(self, server: int) -> list[bytes]:
+        """Request lines that have reached the server since the last call."""
+        lines, self.servers[server].lines = self.servers[server].lines, []
+        return lines
+
+    def noted(self, server: int) -> int:
+        """How many keys this server has missed."""
+        return len(self.servers[server].server.journal)

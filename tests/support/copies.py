@@ -1,13 +1,18 @@
 """A world of one server and one backup, and what is on each."""
 
+from typing import ClassVar
+
 from .core import Client, World
 
 
 class Pair(World):
     """Every key belongs to server 0, its copy to server 1 (the backup)."""
 
+    made: ClassVar[list["Pair"]] = []  # for whoever looks what they left behind
+
     def __init__(self, **settings: object) -> None:
         super().__init__(1, 1, has_copies=True, **settings)  # type: ignore[arg-type]
+        self.made.append(self)
         self.someone: Client = self.client()
 
     def say(self, data: bytes) -> bytes:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.copies import Pair
 from tests.support.core import World, live_objects
 
 
@@ -26,4 +27,13 @@ def make_world(_nobody_survives: None) -> Iterator[Callable[..., World]]:
 
     yield make
     left = [world.finish() for world in worlds]
+    assert not any(left), left
+
+
+@pytest.fixture(autouse=True)
+def _pairs_end() -> Iterator[None]:
+    """After a test that made a Pair no request of it is under way and no buffer holds memory."""
+    yield
+    left = [pair.finish() for pair in Pair.made]
+    Pair.made.clear()
     assert not any(left), left

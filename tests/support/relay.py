@@ -19,6 +19,7 @@ from typing import Literal
 from .wire import Address
 
 Direction = Literal["forward", "back"]
+DIRECTIONS: tuple[Direction, ...] = ("forward", "back")
 Change = Callable[[bytes], bytes]
 
 
@@ -39,9 +40,12 @@ class Relay:
         self.target = target
         self.accepted = 0
         self.passed_bytes: dict[Direction, int] = {"forward": 0, "back": 0}
+        self.received_bytes: dict[Direction, int] = {"forward": 0, "back": 0}
         self._rules: dict[Direction, _Rules] = {"forward": _Rules(), "back": _Rules()}
         self._changed = threading.Condition()
         self._sockets: set[socket.socket] = set()
+        self._near: set[socket.socket] = set()
+        self._plugs: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._stopped = False
         self._listener = _listen(0)
@@ -61,6 +65,10 @@ class Relay:
     def open_connections(self) -> int:
         with self._changed:
             return len(self._sockets) // 2
+
+    def waiting_bytes(self, direction: Direction) -> int:
+        """What it has received and holds."""
+        return self.received_bytes[direction] - self.passed_bytes[direction]
 
     # --- commands ---
 
@@ -97,6 +105,36 @@ class Relay:
             self._rules = {"forward": _Rules(), "back": _Rules()}
             self._changed.notify_all()
 
+    def blackhole(self) -> None:
+        """No packet arrives any more, either way: what is open falls silent, new connections are never made."""
+        for direction in DIRECTIONS:
+            self.hold(direction)
+        if not self._plugs:
+            # The kernel drops the packet that opens a connection while the queue of those not accepted is full.
+            _end(self._listener, reset=False)
+            self._accepting.join(5)
+            self._listener = _listen(self.port, backlog=0)
+            self._plugs = [_plug(self.port) for _ in range(2)]
+
+    def emerge(self, lose: bool = False) -> None:
+        """End a blackhole. What it held arrives late; with `lose` it never does, its connections are reset."""
+        for plug in self._plugs:
+            plug.close()
+        if self._plugs:
+            self._plugs = []
+            self._listener.close()
+            self._listener = _listen(self.port)
+            self._accept_from(self._listener)
+        if lose:
+            self.cut()
+        self.heal()
+
+    def cut_clients(self) -> None:
+        """Reset who connected, while what had arrived from them stays on its way: see `hold`, `release`."""
+        with self._changed:
+            for near in self._near & self._sockets:
+                _end(near, reset=True)
+
     def cut(self, reset: bool = True) -> None:
         """Close every open connection, with a RST or in the orderly way. New ones are accepted."""
         with self._changed:
@@ -118,6 +156,8 @@ class Relay:
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
+        for plug in self._plugs:
+            plug.close()
         self.refuse()
         for thread in self._threads:
             thread.join(5)
@@ -162,6 +202,7 @@ class Relay:
                 with self._changed:
                     self.accepted += 1
                     self._sockets |= {near, far}
+                    self._near.add(near)
                     left = [2]
                 for each in (near, far):
                     with contextlib.suppress(OSError):
@@ -176,6 +217,7 @@ class Relay:
         passed = 0
         try:
             while data := source.recv(1 << 16):
+                self.received_bytes[direction] += len(data)
                 while data:
                     piece, data = self._next_piece(data, direction)
                     with self._changed:
@@ -200,6 +242,7 @@ class Relay:
                 left[0] -= 1
                 if left[0] == 0:
                     self._sockets -= {source, sink}
+                    self._near -= {source, sink}
                     source.close()
                     sink.close()
 
@@ -219,12 +262,20 @@ class Relay:
             return (rules.change(piece) if rules.change else piece), rest
 
 
-def _listen(port: int) -> socket.socket:
+def _listen(port: int, backlog: int = 1024) -> socket.socket:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
-    listener.listen(1024)
+    listener.listen(backlog)
     return listener
+
+
+def _plug(port: int) -> socket.socket:
+    """A connection that takes up a place among those that nobody accepts."""
+    plug = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    plug.setblocking(False)
+    plug.connect_ex(("127.0.0.1", port))
+    return plug
 
 
 def _end(each: socket.socket, reset: bool) -> None:

@@ -159,3 +159,38 @@ def test_a_relay_drops_and_corrupts(through: tuple[Memcached, Relay]) -> None:
     with Wire(relay.endpoint) as wire:
         relay.corrupt(lambda data: data.replace(b"VALUE", b"VOLUE"))
         assert wire.ask(b"get k\r\n", b"END\r\n") == HIT.replace(b"VALUE", b"VOLUE")
+
+
+def test_a_relay_is_a_black_hole(through: tuple[Memcached, Relay]) -> None:
+    _, relay = through
+    for lose in (False, True):
+        with Wire(relay.endpoint) as wire:
+            wire.expect(b"get k\r\n", HIT)
+            relay.blackhole()
+            wire.send(b"get k\r\n")
+            assert wire.quiet(0.1)
+            with pytest.raises(TimeoutError):
+                Wire(relay.endpoint, deadline_s=0.2)
+            relay.emerge(lose)
+            if lose:
+                with pytest.raises(ConnectionResetError):
+                    wire.read_line()
+            else:
+                wire.expect(b"", HIT)
+        with Wire(relay.endpoint) as wire:
+            wire.expect(b"get k\r\n", HIT)
+
+
+def test_what_is_under_way_arrives_after_its_sender_was_cut_off(through: tuple[Memcached, Relay]) -> None:
+    server, relay = through
+    with Wire(relay.endpoint) as wire:
+        wire.expect(b"get k\r\n", HIT)
+        relay.hold("forward")
+        wire.send(b"set late 0 0 1\r\n1\r\n")
+        wait_until(lambda: relay.waiting_bytes("forward") > 0, what="the relay to have it")
+        relay.cut_clients()
+        with pytest.raises(ConnectionResetError):
+            wire.read_line()
+    assert server.get(b"late") is None
+    relay.release("forward")
+    wait_until(lambda: server.get(b"late") == b"1", what="the late write")

@@ -1,0 +1,293 @@
+"""One episode: a pool, clients at work, faults one or two at a time, and a last look when all is quiet.
+
+    fill ──▶ work while faults come and go ──▶ everything whole ──▶ clients stop ──▶ owner == copy, read all
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tests.chaos import actors, faults
+from tests.chaos.client import Client, Gone
+from tests.chaos.load import Hand, Load
+from tests.chaos.models import Log, Model, Register, Violation
+from tests.chaos.world import Node, Variant, World
+
+WHOLE_S = 40.0
+"""The longest that a pool may take to be whole again after its last fault."""
+
+REFILL_S = 4.0
+EQUAL_S = 15.0
+SHOWN_IN_FULL = 4
+POLL_S = 0.1
+
+Draw = Callable[[Node, random.Random], faults.Fault]
+
+
+@dataclass
+class Result:
+    variant: Variant
+    violations: list[Violation] = field(default_factory=list)
+    faults: dict[str, int] = field(default_factory=dict)
+    replies: int = 0
+    slowest_s: float = 0.0
+    counts: dict[str, int] = field(default_factory=dict)
+    differing_shared: int = 0
+    single: int = 0
+    unfilled: int = 0
+
+    def kinds(self) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for each in self.violations:
+            found[each.kind] = found.get(each.kind, 0) + 1
+        return found
+
+    def render(self) -> str:
+        lines = [
+            f"{self.variant}: {self.replies} replies, slowest {self.slowest_s * 1000:.0f} ms, "
+            f"{sum(self.faults.values())} faults ({', '.join(f'{n} {k}' for k, n in sorted(self.faults.items()))})",
+            "requests: " + ", ".join(f"{name} {n}" for name, n in sorted(self.counts.items())),
+            f"keys on one holder only at the end: {self.single}; keys whose concurrent writers left owner and "
+            f"copy different: {self.differing_shared}",
+            f"violations: {self.kinds() or 'none'}",
+        ]
+        for number, each in enumerate(self.violations):
+            if number < SHOWN_IN_FULL:
+                lines.append(f"--- {each.kind}: {each.key}: {each.text}\n{each.rendered}")
+            elif number < 40:
+                lines.append(f"--- {each.kind}: {each.key}: {each.text}: {each.op}")
+        return "\n".join(lines)
+
+
+class Episode:
+    def __init__(
+        self,
+        variant: Variant,
+        seed: int,
+        seconds: float,
+        *,
+        scale: float = 1.0,
+        pause_s: float = 0.004,
+        draw: Draw = faults.draw,
+        enough: int = 20,
+    ) -> None:
+        self.rng = random.Random(seed)
+        self.seconds = seconds
+        self.scale = scale
+        self.pause_s = pause_s
+        self.draw = draw
+        self.enough = enough
+        self.result = Result(variant)
+        self.world = World(variant, self.rng)
+        self.load = Load(self.world, self.rng, self._report, scale)
+        self._seen: set[tuple[str, str]] = set()
+
+    def run(self) -> Result:
+        try:
+            asyncio.run(self._run())
+        finally:
+            self.world.close()
+        return self.result
+
+    def _report(self, violation: Violation) -> None:
+        """Each kind once a key: a wrong value is read again and again."""
+        if (violation.kind, violation.key) in self._seen:
+            return
+        self._seen.add((violation.kind, violation.key))
+        self.result.violations.append(violation)
+        if len(self.result.violations) <= SHOWN_IN_FULL:
+            model = self.load.models.get(violation.key.encode())
+            if model is not None:
+                now = self.world.look_at_one(model.key)
+                violation.rendered = model.history.render(self.world.events, violation.op) + "\n" + now
+
+    async def _run(self) -> None:
+        load, world = self.load, self.world
+        helpers = [asyncio.create_task(each) for each in (load.watch.beat(), self._poll(), self._look_after())]
+        try:
+            await self._until_whole("at the start")
+            await self._fill()
+            players = [actor for actor, n in actors.CAST for _ in range(max(1, round(n * min(1, self.scale * 2))))]
+            load.hands = [
+                Hand(load, f"{actor.__name__}{number}", random.Random(self.rng.random()), self.pause_s)
+                for number, actor in enumerate(players)
+            ]
+            tasks = [
+                asyncio.create_task(hand.run(actor)) for hand, actor in zip(load.hands, players, strict=True)
+            ]
+            await self._make_trouble()
+            if await self._until_whole("after the last fault"):
+                await self._rebase()
+            load.is_over = True
+            await asyncio.gather(*tasks)
+            await self._last_look()
+            await asyncio.sleep(0.3)  # for the last replies' lateness to be judged
+        finally:
+            for task in helpers:
+                task.cancel()
+            ended = await asyncio.gather(*helpers, return_exceptions=True)
+        self._sum_up(ended)
+
+    def _sum_up(self, ended: Sequence[object]) -> None:
+        for each in ended:
+            if isinstance(each, Exception):
+                raise each
+        for reply, request, took_s in self.load.watch.late:
+            text = f"{request}: {took_s:.3f} s of {reply.at - reply.sent_at:.3f} s were not stalls -> {reply.line}"
+            violation = Violation("late reply", text, None, request, reply.at)
+            violation.rendered = "\n".join(
+                f"{self.world.events.at(at)} {line}"
+                for at, line in [*self.world.events.lines, (reply.sent_at, ">> " + text)]
+                if abs(at - reply.at) < 12
+            )
+            self.result.violations.append(violation)
+        self.result.replies = self.load.watch.replies
+        self.result.slowest_s = self.load.watch.slowest_s
+        self.result.counts = self.load.counts
+
+    # --- faults ---
+
+    async def _make_trouble(self) -> None:
+        end = time.monotonic() + self.seconds
+        while time.monotonic() < end and len(self.result.violations) < self.enough:
+            await asyncio.sleep(self.rng.uniform(0.2, 1.0))
+            nodes = self.rng.sample(self.world.nodes, 2 if self.rng.random() < 0.35 else 1)
+            await asyncio.gather(*(self._one_fault(node) for node in nodes))
+            if self.rng.random() < 0.7 and await self._until_whole("after a fault"):
+                await self._rebase()
+
+    async def _one_fault(self, node: Node) -> None:
+        fault = self.draw(node, self.rng)
+        self.result.faults[fault.__name__] = self.result.faults.get(fault.__name__, 0) + 1
+        rng = random.Random(self.rng.random())
+        await asyncio.sleep(rng.choice((0.0, rng.random() * 0.5)))
+        await asyncio.to_thread(fault, self.world, node, rng)
+
+    async def _until_whole(self, when: str) -> bool:
+        end = time.monotonic() + WHOLE_S
+        while not self.world.is_whole:
+            if time.monotonic() > end:
+                states = self.world.describe_states()
+                text = f"{when} the pool was not whole within {WHOLE_S:g} s: {states}"
+                violation = Violation("not whole", text, None, when, time.monotonic())
+                violation.rendered = "\n".join(
+                    f"{self.world.events.at(at)} {line}" for at, line in self.world.events.lines[-12:]
+                )
+                self._report(violation)
+                return False
+            await asyncio.sleep(POLL_S / 2)
+        return True
+
+    # --- what both holders have ---
+
+    async def _rebase(self) -> None:
+        """All are up: who has the keys that somebody may not have had? A holder that came back must be filled."""
+        faults_before = len(self.world.events.lines)
+        lacking = await self._lacking([model for model in self.load.models.values() if _is_vague(model)])
+        end = time.monotonic() + REFILL_S
+        while lacking and time.monotonic() < end:
+            await asyncio.sleep(0.2)
+            lacking = await self._lacking(lacking)
+        assert len(self.world.events.lines) == faults_before, "no fault while it looks"
+        self.result.unfilled += len(lacking)
+        for model in lacking:
+            now = time.monotonic()
+            model.wrong("not refilled", "all are up, and one of its holders has it, the other not", None, now)
+
+    async def _lacking(self, models: list[Model]) -> list[Model]:
+        """Those that one holder has and the other has not; of the others it is noted who has them."""
+        if not models:
+            return []
+        begun = time.monotonic()
+        held = await asyncio.to_thread(self._look, [model.key for model in models])
+        lacking = []
+        for model in models:
+            having = [
+                node.holder for node in self.world.nodes_of(model.key) if model.key in held[node.name]
+            ]
+            if having and model.keeping.begun < begun:
+                model.keeping.found(having, begun)
+            if len(having) == 1 and not _changes(model):
+                lacking.append(model)
+        return lacking
+
+    def _look(self, keys: list[bytes]) -> dict[str, dict[bytes, bytes]]:
+        wanted: dict[str, list[bytes]] = {node.name: [] for node in self.world.nodes}
+        for key in keys:
+            for node in self.world.nodes_of(key):
+                wanted[node.name].append(key)
+        return {node.name: self.world.look(node, wanted[node.name]) for node in self.world.nodes}
+
+    async def _last_look(self) -> None:
+        """Quiet: what is on both holders is the same, and what the proxy says is what must be there."""
+        differing: list[bytes] = []
+        end = time.monotonic() + EQUAL_S
+        while True:
+            held = await asyncio.to_thread(self._look, list(self.load.models))
+            differing, self.result.single = [], 0
+            for key in self.load.models:
+                owner, copy = (held[node.name].get(key) for node in self.world.nodes_of(key))
+                self.result.single += (owner is None) != (copy is None)
+                if owner is not None and copy is not None and owner != copy:
+                    differing.append(key)
+            if not differing or time.monotonic() > end:
+                break
+            await asyncio.sleep(0.2)
+        for key in differing:
+            model = self.load.models[key]
+            if model in self.load.shared or (isinstance(model, Log) and key.startswith(b"log:append")):
+                self.result.differing_shared += 1
+            else:
+                model.wrong("owner and copy differ", "all up, and quiet", None, time.monotonic())
+        hand = Hand(self.load, "last", self.rng, 0)
+        await hand.connect()
+        for register in (model for model in self.load.models.values() if isinstance(model, Register)):
+            op = register.begin("get", "", "last", time.monotonic())
+            reply = await hand.ask(b"get " + register.key + b"\r\n", "values")
+            hit = reply.hits.get(register.key)
+            register.read(op, hit.value if hit else None, reply.at)
+        if hand.client is not None:
+            hand.client.close()
+
+    async def _fill(self) -> None:
+        hand = Hand(self.load, "fill", self.rng, 0)
+        await hand.connect()
+        for register in self.load.still + self.load.cold + self.load.hot:
+            await actors.store(hand, register)
+        if hand.client is not None:
+            hand.client.close()
+
+    # --- helpers ---
+
+    async def _poll(self) -> None:
+        """For ever: what does the proxy say of its servers?"""
+        client: Client | None = None
+        assert self.world.proxy is not None
+        while True:
+            try:
+                if client is None:
+                    client = await Client.connect("poll", "127.0.0.1", self.world.proxy.port)
+                asked_at = time.monotonic()
+                self.world.listen_to(await client.stats("servers"), asked_at)
+            except (Gone, OSError):
+                client = None
+            await asyncio.sleep(POLL_S)
+
+    async def _look_after(self) -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            for hand in self.load.hands:
+                hand.look_after()
+
+
+def _is_vague(model: Model) -> bool:
+    return not model.keeping.is_whole and (not isinstance(model, Register) or model.may_be_there)
+
+
+def _changes(model: Model) -> bool:
+    """Is somebody at it, or may it be dying?"""
+    if not isinstance(model, Register):
+        return True
+    return model.is_being_written or any(each.dies_from < float("inf") for each in model.versions)

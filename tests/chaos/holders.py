@@ -1,0 +1,98 @@
+"""What the holders of a key went through, and so which replies are excused. This is the whole rule:
+
+A holder (the key's owner or its copy) is *sound* from the moment when the proxy, asked after the last fault of
+that holder had ended, called it up, until the moment before its next fault begins.
+A holder *surely has* a value when it was sound from before the write began until the write was acknowledged,
+or when it was found to have it once all servers were up again; until it loses its memory.
+
+1. A miss where the writes leave no room for one is excused only if no holder that surely has the value was
+   sound all through the request. Where nobody surely has it, because no holder was sound all through the
+   write, it is not excused either if both are sound all through the request and neither has lost its memory
+   since the write began: one of them must have it.
+2. An old value is never excused.
+3. An error reply is excused if no holder was sound all through the request; one that says "unknown outcome",
+   to a verb that must not be repeated, if one of the two was not.
+4. A lock given twice, or a counter or a log that starts anew, is excused only as a miss would be.
+5. A lost connection and a late reply are never excused.
+"""
+
+from dataclasses import dataclass, field
+
+NEVER = float("inf")
+
+
+@dataclass(eq=False)
+class Holder:
+    """A server or a backup."""
+
+    name: str
+    sound_since: float = NEVER
+    lost_memory_at: float = -NEVER
+
+    def is_sound_since(self, begun: float) -> bool:
+        """From `begun` until now."""
+        return self.sound_since <= begun
+
+    def fault_begins(self) -> None:
+        """Called before anything is done to it."""
+        self.sound_since = NEVER
+
+    def loses_memory(self, now: float) -> None:
+        """Called before the process is killed, and once more when its successor answers.
+
+        Between the two nothing can have been stored that is still there.
+        """
+        self.fault_begins()
+        self.lost_memory_at = now
+
+    def is_called_up(self, asked_at: float) -> None:
+        if self.sound_since == NEVER:
+            self.sound_since = asked_at
+
+
+@dataclass
+class Pair:
+    """The owner of a key and its copy."""
+
+    owner: Holder
+    copy: Holder
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        return iter((self.owner, self.copy))
+
+    def any_sound(self, begun: float) -> bool:
+        return self.owner.is_sound_since(begun) or self.copy.is_sound_since(begun)
+
+    def both_sound(self, begun: float) -> bool:
+        return self.owner.is_sound_since(begun) and self.copy.is_sound_since(begun)
+
+
+@dataclass
+class Keeping:
+    """Who must have the value that was last acknowledged."""
+
+    pair: Pair
+    begun: float = NEVER
+    surely: list[Holder] = field(default_factory=list)
+
+    def acknowledged(self, begun: float) -> None:
+        """A write that began then has just been acknowledged."""
+        self.begun = begun
+        self.surely = [each for each in self.pair if each.is_sound_since(begun)]
+
+    def found(self, holders: list[Holder], now: float) -> None:
+        """All servers are up, and these were looked at and have it."""
+        self.begun, self.surely = now, holders
+
+    def must_hit(self, begun: float) -> bool:
+        """Was a holder that has it there all through a request that began then and ends now?"""
+        if self.surely:
+            return any(
+                each.is_sound_since(begun) and each.lost_memory_at < self.begun for each in self.surely
+            )
+        return self.pair.both_sound(begun) and all(each.lost_memory_at < self.begun for each in self.pair)
+
+    @property
+    def is_whole(self) -> bool:
+        """Do both surely have it?"""
+        return len(self.surely) == 2 and all(each.lost_memory_at < self.begun for each in self.surely)

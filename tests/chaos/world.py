@@ -1,0 +1,222 @@
+"""The processes of an episode: memcacheds, relays before some of them, a proxy; and what they say of themselves."""
+
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from tests.chaos.history import Events
+from tests.chaos.holders import NEVER, Holder, Pair
+from tests.chaos.relays import Relays
+from tests.reference.ring import PlainPlacement
+from tests.support.memcached import Memcached, Version
+from tests.support.proxy import Proxy
+
+Layout = Literal["backups", "copies"]
+Kind = Literal["old", "new", "mixed"]
+
+GRACE_S = 0.5
+"""So long after a fault the proxy has noticed whatever there is to notice without asking."""
+
+UNNOTICED_S = 3.0
+"""A proxy that has noticed nothing for so long is taken at its word when it says up."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What an episode runs against."""
+
+    layout: Layout = "backups"
+    kind: Kind = "mixed"
+    workers: int = 1
+    request_timeout_ms: int = 500
+    acknowledge: str = "owner"
+    pool: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def draw(cls, rng: random.Random) -> "Variant":
+        return cls(
+            layout=rng.choice(("backups", "backups", "copies")),
+            kind=rng.choice(("old", "new", "mixed")),
+            workers=rng.choice((1, 2)),
+            request_timeout_ms=rng.choice((300, 500, 1000)),
+            acknowledge=rng.choice(("owner", "owner", "all")),
+            pool=rng.choice(({}, {}, {"failure_limit": 1}, {"probe_max_ms": 400}, {"connections_per_server": 2})),
+        )
+
+    def __str__(self) -> str:
+        rest = "".join(f", {name} {value}" for name, value in self.pool.items())
+        return (
+            f"{'3 servers + 2 backups' if self.layout == 'backups' else '3 servers, copies: 2'}, memcached "
+            f"{self.kind}, {self.workers} worker(s), request_timeout_ms {self.request_timeout_ms}, "
+            f"acknowledge {self.acknowledge}{rest}"
+        )
+
+
+@dataclass(eq=False)
+class Node:
+    """A server or a backup, with or without a relay before it."""
+
+    holder: Holder
+    memcached: Memcached
+    relay: int | None = None
+    port: int = 0
+    fault_over_at: float = -NEVER
+    """NEVER while a fault is under way."""
+    outages_before: int = 0
+    must_be_noticed: bool = False
+
+    @property
+    def name(self) -> str:
+        return self.holder.name
+
+    @property
+    def written(self) -> dict[str, Any]:
+        return {"address": f"127.0.0.1:{self.port}", "name": self.name}
+
+
+class World:
+    def __init__(self, variant: Variant, rng: random.Random) -> None:
+        self.variant = variant
+        self.events = Events()
+        self.folder = Path(tempfile.mkdtemp(prefix="memagent-chaos-"))
+        self.relays: Relays | None = None
+        self.proxy: Proxy | None = None
+        self.nodes: list[Node] = []
+        self.last_stats: dict[str, str] = {}
+        try:
+            self._start(rng)
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self, rng: random.Random) -> None:
+        names = ["s0", "s1", "s2", "b0", "b1"] if self.variant.layout == "backups" else ["s0", "s1", "s2"]
+        for number, name in enumerate(names):
+            old = self.variant.kind == "old" or (self.variant.kind == "mixed" and number % 2)
+            version: Version = "old" if old else "new"
+            self.nodes.append(Node(Holder(name), Memcached.start(version)))
+        relayed = [node for node in self.nodes if rng.random() < 0.6] or self.nodes[:1]
+        self.relays = Relays(self.folder, [("127.0.0.1", node.memcached.port) for node in relayed])
+        for node in self.nodes:
+            node.port = node.memcached.port
+        for number, node in enumerate(relayed):
+            node.relay, node.port = number, self.relays.ports[number]
+        servers = [node.written for node in self.nodes if node.name.startswith("s")]
+        backups = [node.written for node in self.nodes if node.name.startswith("b")]
+        pool = {
+            "request_timeout_ms": self.variant.request_timeout_ms,
+            "acknowledge": self.variant.acknowledge,
+            "probe_max_ms": 1000,
+            **({} if backups else {"copies": 2}),
+            **self.variant.pool,
+        }
+        settings = {"control_socket": str(self.folder / "control.sock")}
+        self.proxy = Proxy.start(servers, backups, workers=self.variant.workers, pool=pool, settings=settings)
+        rings = [[(each["name"], "", 0, 1) for each in written] for written in (servers, backups)]
+        self._placement = PlainPlacement(*rings, "ketama", "md5", copies=1 if backups else 2)
+
+    @property
+    def limit_s(self) -> float:
+        """No reply may take longer."""
+        return self.variant.request_timeout_ms / 1000 + 0.25
+
+    def pair_of(self, key: bytes) -> Pair:
+        owner, copy = (node.holder for node in self.nodes_of(key))
+        return Pair(owner, copy)
+
+    def nodes_of(self, key: bytes) -> tuple[Node, Node]:
+        owner, copy = self._placement.locate(key)
+        offset = 3 if self.variant.layout == "backups" else 0
+        return self.nodes[owner], self.nodes[offset + copy]
+
+    # --- what the proxy says ---
+
+    def listen_to(self, stats: dict[str, str], asked_at: float) -> None:
+        """The answer to `stats servers`: who is up for every worker."""
+        self.last_stats = stats
+        for node in self.nodes:
+            is_up = stats.get(f"main:{node.name}:up") == "1" and self._stat(node, "state") == 0
+            if not is_up or node.holder.sound_since != NEVER or asked_at < node.fault_over_at + GRACE_S:
+                continue
+            is_noticed = not node.must_be_noticed or self._stat(node, "outages") > node.outages_before
+            if is_noticed or asked_at > node.fault_over_at + UNNOTICED_S:
+                node.holder.is_called_up(asked_at)
+                self.events.add(f"{node.name} is up" + ("" if is_noticed else ", its fault unnoticed"))
+
+    def _stat(self, node: Node, name: str) -> int:
+        return int(self.last_stats.get(f"main:{node.name}:{name}", 0))
+
+    @property
+    def is_whole(self) -> bool:
+        return all(node.holder.sound_since != NEVER for node in self.nodes)
+
+    def describe_states(self) -> str:
+        names = ("state", "up", "outages", "returns", "journal_keys", "warm_per_cent")
+        return "; ".join(
+            f"{node.name}: " + ", ".join(f"{name} {self._stat(node, name)}" for name in names)
+            for node in self.nodes
+        )
+
+    # --- faults ---
+
+    def fault_begins(self, node: Node, text: str, must_be_noticed: bool = False) -> None:
+        node.holder.fault_begins()
+        node.fault_over_at = NEVER
+        node.outages_before = self._stat(node, "outages")
+        node.must_be_noticed = must_be_noticed
+        self.events.add(f"{node.name}: {text}")
+
+    def fault_is_over(self, node: Node, text: str) -> None:
+        self.events.add(f"{node.name}: {text}")
+        node.fault_over_at = time.monotonic()
+
+    def tell_relay(self, node: Node, method: str, *args: Any) -> Any:
+        assert self.relays is not None
+        assert node.relay is not None
+        return self.relays.ask(node.relay, method, *args)
+
+    # --- looking behind the proxy ---
+
+    def look(self, node: Node, keys: Sequence[bytes], deadline_s: float = 2.0) -> dict[bytes, bytes]:
+        """What the server itself holds."""
+        found: dict[bytes, bytes] = {}
+        with node.memcached.connect(deadline_s) as wire:
+            for start in range(0, len(keys), 50):
+                wire.send(b"get " + b" ".join(keys[start : start + 50]) + b"\r\n")
+                while (line := wire.read_line()) != b"END\r\n":
+                    _, key, _, length = line.split()
+                    found[key] = wire.read_exact(int(length) + 2)[:-2]
+        return found
+
+    def look_at_one(self, key: bytes) -> str:
+        """For a report: what both holders of a key hold now."""
+        texts = []
+        for node in self.nodes_of(key):
+            try:
+                value = self.look(node, [key], 0.2).get(key)
+                texts.append(f"{node.name}: {'nothing' if value is None else repr(value[:80])}")
+            except OSError as error:
+                texts.append(f"{node.name}: {error!r}")
+        return "held now: " + "; ".join(texts)
+
+    def heal(self, nodes: Iterable[Node] | None = None) -> None:
+        for node in nodes or self.nodes:
+            if node.memcached.alive:
+                node.memcached.resume()
+            else:
+                node.memcached.restart()
+
+    def close(self) -> None:
+        for node in self.nodes:
+            node.memcached.kill()
+            node.memcached.stop()
+        if self.proxy is not None:
+            self.proxy.clean_up()
+        if self.relays is not None:
+            self.relays.close()
+        shutil.rmtree(self.folder, ignore_errors=True)

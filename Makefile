@@ -14,7 +14,7 @@ COMPILED := $(shell find src -name '*.pyx' -o -name '*.pxd')
 MODULES := $(shell cd src && find memagent -name '*.pyx' | sed 's/\.pyx$$//; s|/|.|g' | sort)
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run test lint types bench sanitize coverage fuzz docs dist dev clean
+.PHONY: help run test lint types bench sanitize coverage fuzz chaos docs dist dev clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -56,6 +56,11 @@ coverage: dev  ## lines covered, compiled modules included, in a traced build of
 fuzz: dev  ## coverage-guided fuzzing of both parsers; FUZZ_SECONDS=60 for each target
 	@scripts/system-packages fuzz
 	@exec scripts/fuzz $(PY) $(FUZZ_SECONDS) $(FUZZ_TARGETS)
+
+chaos: dev  ## clients that know what may be true, servers that die; CHAOS_SECONDS=1800, CHAOS_SEED
+	@scripts/system-packages test
+	@scripts/memcached-1.6.38 >/dev/null
+	@exec $(PY) -m tests.chaos
 
 docs: dev  ## the reference pages, from the tables of settings and counters
 	$(PY) -m memagent.cli.reference docs/reference

@@ -1,4 +1,4 @@
-"""`make chaos`: episodes with faults for CHAOS_SECONDS, from CHAOS_SEED on; every episode can be run alone again."""
+"""`make chaos`: episodes with faults for CHAOS_SECONDS, from CHAOS_SEED on; each can be run alone again."""
 
 import os
 import random

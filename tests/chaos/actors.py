@@ -6,9 +6,10 @@ import time
 from typing import TypeVar
 
 from tests.chaos.client import Hit, Reply
+from tests.chaos.conditional import Counter, Lock, Log
 from tests.chaos.history import Op
 from tests.chaos.load import FLAGS, Hand
-from tests.chaos.models import Counter, Lock, Log, Register
+from tests.chaos.models import Register
 
 LONGEST_LOG = 50
 LONGEST_COUNTER = 150

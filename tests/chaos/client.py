@@ -31,7 +31,7 @@ class Reply:
         return "ERROR" in self.line
 
 
-class Gone(Exception):
+class Gone(Exception):  # noqa: N818 - it is an event, seldom an error of ours
     """The connection ended, or no reply ever came."""
 
 

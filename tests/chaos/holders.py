@@ -1,7 +1,7 @@
 """What the holders of a key went through, and so which replies are excused. This is the whole rule:
 
-A holder (the key's owner or its copy) is *sound* from the moment when the proxy, asked after the last fault of
-that holder had ended, called it up, until the moment before its next fault begins.
+A holder (the key's owner or its copy) is *sound* from the moment when the proxy, asked after the last fault
+of that holder had ended, called it up, until the moment before its next fault begins.
 A holder *surely has* a value when it was sound from before the write began until the write was acknowledged,
 or when it was found to have it once all servers were up again; until it loses its memory.
 
@@ -16,6 +16,7 @@ or when it was found to have it once all servers were up again; until it loses i
 5. A lost connection and a late reply are never excused.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 NEVER = float("inf")
@@ -57,7 +58,7 @@ class Pair:
     owner: Holder
     copy: Holder
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[Holder]:
         return iter((self.owner, self.copy))
 
     def any_sound(self, begun: float) -> bool:

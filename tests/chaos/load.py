@@ -1,4 +1,4 @@
-"""The keys of an episode and the clients that use them: every key belongs to one class, each class has actors."""
+"""The keys of an episode and the clients that use them: every key has a class, every class its actors."""
 
 import asyncio
 import random
@@ -8,7 +8,8 @@ from itertools import count
 from typing import TypeVar
 
 from tests.chaos.client import Client, Gone, Reply, Shape
-from tests.chaos.models import Counter, Lock, Log, Model, Register, Report, Violation
+from tests.chaos.conditional import Counter, Lock, Log
+from tests.chaos.models import Model, Register, Report, Violation
 from tests.chaos.watch import GIVE_UP_S, Watch
 from tests.chaos.world import World
 

@@ -30,7 +30,8 @@ class Relays:
         self._socket.settimeout(20)
         self._socket.connect(str(path))
         self._file = self._socket.makefile("rw")
-        self.ports: list[int] = self._file.readline() and self.ask(0, "")
+        self._file.readline()
+        self.ports: list[int] = self.ask(0, "")
 
     def ask(self, relay: int, method: str, *args: Any) -> Any:
         """The answer, once it is done."""

@@ -1,4 +1,4 @@
-"""The processes of an episode: memcacheds, relays before some of them, a proxy; and what they say of themselves."""
+"""The processes of an episode: memcacheds, relays, a proxy; and what they say of themselves."""
 
 import random
 import shutil
@@ -25,6 +25,14 @@ GRACE_S = 0.5
 UNNOTICED_S = 3.0
 """A proxy that has noticed nothing for so long is taken at its word when it says up."""
 
+POOLS: tuple[dict[str, Any], ...] = (
+    {},
+    {},
+    {"failure_limit": 1},
+    {"probe_max_ms": 400},
+    {"connections_per_server": 2},
+)
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -45,7 +53,7 @@ class Variant:
             workers=rng.choice((1, 2)),
             request_timeout_ms=rng.choice((300, 500, 1000)),
             acknowledge=rng.choice(("owner", "owner", "all")),
-            pool=rng.choice(({}, {}, {"failure_limit": 1}, {"probe_max_ms": 400}, {"connections_per_server": 2})),
+            pool=rng.choice(POOLS),
         )
 
     def __str__(self) -> str:
@@ -117,8 +125,8 @@ class World:
         }
         settings = {"control_socket": str(self.folder / "control.sock")}
         self.proxy = Proxy.start(servers, backups, workers=self.variant.workers, pool=pool, settings=settings)
-        rings = [[(each["name"], "", 0, 1) for each in written] for written in (servers, backups)]
-        self._placement = PlainPlacement(*rings, "ketama", "md5", copies=1 if backups else 2)
+        owners, copies = ([(each["name"], "", 0, 1) for each in written] for written in (servers, backups))
+        self._placement = PlainPlacement(owners, copies, "ketama", "md5", copies=1 if backups else 2)
 
     @property
     def limit_s(self) -> float:
@@ -140,7 +148,7 @@ class World:
         """The answer to `stats servers`: who is up for every worker."""
         self.last_stats = stats
         for node in self.nodes:
-            is_up = stats.get(f"main:{node.name}:up") == "1" and self._stat(node, "state") == 0
+            is_up = self._stat(node, "up") == 1 and self._stat(node, "state") == 0
             if not is_up or node.holder.sound_since != NEVER or asked_at < node.fault_over_at + GRACE_S:
                 continue
             is_noticed = not node.must_be_noticed or self._stat(node, "outages") > node.outages_before
@@ -149,7 +157,8 @@ class World:
                 self.events.add(f"{node.name} is up" + ("" if is_noticed else ", its fault unnoticed"))
 
     def _stat(self, node: Node, name: str) -> int:
-        return int(self.last_stats.get(f"main:{node.name}:{name}", 0))
+        part = ":backup" if node.name.startswith("b") else ""
+        return int(self.last_stats.get(f"main:{node.name}{part}:{name}", 0))
 
     @property
     def is_whole(self) -> bool:

@@ -106,18 +106,18 @@ class Relay:
             self._changed.notify_all()
 
     def blackhole(self) -> None:
-        """No packet arrives any more, either way: what is open falls silent, new connections are never made."""
+        """No packet arrives any more: what is open falls silent, new connections are never made."""
         for direction in DIRECTIONS:
             self.hold(direction)
         if not self._plugs:
-            # The kernel drops the packet that opens a connection while the queue of those not accepted is full.
+            # The kernel drops what opens a connection while the queue of those not accepted is full.
             _end(self._listener, reset=False)
             self._accepting.join(5)
             self._listener = _listen(self.port, backlog=0)
             self._plugs = [_plug(self.port) for _ in range(2)]
 
     def emerge(self, lose: bool = False) -> None:
-        """End a blackhole. What it held arrives late; with `lose` it never does, its connections are reset."""
+        """End a blackhole. What it held arrives late; with `lose` never, and its connections are reset."""
         for plug in self._plugs:
             plug.close()
         if self._plugs:

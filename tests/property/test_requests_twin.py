@@ -3,6 +3,7 @@
 behaviour.md section 2 (verbs), section 5 (key, request line and value limits).
 """
 
+import base64
 from collections.abc import Callable
 from itertools import pairwise
 from typing import Protocol
@@ -63,11 +64,57 @@ line_ends = st.sampled_from([b"\r\n", b"\r\n", b"\r\n", b"\n", b" \r\n", b"\r\r\
 values = st.binary(max_size=20) | st.sampled_from([b"", b"\r\n", b"a\r\nb", b"x" * 100, b"x" * 101])
 VERBS = (
     b"get gets gat gats set add replace append prepend cas incr decr delete touch flush_all version verbosity"
-    b" stats quit mn"
+    b" stats quit mn mg ms md ma me"
 ).split()
 verbs = st.sampled_from(
-    [*VERBS, *VERBS, b"GET", b"sets", b"bget", b"mg", b"ms", b"flush", b"quit\0", b"\tget"]
+    [*VERBS, *VERBS, b"GET", b"sets", b"bget", b"mk", b"Mg", b"flush", b"quit\0", b"\tget"]
 )
+
+
+good_flags = st.one_of(
+    st.sampled_from(b"c f h k l q s t u v x I Oabc Ppath Lpath T0 T-1 N30 R10 F7 C5 E9 MS J1 D2 qoo".split()),
+    st.integers(0, 2**64 - 1).map(lambda n: b"C%d" % n),
+)
+bad_flags = st.sampled_from(
+    [
+        *b"T Tx T1x F F-1 C C-1 E Ex M MSS MZ ME MI MD M+ M- N Nx R Jx J-1 D Dx".split(),
+        *b"! !! 1 @ @ { { ~ Y Zz \x80 v\x01 O\0".split(),
+        *(b"O" + b"o" * length for length in (31, 32, 99)),
+        *(b"P" + b"p" * length for length in (700, 900, 1590, 1600)),
+        b"v\t",
+    ]
+)
+base64_keys = st.one_of(
+    st.binary(min_size=1, max_size=9).map(base64.b64encode),
+    st.sampled_from(
+        [b"aw==", b"Cg==", b"Zm9v!", b"Z-m_9v", b"====", b"A===", b"AAA=AAAA", b"=AAA", b"a2tr" * 62, b"a"]
+    ),
+)
+
+
+@st.composite
+def meta(draw: st.DrawFn, faults: bool = True) -> bytes:
+    verb = draw(st.sampled_from([b"mg", b"ms", b"md", b"ma", b"me"]))
+    binary = draw(st.booleans())
+    tokens = [verb, draw(base64_keys if binary else keys)]
+    value = draw(values)
+    if verb == b"ms":
+        tokens.append(b"%d" % len(value))
+    flags = draw(
+        st.lists(
+            st.one_of(good_flags, good_flags, good_flags, bad_flags) if faults else good_flags,
+            max_size=20 if faults else 8,
+            unique_by=None if faults and draw(st.booleans()) else lambda flag: flag[:1],
+        )
+    )
+    if binary:
+        flags.insert(draw(st.integers(0, len(flags))), b"b")
+    tokens += flags
+    if faults and draw(st.integers(0, 5)) == 0:
+        tokens[draw(st.integers(1, len(tokens) - 1))] = draw(words)
+    line = draw(spaces).join(tokens) if faults else b" ".join(tokens)
+    end = draw(st.sampled_from([b"\r\n", b"\r\n", b"xx", b"\n"])) if faults else b"\r\n"
+    return line + b"\r\n" + (value + end if verb == b"ms" else b"")
 
 
 @st.composite
@@ -95,6 +142,11 @@ def valid(draw: st.DrawFn) -> bytes:
         tokens = [*([b"10"] if draw(st.booleans()) else []), *noreply]
     elif verb == b"verbosity":
         tokens = [b"1", *noreply]
+    elif verb in (b"mg", b"md", b"ma", b"me"):
+        tokens = [draw(keys), *draw(st.sampled_from([b"", b"q", b"v q k", b"T0 O1 c"])).split()]
+    elif verb == b"ms":
+        value = draw(values)
+        return b"ms %b %d c q T5\r\n%b\r\n" % (draw(keys), len(value), value)
     else:
         tokens = []
     return b" ".join([verb, *tokens]) + b"\r\n"
@@ -140,7 +192,14 @@ long_lines = st.builds(
 garbage = st.one_of(st.binary(max_size=60), st.text(" \r\n\0getsa019kx", max_size=60).map(str.encode))
 streams = st.lists(
     st.one_of(
-        valid(), valid(), nearly_valid(), nearly_valid(), storage_with_one_fault(), long_lines, garbage
+        valid(),
+        valid(),
+        nearly_valid(),
+        nearly_valid(),
+        storage_with_one_fault(),
+        meta(),
+        long_lines,
+        garbage,
     ),
     max_size=8,
 ).map(b"".join)
@@ -153,6 +212,19 @@ streams = st.lists(
 @example(b"incr n 1 noreply\0\r\n", [])
 def test_compiled_and_plain_agree_whole_and_cut(stream: bytes, cuts: list[int]) -> None:
     """Section 5: malformed input never desynchronises."""
+    expected = Plain(MAX_ITEM_BYTES).feed(stream)
+    assert Compiled(MAX_ITEM_BYTES).feed(stream) == expected
+    assert in_pieces(Plain(MAX_ITEM_BYTES), stream, cuts) == expected
+    assert in_pieces(Compiled(MAX_ITEM_BYTES), stream, cuts) == expected
+
+
+@settings(max_examples=800, deadline=None)
+@given(
+    st.lists(st.one_of(meta(), meta(), valid()), max_size=5).map(b"".join),
+    st.lists(st.integers(0, 1 << 16), max_size=6),
+)
+@example(b"ms k 3 Tx\r\nxyz\r\nmg k q v O1 k\r\nmg Cg== k b v q\r\nme Cg== b\r\n", [15, 20])
+def test_compiled_and_plain_agree_on_meta_requests(stream: bytes, cuts: list[int]) -> None:
     expected = Plain(MAX_ITEM_BYTES).feed(stream)
     assert Compiled(MAX_ITEM_BYTES).feed(stream) == expected
     assert in_pieces(Plain(MAX_ITEM_BYTES), stream, cuts) == expected
@@ -210,6 +282,38 @@ class TestEvents:
             ("request", "quit", (), (), False, None),
         ]
 
+    def test_meta_verbs(self, make: Callable[[int], Parser]) -> None:
+        """Section 2: every flag is passed through but q; the key is the one that a server stores."""
+        assert self.feed(make, b"mg k v q  k O1\r\nmd aw== b\r\nma n MD D5 q\r\nme k x q\r\n") == [
+            ("request", "mg", (b"k",), (b"k", b"v", b"k", b"O1"), True, None),
+            ("request", "md", (b"k",), (b"aw==", b"b"), False, None),
+            ("request", "ma", (b"n",), (b"n", b"MD", b"D5"), True, None),
+            ("request", "me", (b"k",), (b"k",), False, None),
+        ]
+        assert self.feed(make, b"ms k 3 T0 ! q\r\nxyz\r\n") == [
+            ("request", "ms", (b"k",), (b"k", b"3", b"T0", b"!"), True, b"xyz")
+        ]
+
+    def test_meta_refusals(self, make: Callable[[int], Parser]) -> None:
+        """Section 5: in memcached's words, never quiet; a known data block is swallowed."""
+        for line, reply in {
+            b"mg": b"ERROR",
+            b"me": b"CLIENT_ERROR bad command line format",
+            b"mg k q q": b"CLIENT_ERROR duplicate flag",
+            b"md k Tx q": b"CLIENT_ERROR invalid or duplicate flag",
+            b"mg " + b"x" * 251 + b" q": b"CLIENT_ERROR bad key",
+            b"mg " + b"a2tr" * 63 + b" b": b"CLIENT_ERROR bad key",
+            b"mg a b": b"CLIENT_ERROR error decoding key",
+            b"mg k O" + b"o" * 32: b"CLIENT_ERROR opaque token too long",
+            b"ms k 3 MX\r\nxyz": b"CLIENT_ERROR invalid mode for ms M token",
+            b"ms k 3 C-1\r\nxyz": b"CLIENT_ERROR bad token in command line format",
+            b"ms k 3 q\r\nxyzAB": b"CLIENT_ERROR bad data chunk",
+            b"mg k v\0": b"CLIENT_ERROR bad command line format",
+        }.items():
+            end = b"" if line.endswith(b"AB") else b"\r\n"
+            events = self.feed(make, line + end + b"mn\r\n")
+            assert events == [("error", reply + b"\r\n", False), ("request", "mn", (), (), False, None)], line
+
     def test_key_limit(self, make: Callable[[int], Parser]) -> None:
         """Section 5: 250 bytes, no control character; the data block is swallowed."""
         assert self.feed(make, b"get " + b"x" * 250 + b"\r\n")[0][0] == "request"
@@ -228,6 +332,7 @@ class TestEvents:
         reply = b"SERVER_ERROR object too large for cache\r\n"
         assert self.feed(make, b"set k 0 0 100\r\n" + b"x" * 100 + b"\r\n")[0][0] == "request"
         assert self.feed(make, b"set k 0 0 101\r\n") == [("too_large", b"k", reply, False)]
+        assert self.feed(make, b"ms k 101 MA q\r\n") == [("too_large", b"k", reply, False)]
         assert self.feed(make, b"add k 0 0 101 noreply\r\n" + b"x" * 101 + b"\r\nmn\r\n") == [
             ("error", reply, True),
             ("request", "mn", (), (), False, None),

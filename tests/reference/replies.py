@@ -3,8 +3,8 @@
     feed("line", data)     ("line", line)           one line with its end, whatever it says
     feed("values", data)   ("values", raw, items)   VALUE items up to END: (key, flags, value, cas or None)
                            ("line", line)           an error line in their place
-    feed("meta", data)     ("meta", raw, words, numbers, value)   a reply to mg, ma or me: the words behind its code
-                                                    (and size), the numbers in them by flag, the value of VA or None
+    feed("meta", data)     ("meta", raw, words, numbers, value)
+                               words behind the code (and size), numbers in them by flag, value of VA or None
                            ("line", line)           an error line in its place
     either                 ("garbage", reason)      what no memcached says: no event ever follows
 

@@ -1,7 +1,10 @@
 """The slow, obvious twin of `memagent._core.request.RequestParser`: client bytes in, events out.
 
     ("request", verb, keys, args, quiet, value)   args: the tokens a verb needs besides its keys, in order
-    ("too_large", key, reply, quiet)              a `set` past max_item_bytes: answer; the old value must go
+                                                  of a meta verb: its key as given and all else that is
+                                                  sent on; keys: the key as a server stores it; quiet: q
+    ("too_large", key, reply, quiet)              a `set` or `ms` past max_item_bytes: answer; the old
+                                                  value must go
     ("error", reply, quiet)                       answer here (nothing where quiet) and go on
     ("fatal", reply)                              answer and close; no event ever follows
 
@@ -9,6 +12,7 @@ Written from behaviour.md sections 2 and 5 and from what memcached 1.6.18 and 1.
 Three deliberate differences from memcached: a bad key has its own text and its data block is swallowed; a
 line may be 1 MiB (get, gets) or 4 KiB long; a number is digits with at most a sign, because what is passed on
 must be read by every server in the same way (memcached takes "3\\t9" for 3, and the length 4294967299 too).
+Of meta requests see tests/protocol/golden/meta.txt.
 """
 
 from collections.abc import Callable
@@ -28,11 +32,29 @@ BAD_CHUNK = b"CLIENT_ERROR bad data chunk\r\n"
 BAD_DELTA = b"CLIENT_ERROR invalid numeric delta argument\r\n"
 BAD_EXPTIME = b"CLIENT_ERROR invalid exptime argument\r\n"
 BAD_DELETE = b"CLIENT_ERROR bad command line format.  Usage: delete <key> [noreply]\r\n"
+BAD_BASE64 = b"CLIENT_ERROR error decoding key\r\n"
+BAD_MODE_LENGTH = b"CLIENT_ERROR incorrect length for M token\r\n"
+INVALID_FLAG = b"CLIENT_ERROR invalid flag\r\n"
+DUPLICATE_FLAG = b"CLIENT_ERROR duplicate flag\r\n"
+INVALID_OR_DUPLICATE = b"CLIENT_ERROR invalid or duplicate flag\r\n"
+BAD_MODES = {
+    b"ms": b"CLIENT_ERROR invalid mode for ms M token\r\n",
+    b"ma": b"CLIENT_ERROR invalid mode for ma M token\r\n",
+}
+MODES = {b"ms": b"SEAPR", b"ma": b"ID+-"}
+TOO_MANY = b"CLIENT_ERROR options flags too long\r\n"
+TOO_MANY_MG = b"CLIENT_ERROR options flags are too long\r\n"
+LONG_OPAQUE = b"CLIENT_ERROR opaque token too long\r\n"
 TOO_LARGE = b"SERVER_ERROR object too large for cache\r\n"
 LINE_TOO_LONG = b"CLIENT_ERROR line too long\r\n"
 NOTHING_FOUND = b"END\r\n"
 
 STORAGE = (b"set", b"add", b"replace", b"append", b"prepend", b"cas")
+META = (b"mg", b"ms", b"md", b"ma")
+META_TOKENS = 19
+META_FLAGS_BYTES = 1600
+OPAQUE_BYTES = 31
+BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 PLAIN = (b"version", b"stats", b"quit", b"mn")
 
 
@@ -56,6 +78,66 @@ def exptime(token: bytes) -> int | None:
 
 def length(token: bytes) -> int | None:
     return number(token, 0, MAX_LENGTH)
+
+
+def sent_length(token: bytes) -> int | None:
+    """Of ms: no sign, which newer servers do not read."""
+    return None if token.startswith(b"+") else length(token)
+
+
+def decode_key(text: bytes) -> bytes:
+    """Base64 as memcached reads it: skips what is not of the alphabet, ends with the padding."""
+    characters = bytes(c for c in text if c in BASE64)
+    if not characters or len(characters) % 4:
+        return b""
+    key = b""
+    for at in range(0, len(characters), 4):
+        group = characters[at : at + 4]
+        pad = group.count(b"=")
+        number = sum(
+            max(0, BASE64.index(c) % 64) << shift for c, shift in zip(group, (18, 12, 6, 0), strict=True)
+        )
+        key += number.to_bytes(3, "big")
+        if pad:
+            return key[:-pad] if pad < 3 else b""
+    return key
+
+
+META_NUMBERS = {
+    b"T": (exptime, b"CLIENT_ERROR bad token in command line format\r\n"),
+    b"N": (exptime, b"CLIENT_ERROR bad token in command line format\r\n"),
+    b"R": (exptime, b"CLIENT_ERROR bad token in command line format\r\n"),
+    b"C": (unsigned, b"CLIENT_ERROR bad token in command line format\r\n"),
+    b"E": (unsigned, b"CLIENT_ERROR bad token in command line format\r\n"),
+    b"F": (unsigned, BAD_FORMAT),
+    b"J": (unsigned, b"CLIENT_ERROR invalid numeric initial value\r\n"),
+    b"D": (unsigned, b"CLIENT_ERROR invalid numeric delta value\r\n"),
+}
+
+
+def flag_trouble(key: bytes, flags: list[bytes]) -> bytes | None:
+    """memcached's complaint: the first unknown or repeated flag, else the last bad argument."""
+    trouble = None
+    unknown = False
+    seen: set[bytes] = set()
+    for flag in flags:
+        letter = flag[:1]
+        if letter in seen or letter >= b"\x7f":
+            return INVALID_FLAG if unknown else DUPLICATE_FLAG
+        if letter not in b"{|}~@":
+            seen.add(letter)
+        if letter == b"b":
+            trouble = trouble if decode_key(key) else BAD_BASE64
+        elif letter == b"M":
+            trouble = trouble if len(flag) == 2 else BAD_MODE_LENGTH
+        elif letter in META_NUMBERS:
+            read, complaint = META_NUMBERS[letter]
+            trouble = trouble if read(flag[1:]) is not None else complaint
+        elif letter not in b"cfhklqstuvxILOP":
+            unknown = True
+        if trouble and unknown:
+            return INVALID_FLAG
+    return trouble
 
 
 def is_key(token: bytes) -> bool:
@@ -121,7 +203,7 @@ class RequestParser:
         self._left = self._left[value_bytes + 2 :]
         self._header = None
         if not block.endswith(b"\r\n"):
-            return ("error", BAD_CHUNK, quiet)
+            return ("error", BAD_CHUNK, quiet and verb != "ms")
         return ("request", verb, (key,), args, quiet, block[:-2])
 
     def _line(self, line: bytes) -> Event | None:
@@ -131,6 +213,10 @@ class RequestParser:
         verb, rest = tokens[0], tokens[1:]
         if verb in PLAIN:
             return ("request", verb.decode(), (), tuple(rest), False, None)
+        if verb in META or verb == b"me":
+            if not rest:
+                return ("error", BAD_FORMAT if verb == b"me" else ERROR, False)
+            return self._debug(rest) if verb == b"me" else self._meta(verb, rest)
         parse: Callable[[bytes, list[bytes]], Event | None] | None = {
             b"get": self._get,
             b"gets": self._get,
@@ -222,6 +308,68 @@ class RequestParser:
         if not is_key(rest[0]):
             return ("error", BAD_KEY, quiet)
         return ("request", "delete", (rest[0],), (), quiet, None)
+
+    # --- meta
+
+    def _debug(self, rest: list[bytes]) -> Event:
+        key = rest[0]
+        if not is_key(key):
+            return ("error", BAD_KEY, False)
+        if rest[1:2] != [b"b"]:
+            return ("request", "me", (key,), (key,), False, None)
+        stored = decode_key(key)
+        if not stored or b"\n" in stored:
+            return ("error", BAD_KEY if stored else BAD_FORMAT, False)
+        return ("request", "me", (stored,), (key, b"b"), False, None)
+
+    def _meta(self, verb: bytes, rest: list[bytes]) -> Event | None:
+        key, *flags = rest
+        head = [key]
+        value_bytes = None
+        if verb == b"ms":
+            value_bytes = sent_length(flags[0]) if flags else None
+            if value_bytes is None:
+                return ("error", BAD_FORMAT, False)
+            head.append(flags.pop(0))
+        if not is_key(key):
+            return self._meta_error(BAD_KEY, value_bytes)
+        trouble = self._meta_trouble(verb, key, flags, 1 + len(head))
+        if trouble:
+            return self._meta_error(trouble, value_bytes)
+        letters = [flag[:1] for flag in flags]
+        stored = decode_key(key) if b"b" in letters else key
+        taken = {b"q"}
+        if verb == b"mg" and b"b" in letters and b"\n" in stored:
+            taken.add(b"k")
+        args = (*head, *(flag for flag in flags if flag[:1] not in taken))
+        quiet = b"q" in letters
+        if value_bytes is None:
+            return ("request", verb.decode(), (stored,), args, quiet, None)
+        if value_bytes > self.max_item_bytes:
+            self._swallow_bytes = value_bytes + 2
+            return ("too_large", key, TOO_LARGE, False)
+        self._header = (verb.decode(), stored, args, quiet, value_bytes)
+        return None
+
+    def _meta_error(self, reply: bytes, value_bytes: int | None) -> Event:
+        if value_bytes is not None:
+            self._swallow_bytes = value_bytes + 2
+        return ("error", reply, False)
+
+    @staticmethod
+    def _meta_trouble(verb: bytes, key: bytes, flags: list[bytes], head_tokens: int) -> bytes | None:
+        if any(c < 32 or c == 127 for flag in flags for c in flag):
+            return BAD_FORMAT
+        too_long = sum(len(flag) + 1 for flag in flags) > META_FLAGS_BYTES
+        if head_tokens + len(flags) > META_TOKENS or too_long:
+            return TOO_MANY_MG if verb == b"mg" else TOO_MANY
+        trouble = flag_trouble(key, flags)
+        if trouble:
+            return INVALID_OR_DUPLICATE if verb in (b"md", b"ma") else trouble
+        values = {flag[:1]: flag[1:] for flag in flags}
+        if values.get(b"M", b"") not in MODES.get(verb, values.get(b"M", b"")):
+            return BAD_MODES[verb]
+        return LONG_OPAQUE if len(values.get(b"O", b"")) > OPAQUE_BYTES else None
 
     # --- no key
 

@@ -1,6 +1,7 @@
-"""The classic text requests of memcached's protocol.txt, from bytes to offsets."""
+"""The text requests of memcached's protocol.txt, classic and meta, from bytes to offsets."""
 
-from libc.stdint cimport uint32_t
+from memagent._core.meta cimport MetaLine
+from memagent._core.tokens cimport KeyRef
 
 
 cdef enum Verb:
@@ -18,6 +19,11 @@ cdef enum Verb:
     V_DECR
     V_DELETE
     V_TOUCH
+    V_MG
+    V_MS
+    V_MD
+    V_MA
+    V_ME
     V_FLUSH_ALL
     V_VERSION
     V_VERBOSITY
@@ -33,11 +39,6 @@ cdef enum Parsed:
     P_ERROR       # answer `reply` unless quiet, go on behind `used` and then drop `skip` bytes
     P_TOO_LARGE   # the same, and the key's old value must go
     P_FATAL       # answer `reply` and close
-
-
-cdef struct KeyRef:
-    uint32_t start   # offset from the start of the request
-    uint32_t length
 
 
 cdef class RequestParser:
@@ -59,6 +60,8 @@ cdef class RequestParser:
     cdef size_t keys_capacity
     cdef KeyRef words[4]         # behind the key: flags, exptime, bytes, cas unique; delta; exptime (touch)
     cdef KeyRef argument         # gat: the expiry; stats, verbosity, flush_all: everything behind the verb
+    cdef MetaLine meta           # the meta verbs: their flags
+    cdef Verb twin               # the meta verbs: the classic verb that does the same
     cdef const char *reply
     cdef size_t reply_length
 
@@ -72,8 +75,13 @@ cdef class RequestParser:
     cdef int add_key(self, size_t start, size_t length) except -1
     cdef Parsed parse_get(self, const unsigned char *p, size_t position) except *
     cdef Parsed parse_storage(self, const unsigned char *p, size_t n, size_t position) except *
+    cdef Parsed parse_meta(self, const unsigned char *p, size_t n, size_t position) except *
+    cdef Parsed data_block(self, const unsigned char *p, size_t n, size_t length) except *
+    cdef Verb find_twin(self) noexcept
+    cdef const unsigned char *stored_key(self, const unsigned char *p, size_t *length) noexcept
     cdef Parsed parse_line(self, const unsigned char *p, size_t position) except *
     cdef Parsed single_key(self, const unsigned char *p, KeyRef key, KeyRef last) except *
     cdef tuple describe(self, bytes raw)
+    cdef tuple describe_meta(self, bytes raw)
 
 cdef bytes verb_name(int verb)

@@ -1,8 +1,9 @@
-"""The classic text requests of memcached's protocol.txt, from bytes to offsets.
+"""The text requests of memcached's protocol.txt, classic and meta, from bytes to offsets.
 
     <verb> <key> <flags> <exptime> <bytes> [<cas unique>] [noreply]\\r\\n<data block>\\r\\n      storage
     <verb> [<exptime>] <key>*\\r\\n                                                            retrieval
     <verb> <key> [<argument>] [noreply]\\r\\n                                                  the rest
+    <verb> <key> [<bytes>] <flag>*\\r\\n[<data block>\\r\\n]                                    meta (see meta.pyx)
 
 `next` looks at the bytes from the start of a request and says what they are (see `Parsed` in the header). Invariants:
 - The same bytes give the same answers however they were cut.
@@ -10,23 +11,33 @@
 - What is accepted is safe to send on: a memcached server reads exactly the same request in p[body_start:body_end] + CR LF
   (+ data block) and answers exactly once. That is why every needed token is checked here more strictly than a server
   would, and why what stands behind the last needed token (noreply, surplus words, a NUL at which memcached stops
-  reading) is never sent on.
+  reading) is never sent on. Of a meta request, p[body_start:body_end] is sent without the flags in `meta.cuts`.
 - Refusals use memcached's own words (behaviour section 5 where it names others).
 """
 
 cimport cython
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcmp, strlen
 
 from memagent._core.limits cimport MAX_GET_LINE_BYTES, MAX_KEY_BYTES, MAX_LINE_BYTES
+from memagent._core.meta cimport (
+    META_ARITHMETIC,
+    META_DEBUG,
+    META_DELETE,
+    META_GET,
+    META_SET,
+    MetaVerb,
+    has_flag,
+    read_flags,
+)
+from memagent._core.tokens cimport KeyRef, is_exptime, is_key, next_token, read_number
 
 cdef uint64_t MAX_UINT64 = 18446744073709551615U
 cdef uint64_t MAX_VALUE_BYTES = 2147483645U  # memcached's own bound: INT_MAX - 2
 
 cdef enum:
     MAX_TOKENS = 8
-    MAX_NUMBER_BYTES = 64
 
 cdef const char *ERROR = b"ERROR\r\n"
 cdef const char *END = b"END\r\n"
@@ -41,7 +52,7 @@ cdef const char *LINE_TOO_LONG = b"CLIENT_ERROR line too long\r\n"
 
 _VERBS = (
     "get", "gets", "gat", "gats", "set", "add", "replace", "append", "prepend", "cas", "incr", "decr", "delete",
-    "touch", "flush_all", "version", "verbosity", "stats", "quit", "mn",
+    "touch", "mg", "ms", "md", "ma", "me", "flush_all", "version", "verbosity", "stats", "quit", "mn",
 )
 
 
@@ -108,46 +119,20 @@ cdef Verb find_verb(const unsigned char *p, size_t n) noexcept:
             return V_FLUSH_ALL
         if memcmp(p, b"verbosity", 9) == 0:
             return V_VERBOSITY
-    elif n == 2 and memcmp(p, b"mn", 2) == 0:
-        return V_MN
+    elif n == 2 and p[0] == 109:  # m
+        if p[1] == 103:
+            return V_MG
+        if p[1] == 115:
+            return V_MS
+        if p[1] == 100:
+            return V_MD
+        if p[1] == 97:
+            return V_MA
+        if p[1] == 101:
+            return V_ME
+        if p[1] == 110:
+            return V_MN
     return V_NONE
-
-
-cdef bint read_number(const unsigned char *p, size_t n, uint64_t highest, uint64_t *value) noexcept:
-    """Decimal digits up to `highest`, perhaps behind a plus. memcached takes more (wrapped lengths), nobody sends it."""
-    cdef uint64_t total = 0
-    cdef uint64_t digit
-    cdef size_t i = 1 if n and p[0] == 43 else 0
-    if n == i or n > MAX_NUMBER_BYTES:
-        return False
-    while i < n:
-        if p[i] < 48 or p[i] > 57:
-            return False
-        digit = p[i] - 48
-        if total > (highest - digit) // 10:
-            return False
-        total = total * 10 + digit
-        i += 1
-    value[0] = total
-    return True
-
-
-cdef bint is_exptime(const unsigned char *p, size_t n) noexcept:
-    """A signed 64-bit number."""
-    cdef uint64_t value = 0
-    if n > 1 and p[0] == 45 and p[1] != 43:
-        return read_number(p + 1, n - 1, 9223372036854775808U, &value)
-    return read_number(p, n, 9223372036854775807U, &value)
-
-
-cdef bint is_key(const unsigned char *p, size_t n) noexcept:
-    cdef size_t i
-    if n > MAX_KEY_BYTES:
-        return False
-    for i in range(n):
-        if p[i] <= 32 or p[i] == 127:
-            return False
-    return True
 
 
 @cython.final
@@ -200,6 +185,8 @@ cdef class RequestParser:
             return self.parse_get(p, position)
         if self.verb <= V_CAS:
             return self.parse_storage(p, n, position)
+        if V_MG <= self.verb <= V_ME:
+            return self.parse_meta(p, n, position)
         return self.parse_line(p, position)
 
     cdef Parsed error(self, const char *reply, size_t skip) noexcept:
@@ -292,6 +279,9 @@ cdef class RequestParser:
             self.error(TOO_LARGE, length + 2)
             # of all storage verbs only set loses the old value then, as in memcached
             return P_TOO_LARGE if self.verb == V_SET else P_ERROR
+        return self.data_block(p, n, length)
+
+    cdef Parsed data_block(self, const unsigned char *p, size_t n, size_t length) except *:
         self.value_start = self.used
         self.value_length = length
         if n < self.used + length + 2:
@@ -301,6 +291,69 @@ cdef class RequestParser:
         if p[self.used - 2] != 13 or p[self.used - 1] != 10:
             return self.error(BAD_CHUNK, 0)
         return P_REQUEST
+
+    cdef Parsed parse_meta(self, const unsigned char *p, size_t n, size_t position) except *:
+        cdef size_t end = self.line_length
+        cdef KeyRef key = next_token(p, position, end)
+        cdef KeyRef size
+        cdef uint64_t length = 0
+        cdef size_t block = 0
+        cdef MetaVerb verb = <MetaVerb> (self.verb - V_MG + <int> META_GET)
+        cdef const char *trouble
+        if key.length == 0:
+            return self.error(BAD_FORMAT if verb == META_DEBUG else ERROR, 0)
+        position = key.start + key.length
+        if verb == META_SET:
+            size = next_token(p, position, end)
+            # no plus here, which newer servers do not read
+            if (
+                size.length == 0 or p[size.start] == 43
+                or not read_number(p + size.start, size.length, MAX_VALUE_BYTES, &length)
+            ):
+                return self.error(BAD_FORMAT, 0)
+            position = size.start + size.length
+            block = length + 2
+        if not is_key(p + key.start, key.length):
+            return self.error(BAD_KEY, block)
+        trouble = read_flags(&self.meta, verb, p, key, position, end)
+        if trouble != NULL:
+            return self.error(trouble, block)
+        self.add_key(key.start, key.length)
+        self.body_end = self.meta.end
+        self.twin = self.find_twin()
+        if verb != META_SET:
+            return P_REQUEST
+        if length > self.max_item_bytes:
+            self.error(TOO_LARGE, block)
+            # whatever its mode, as in memcached
+            return P_TOO_LARGE
+        return self.data_block(p, n, length)
+
+    cdef Verb find_twin(self) noexcept:
+        cdef unsigned char mode = self.meta.mode
+        if self.verb == V_MS:
+            if mode == 69:
+                return V_ADD
+            if mode == 65:
+                return V_APPEND
+            if mode == 80:
+                return V_PREPEND
+            if has_flag(&self.meta, 67):
+                return V_CAS
+            return V_REPLACE if mode == 82 else V_SET
+        if self.verb == V_MD:
+            return V_DELETE
+        if self.verb == V_MA:
+            return V_DECR if mode == 68 else V_INCR
+        return V_GAT if has_flag(&self.meta, 84) and self.verb == V_MG else V_GET
+
+    cdef const unsigned char *stored_key(self, const unsigned char *p, size_t *length) noexcept:
+        """The only key of the request at p, as a server stores it: what decides where it lives."""
+        if V_MG <= self.verb <= V_ME and self.meta.binary:
+            length[0] = self.meta.key_length
+            return self.meta.key
+        length[0] = self.keys[0].length
+        return p + self.keys[0].start
 
     cdef Parsed parse_line(self, const unsigned char *p, size_t position) except *:
         cdef KeyRef tokens[MAX_TOKENS]
@@ -396,6 +449,8 @@ cdef class RequestParser:
     cdef tuple describe(self, bytes raw):
         """The event of tests/reference/requests.py: (kind, verb, keys, needed arguments, quiet, value)."""
         cdef size_t i
+        if V_MG <= self.verb <= V_ME:
+            return self.describe_meta(raw)
         keys = tuple(raw[self.keys[i].start:self.keys[i].start + self.keys[i].length] for i in range(self.n_keys))
         argument = raw[self.argument.start:self.argument.start + self.argument.length]
         if self.verb <= V_GATS:
@@ -406,6 +461,19 @@ cdef class RequestParser:
             args = tuple(token for token in argument.split(b" ") if token)
         value = raw[self.value_start:self.value_start + self.value_length] if V_SET <= self.verb <= V_CAS else None
         return ("request", _VERBS[self.verb], keys, args, bool(self.quiet), value)
+
+    cdef tuple describe_meta(self, bytes raw):
+        """The same of a meta request: its key as stored; its key as given and all that is sent on behind it."""
+        cdef const unsigned char *p = raw
+        cdef size_t length = 0
+        cdef const unsigned char *key = self.stored_key(p, &length)
+        sent = raw[self.body_start:self.body_end]
+        for i in reversed(range(self.meta.n_cuts)):
+            start = self.meta.cuts[i].start - self.body_start
+            sent = sent[:start] + sent[start + self.meta.cuts[i].length:]
+        args = tuple(token for token in sent.split(b" ") if token)[1:]
+        value = raw[self.value_start:self.value_start + self.value_length] if self.verb == V_MS else None
+        return ("request", _VERBS[self.verb], (key[:length],), args, bool(self.meta.quiet), value)
 
 
 cdef int split(const unsigned char *p, size_t end, size_t position, KeyRef *tokens) noexcept:

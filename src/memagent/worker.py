@@ -45,7 +45,7 @@ from memagent.topology import make_pools
 from memagent.worker_log import WorkerLog
 
 # What clients are told: the protocol's level first, because clients decide by it, then who answers.
-_VERSION: Final = f"1.5.0-memagent-{__version__}"
+_VERSION: Final = f"1.6.0-memagent-{__version__}"
 
 
 class Worker:

@@ -132,7 +132,8 @@ def flag_trouble(key: bytes, flags: list[bytes]) -> bytes | None:
             trouble = trouble if len(flag) == 2 else BAD_MODE_LENGTH
         elif letter in META_NUMBERS:
             read, complaint = META_NUMBERS[letter]
-            trouble = trouble if read(flag[1:]) is not None else complaint
+            if read(flag[1:]) is None and not (trouble and letter == b"F"):
+                trouble = complaint
         elif letter not in b"cfhklqstuvxILOP":
             unknown = True
         if trouble and unknown:

@@ -1,4 +1,4 @@
-"""A small honest memcached in memory: a dict, and the classic protocol as a proxy may speak it.
+"""A small honest memcached in memory: a dict, and the protocol as a proxy may speak it.
 
 `Store` knows what the verbs do; tests use it twice: behind the proxy, and as the model of what a client
 should see. For that, a cas unique is the number of writes to its key: one store answers as many together do.
@@ -6,10 +6,13 @@ should see. For that, a cas unique is the number of writes to its key: one store
 
 import re
 
+from . import fake_meta
+
 MAX_LINE_BYTES = 2048  # memcached closes the connection on a longer line, unless it is a get
 MAX_GET_LINE_BYTES = 8 * 1024 + 16
 
 REFUSAL = b"SERVER_ERROR out of memory storing object\r\n"
+META = (b"mg", b"ms", b"md", b"ma", b"me")
 STORAGE = (b"set", b"add", b"replace", b"append", b"prepend", b"cas")
 
 
@@ -132,6 +135,12 @@ class Conversation:
                 return None
             value, tail, rest = rest[:length], rest[length : length + 2], rest[length + 2 :]
             assert tail == b"\r\n", f"a data block that ends in {tail!r}"
+        elif verb == b"ms":
+            length = int(words.pop(1))
+            if len(rest) < length + 2:
+                return None
+            value, tail, rest = rest[:length], rest[length : length + 2], rest[length + 2 :]
+            assert tail == b"\r\n", f"a data block that ends in {tail!r}"
         elif is_get:
             keys, args = tuple(words), ()
         elif verb in (b"gat", b"gats"):
@@ -139,7 +148,7 @@ class Conversation:
         elif verb == b"flush_all":
             keys, args = (), tuple(words)
             assert b"noreply" not in words
-        elif verb != b"version":
+        elif verb != b"version" and verb not in META:
             assert len(words) == (1 if verb == b"delete" else 2), line
         self._inbox = rest
         self.lines.append(line)
@@ -148,5 +157,7 @@ class Conversation:
             return REFUSAL
         if verb == b"version":
             return b"VERSION 1.6.18\r\n"
+        if verb in META:
+            return fake_meta.answer(self.store, verb, words, value)
         assert keys or verb == b"flush_all"
         return self.store.apply(verb, keys, args, value)

@@ -20,7 +20,7 @@ POOL = PoolConfig.model_validate(
         "backups": ["192.168.11.68:11211"],
     }
 )
-FACTS = Facts(77, "1.5.0-memagent-0.1.0", 1_000_012.9, 1_000_000.5, 1.25, 0.5, 4096, server_facts([POOL]))
+FACTS = Facts(77, "1.6.0-memagent-0.1.0", 1_000_012.9, 1_000_000.5, 1.25, 0.5, 4096, server_facts([POOL]))
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_stats_are_facts_and_every_counter_over_all_workers(segment: Segment):
         "pid": "77",
         "uptime": "12",
         "time": "1000012",
-        "version": "1.5.0-memagent-0.1.0",
+        "version": "1.6.0-memagent-0.1.0",
         "pointer_size": "64",
         "rusage_user": "1.250000",
         "rusage_system": "0.500000",

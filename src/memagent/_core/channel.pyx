@@ -27,7 +27,7 @@ from memagent._core.metrics cimport (
     S_REQUESTS,
     S_TIMEOUTS,
 )
-from memagent._core.reply cimport E_STORAGE, R_CLIENT_ERROR, R_ERROR, R_GARBAGE, R_MORE, Code, ReplyParser
+from memagent._core.reply cimport E_BLOCK, R_CLIENT_ERROR, R_ERROR, R_GARBAGE, R_MORE, Code, ReplyParser
 from memagent._core.turn cimport Turn
 
 
@@ -190,7 +190,7 @@ cdef class Channel:
                     self.reason = "a reply about another key"
                     (<Awaiting> awaiting).failed(ticket.part, F_GARBAGE, True)
                     return -1
-                if ticket.expects == E_STORAGE and (code == R_ERROR or code == R_CLIENT_ERROR):
+                if ticket.expects & E_BLOCK and (code == R_ERROR or code == R_CLIENT_ERROR):
                     # refused for its first line: the data block may be read as commands now
                     self.reason = "an error to the first line of a storage request"
                     return -1

@@ -114,18 +114,18 @@ cdef int send(Channel channel, Exchange exchange, uint32_t part, int expected, S
     """The request as a server shall see it: the needed words and the data block, nothing quiet."""
     cdef size_t length = request.body_end - request.body_start
     cdef bytes body
-    if request.body_start == 0 and (
+    if request.body_start == 0 and not request.n_cuts and (
         request.body_end + 2 == request.used or request.body_end + 2 == request.value_start
     ) and p[request.body_end] == 13 and length <= LONGEST_BODY_BYTES:
         # the common case: the client wrote it just so
         channel.append(p, request.used)
     else:
-        body = p[request.body_start:request.body_end]
+        body = request.sent_line(p) if request.n_cuts else p[request.body_start:request.body_end]
         if length > LONGEST_BODY_BYTES:
             body = b" ".join([word for word in body.split(b" ") if word])
         channel.append(body, len(body))
         channel.append(b"\r\n", 2)
-        if V_SET <= request.verb <= V_CAS:
+        if request.value_start:
             channel.append(p + request.value_start, request.value_length + 2)
     return channel.ticket(exchange, part, expected, server.deadline())
 

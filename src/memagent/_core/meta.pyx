@@ -1,6 +1,8 @@
 """What stands in a meta request's line behind its key (and length).
 
-    mg <key> <flag>*\\r\\n     ms <key> <bytes> <flag>*\\r\\n<data block>\\r\\n     md, ma <key> <flag>*\\r\\n     me <key> [b]\\r\\n
+    mg, md, ma <key> <flag>*\\r\\n
+    ms <key> <bytes> <flag>*\\r\\n<data block>\\r\\n
+    me <key> [b]\\r\\n
 
 A flag is a letter, some with a token right behind it. Invariants:
 - What is accepted is answered exactly once, by every memcached from 1.6.10 on, when the line is sent without its `cuts`.
@@ -19,7 +21,6 @@ from libc.string cimport memchr
 
 from binascii import b2a_base64
 
-from memagent._core.limits cimport MAX_KEY_BYTES
 from memagent._core.tokens cimport KeyRef, is_exptime, next_token, read_number
 
 cdef enum:
@@ -227,7 +228,8 @@ cdef const char *read_flags(MetaLine *meta, MetaVerb verb, const unsigned char *
         found = check_flag(meta, p, token, key, &known)
         if not known:
             meta.unknown = True
-        if found != NULL:
+        if found != NULL and (trouble == NULL or letter != 70):
+            # a bad F does not replace the complaint before it
             trouble = found
         if trouble != NULL and meta.unknown:
             trouble = BAD_FLAG

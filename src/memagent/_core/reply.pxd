@@ -32,7 +32,9 @@ cdef enum Code:
 # What a verb's reply may be, as a set of codes. Every verb may be answered by an error line.
 cdef enum Expects:
     E_ERROR = 1 << R_ERROR | 1 << R_CLIENT_ERROR | 1 << R_SERVER_ERROR
-    E_STORAGE = E_ERROR | 1 << R_STORED | 1 << R_NOT_STORED | 1 << R_EXISTS | 1 << R_NOT_FOUND
+    # Not a code: sent with a data block, which a server that refuses the first line may read as commands.
+    E_BLOCK = 1 << 30
+    E_STORAGE = E_ERROR | E_BLOCK | 1 << R_STORED | 1 << R_NOT_STORED | 1 << R_EXISTS | 1 << R_NOT_FOUND
     E_DELETE = E_ERROR | 1 << R_DELETED | 1 << R_NOT_FOUND
     E_NUMBER = E_ERROR | 1 << R_NUMBER | 1 << R_NOT_FOUND
     E_TOUCH = E_ERROR | 1 << R_TOUCHED | 1 << R_NOT_FOUND
@@ -41,7 +43,7 @@ cdef enum Expects:
     E_VALUES = E_ERROR | 1 << R_VALUES
     E_MG = E_ERROR | 1 << R_HD | 1 << R_VA | 1 << R_EN
     E_MS = E_ERROR | 1 << R_HD | 1 << R_NS | 1 << R_EX | 1 << R_NF
-    E_MD = E_MS
+    E_MD = E_ERROR | 1 << R_HD | 1 << R_EX | 1 << R_NF
     E_MA = E_MS | 1 << R_VA
     E_ME = E_ERROR | 1 << R_ME | 1 << R_EN
     E_LINE = E_STORAGE | E_DELETE | E_NUMBER | E_TOUCH | E_OK | E_VERSION

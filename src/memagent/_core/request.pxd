@@ -60,6 +60,7 @@ cdef class RequestParser:
     cdef size_t keys_capacity
     cdef KeyRef words[4]         # behind the key: flags, exptime, bytes, cas unique; delta; exptime (touch)
     cdef KeyRef argument         # gat: the expiry; stats, verbosity, flush_all: everything behind the verb
+    cdef int n_cuts              # of `meta.cuts`: words in between that are not sent on (see sent_line)
     cdef MetaLine meta           # the meta verbs: their flags
     cdef Verb twin               # the meta verbs: the classic verb that does the same
     cdef const char *reply
@@ -78,6 +79,7 @@ cdef class RequestParser:
     cdef Parsed parse_meta(self, const unsigned char *p, size_t n, size_t position) except *
     cdef Parsed data_block(self, const unsigned char *p, size_t n, size_t length) except *
     cdef Verb find_twin(self) noexcept
+    cdef bytes sent_line(self, const unsigned char *p)
     cdef const unsigned char *stored_key(self, const unsigned char *p, size_t *length) noexcept
     cdef Parsed parse_line(self, const unsigned char *p, size_t position) except *
     cdef Parsed single_key(self, const unsigned char *p, KeyRef key, KeyRef last) except *

@@ -22,9 +22,7 @@ from libc.string cimport memchr, memcmp, strlen
 
 from memagent._core.limits cimport MAX_GET_LINE_BYTES, MAX_KEY_BYTES, MAX_LINE_BYTES
 from memagent._core.meta cimport (
-    META_ARITHMETIC,
     META_DEBUG,
-    META_DELETE,
     META_GET,
     META_SET,
     MetaVerb,
@@ -156,6 +154,7 @@ cdef class RequestParser:
         self.quiet = False
         self.skip = 0
         self.need = 0
+        self.n_cuts = 0
         self.value_start = self.value_length = 0
         newline = <const unsigned char *> memchr(p + searched, 10, n - searched)
         if (n if newline == NULL else <size_t> (newline - p)) >= MAX_LINE_BYTES:
@@ -320,6 +319,7 @@ cdef class RequestParser:
             return self.error(trouble, block)
         self.add_key(key.start, key.length)
         self.body_end = self.meta.end
+        self.n_cuts = self.meta.n_cuts
         self.twin = self.find_twin()
         if verb != META_SET:
             return P_REQUEST
@@ -346,6 +346,16 @@ cdef class RequestParser:
         if self.verb == V_MA:
             return V_DECR if mode == 68 else V_INCR
         return V_GAT if has_flag(&self.meta, 84) and self.verb == V_MG else V_GET
+
+    cdef bytes sent_line(self, const unsigned char *p):
+        """What is sent on of the line of the request at p, without its end."""
+        cdef bytes line = p[self.body_start:self.body_end]
+        cdef int i
+        cdef size_t start
+        for i in range(self.n_cuts - 1, -1, -1):
+            start = self.meta.cuts[i].start - self.body_start
+            line = line[:start] + line[start + self.meta.cuts[i].length:]
+        return line
 
     cdef const unsigned char *stored_key(self, const unsigned char *p, size_t *length) noexcept:
         """The only key of the request at p, as a server stores it: what decides where it lives."""
@@ -467,11 +477,7 @@ cdef class RequestParser:
         cdef const unsigned char *p = raw
         cdef size_t length = 0
         cdef const unsigned char *key = self.stored_key(p, &length)
-        sent = raw[self.body_start:self.body_end]
-        for i in reversed(range(self.meta.n_cuts)):
-            start = self.meta.cuts[i].start - self.body_start
-            sent = sent[:start] + sent[start + self.meta.cuts[i].length:]
-        args = tuple(token for token in sent.split(b" ") if token)[1:]
+        args = tuple(token for token in self.sent_line(p).split(b" ") if token)[1:]
         value = raw[self.value_start:self.value_start + self.value_length] if self.verb == V_MS else None
         return ("request", _VERBS[self.verb], (key[:length],), args, bool(self.meta.quiet), value)
 

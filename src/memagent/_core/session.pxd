@@ -58,6 +58,7 @@ cdef class Session(Waiting):
     cdef int write(self, const unsigned char *p, size_t n) except -1
     cdef int mark(self) except -1
     cdef int refuse(self, Parsed parsed) except -1
+    cdef int count_meta(self, RequestParser parser) except -1
     cdef int dispatch_local(self, const unsigned char *p) except -1
     cdef int drop_old(self, const unsigned char *p) except -1
     cdef bint wants_more(self) noexcept

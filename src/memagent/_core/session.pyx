@@ -25,6 +25,7 @@ from memagent._core.limits cimport (
     WINDOW_SMALL_BYTES,
     WINDOW_START,
 )
+from memagent._core.metasingle cimport MetaSingle
 from memagent._core.metrics cimport (
     W_BAD_COMMANDS,
     W_BAD_KEYS,
@@ -33,6 +34,7 @@ from memagent._core.metrics cimport (
     W_CLIENT_ERRORS,
     W_CLIENT_PAUSED,
     W_CMD_GET,
+    W_CMD_META,
     W_CMD_SET,
     W_CMD_TOUCH,
     W_LINES_TOO_LONG,
@@ -56,7 +58,11 @@ from memagent._core.request cimport (
     V_FLUSH_ALL,
     V_GAT,
     V_GATS,
+    V_MD,
+    V_ME,
+    V_MG,
     V_MN,
+    V_MS,
     V_QUIT,
     V_TOUCH,
     V_VERBOSITY,
@@ -73,6 +79,7 @@ cdef enum:
     FLUSH_BYTES = 64 * 1024   # this much is worth a write of its own
     SMALL_BYTES = 64 * 1024   # a client that holds less than this is not asked to yield its memory
 
+cdef bytes NO_META = b"ERROR\r\n"
 cdef bytes OUT_OF_MEMORY = b"SERVER_ERROR out of buffer memory\r\n"
 
 
@@ -231,12 +238,16 @@ cdef class Session(Waiting):
         """A set that is refused for its size must not leave the old value behind, as in memcached."""
         cdef RequestParser parser = self.context.parser
         cdef bytes key = p[parser.keys[0].start:parser.keys[0].start + parser.keys[0].length]
-        cdef bytes request = b"delete " + key + b"\r\n"
+        cdef bytes request
         cdef size_t skip = parser.skip
         cdef size_t used = parser.used
+        if parser.verb == V_MS and parser.meta.binary:
+            request = b"md " + key + b" b q\r\n"
+        else:
+            request = b"delete " + key + b"\r\n"
         parser.next(request, len(request), 0)
         parser.quiet = True
-        self.add(Mutation.__new__(Mutation))
+        self.add(MetaSingle.__new__(MetaSingle) if parser.verb == V_MD else Mutation.__new__(Mutation))
         self.last.start(self.context.pool, parser, request)
         parser.skip = skip
         parser.used = used
@@ -270,6 +281,12 @@ cdef class Session(Waiting):
                 exchange = multiget
             else:
                 exchange = Retrieval.__new__(Retrieval)
+        elif V_MG <= verb <= V_ME:
+            self.count_meta(parser)
+            if context.pool.has_copies:
+                # one server alone would be asked or written to
+                return self.answer(NO_META, len(NO_META))
+            exchange = MetaSingle.__new__(MetaSingle)
         elif verb == V_FLUSH_ALL:
             exchange = Broadcast.__new__(Broadcast)
         else:
@@ -280,6 +297,18 @@ cdef class Session(Waiting):
             exchange = Mutation.__new__(Mutation)
         self.add(exchange)
         return exchange.start(context.pool, parser, p)
+
+    cdef int count_meta(self, RequestParser parser) except -1:
+        """As the classic verb that does the same."""
+        cdef uint64_t *count = self.context.counters.slot
+        count[W_CMD_META] += 1
+        count[W_QUIET_REQUESTS] += parser.meta.quiet
+        if parser.verb == V_MG:
+            count[W_CMD_GET] += 1
+            count[W_CMD_TOUCH] += parser.twin == V_GAT
+        elif parser.verb == V_MS:
+            count[W_CMD_SET] += 1
+        return 0
 
     cdef int dispatch_local(self, const unsigned char *p) except -1:
         """The requests that the proxy answers itself."""

@@ -26,7 +26,7 @@ from memagent._core.marks cimport FLUSH_MARK
 from memagent._core.metrics cimport W_CMD_FLUSH, W_EXCHANGES, W_SERVER_ERRORS, Block
 from memagent._core.pool cimport Hurried, Pool
 from memagent._core.reply cimport E_OK, R_OK, Code, ReplyParser
-from memagent._core.request cimport V_CAS, V_SET, RequestParser, Verb
+from memagent._core.request cimport RequestParser, Verb
 from memagent._core.server cimport Server
 
 cdef enum:

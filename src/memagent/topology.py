@@ -31,6 +31,7 @@ def make_pools(config: Config, segment: Segment, worker: int, turn: Turn, memory
     """The pools of one worker. Servers are numbered over all pools as in `Segment`."""
     parser = ReplyParser()
     marks = Marks(segment.buffer, segment.marks_offset_bytes)
+    overlaps = Marks(segment.buffer, segment.overlaps_offset_bytes)
     pools = []
     index = 0
     for pool in config.pools:
@@ -71,6 +72,7 @@ def make_pools(config: Config, segment: Segment, worker: int, turn: Turn, memory
                 acknowledge=pool.acknowledge,
                 repair_ttl_s=max(1, pool.repair_ttl_ms // 1000),
                 marks=marks,
+                overlaps=overlaps if segment.workers > 1 else None,
                 epoch_us=time.time_ns() // 1000 - time.monotonic_ns() // 1000,
                 worker=worker,
             )

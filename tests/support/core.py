@@ -16,6 +16,7 @@ from itertools import count
 from memagent._core.buffer import Memory
 from memagent._core.channel import Channel
 from memagent._core.exchange import Broadcast
+from memagent._core.marks import Marks
 from memagent._core.metrics import Block
 from memagent._core.multiget import MultiGet
 from memagent._core.mutation import Mutation
@@ -195,6 +196,7 @@ class World:
         has_copies: bool = False,
         fallback: str = "always",
         acknowledge: str = "owner",
+        overlaps: Marks | None = None,
         distribution: str = "modula",
         key_hash: str = "djb",
         **server_settings: int,
@@ -235,6 +237,7 @@ class World:
             miss_when_down=miss_when_down,
             fallback=fallback,
             acknowledge=acknowledge,
+            overlaps=overlaps,
             multiget_deadline_us=multiget_deadline_us,
         )
         self.context = Context(

@@ -159,7 +159,8 @@ def test_rows_and_marks_lie_behind_the_counters(segment: Segment):
     marks = Marks(segment.buffer, segment.marks_offset_bytes)
     marks.stamp_key(b"k")
     marks.stamp_flush()
-    assert segment.marks_offset_bytes + MARKS_BYTES == len(segment.buffer)
+    assert segment.marks_offset_bytes + MARKS_BYTES == segment.overlaps_offset_bytes
+    assert segment.overlaps_offset_bytes + MARKS_BYTES == len(segment.buffer)
     assert (first.identity, last.word(1)[1], marks.read_key(b"k")) == (2**64 - 1, 2**50, 1)
     assert set(segment.server_totals(2).values()) == {0}
     segment.reset()

@@ -20,5 +20,5 @@ cdef class Marks:
     cdef Py_buffer _view
     cdef bint _held
 
-    cdef void stamp(self, uint32_t slot) noexcept
+    cdef uint32_t stamp(self, uint32_t slot) noexcept
     cdef uint32_t read(self, uint32_t slot) noexcept

@@ -18,10 +18,10 @@ from libc.stdint cimport uint32_t, uintptr_t
 
 cdef extern from *:
     """
-    static inline void memagent_add_one(uint32_t *p) { __atomic_fetch_add(p, 1, __ATOMIC_SEQ_CST); }
+    static inline uint32_t memagent_add_one(uint32_t *p) { return __atomic_add_fetch(p, 1, __ATOMIC_SEQ_CST); }
     static inline uint32_t memagent_load(const uint32_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
     """
-    void memagent_add_one(uint32_t *p) noexcept nogil
+    uint32_t memagent_add_one(uint32_t *p) noexcept nogil
     uint32_t memagent_load(const uint32_t *p) noexcept nogil
 
 MARKS_BYTES = (MARKS + 1) * sizeof(uint32_t)
@@ -46,8 +46,9 @@ cdef class Marks:
         if self._held:
             PyBuffer_Release(&self._view)
 
-    cdef void stamp(self, uint32_t slot) noexcept:
-        memagent_add_one(&self.slots[slot])
+    cdef uint32_t stamp(self, uint32_t slot) noexcept:
+        """Move the mark; returns what it is now."""
+        return memagent_add_one(&self.slots[slot])
 
     cdef uint32_t read(self, uint32_t slot) noexcept:
         return memagent_load(&self.slots[slot])

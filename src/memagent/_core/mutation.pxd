@@ -23,6 +23,7 @@ cdef class Mutation(Exchange):
     cdef bint at_once            # the follower is sent the request together with the authority
     cdef bint ordered            # the follower is sent the effect when the authority has answered; counted in pool.ordered
     cdef bint stamps
+    cdef uint32_t overlap        # pool.overlaps when this write began
     cdef bint switched           # the authority has failed and the follower's answer counts
     cdef bint repaired_before
     cdef bint asking             # the authority has not answered
@@ -54,4 +55,6 @@ cdef class Mutation(Exchange):
     cdef int take_part(self) except -1
     cdef int unorder(self) except -1
     cdef int stamp(self) except -1
+    cdef bint overlapped(self) noexcept
+    cdef int complete(self) except -1
     cdef int fail(self, Failure why, bint sent) except -1

@@ -24,6 +24,7 @@ from libc.string cimport memcpy
 
 from memagent._core.cas cimport taken_cas
 from memagent._core.channel cimport F_BUSY, F_DOWN, F_TIMED_OUT, Channel, Failure
+from memagent._core.doubt cimport doubt
 from memagent._core.effect cimport delete_on
 from memagent._core.exchange cimport Exchange, explain, send
 from memagent._core.marks cimport slot_of
@@ -48,7 +49,7 @@ from memagent._core.metrics cimport (
     Block,
 )
 from memagent._core.pool cimport ALWAYS, NEVER, ORDERED_SLOTS, Pool
-from memagent._core.repair cimport repair, repair_for
+from memagent._core.repair cimport overwrite, repair, repair_for
 from memagent._core.reply cimport (
     E_DELETE,
     E_MS,
@@ -217,6 +218,8 @@ cdef class Mutation(Exchange):
             or exptime.length != 1 or p[exptime.start] != 48
         )
         self.stamp()
+        if self.pool.overlaps is not None and other is not None:
+            self.overlap = self.pool.overlaps.stamp(self.slot)
         if (
             (self.verb <= V_REPLACE or self.verb == V_CAS)
             and self.authority.keeps_cas and (other is None or other.keeps_cas) and exptime.length <= SAFE_EXPTIME_BYTES
@@ -346,7 +349,7 @@ cdef class Mutation(Exchange):
             self.hurry(self.pool, follower)
             return 0
         if not self.telling:
-            self.stamp()
+            self.complete()
         if code == R_NOT_FOUND and self.follower_code == R_DELETED:
             return self.respond(R_DELETED, b"DELETED\r\n", 9)
         return self.respond(code, p, n)
@@ -355,7 +358,7 @@ cdef class Mutation(Exchange):
         """The follower has answered."""
         self.telling = False
         if self.switched:
-            self.stamp()
+            self.complete()
             return self.respond(code, p, n)
         if self.asking:
             self.follower_code = code
@@ -369,7 +372,7 @@ cdef class Mutation(Exchange):
         if code == R_NUMBER:
             self.follower_reply = p[:n]
         self.judge(code)
-        self.stamp()
+        self.complete()
         if self.done:
             return 0
         if self.verb == V_DELETE and self.own_code == R_NOT_FOUND and code == R_DELETED:
@@ -389,11 +392,14 @@ cdef class Mutation(Exchange):
             return 0
         if is_done(code) and (code != R_NUMBER or self.follower_reply == self.own_reply):
             return 0
+        if code == R_NUMBER and self.overlapped():
+            # whoever came in between may have been counted on one of them only, so far
+            return 0
         if not absent:
             self.counters.slot[W_DIVERGENCES if code == R_NUMBER else W_EFFECTS_FAILED] += 1
             if self.pool.authority(self.owner, follower if self.authority is self.owner else self.authority) is follower:
                 return 0
-            delete_on(self.pool, self.counters, follower, self.key, self.key_length)
+            return overwrite(self.pool, self.counters, self.authority, follower, self.key, self.key_length)
         if follower.state == UP:
             repair(self.pool, self.counters, self.authority, follower, self.key, self.key_length)
         return 0
@@ -403,7 +409,7 @@ cdef class Mutation(Exchange):
             return self.own_failed(why, sent)
         self.telling = False
         self.follower.missed(self.key, self.key_length)
-        self.stamp()
+        self.complete()
         if self.switched:
             return self.fail(why, True)
         return 0 if self.asking else self.respond_own()
@@ -424,7 +430,7 @@ cdef class Mutation(Exchange):
             if self.telling:
                 self.hurry(self.pool, self.follower)
                 return 0
-            self.stamp()
+            self.complete()
             if self.follower_code == R_MORE:
                 return self.fail(why, sent)
             if self.follower_reply is not None:
@@ -515,6 +521,22 @@ cdef class Mutation(Exchange):
     cdef int stamp(self) except -1:
         if self.stamps:
             self.pool.marks.stamp(self.slot)
+        return 0
+
+    cdef bint overlapped(self) noexcept:
+        """Has another write of this key been under way at the same time?"""
+        return self.pool.overlaps is not None and self.pool.overlaps.read(self.slot) != self.overlap
+
+    cdef int complete(self) except -1:
+        """Both servers have answered, or never will."""
+        cdef bint overlapped = self.overlapped()
+        self.stamp()
+        if self.pool.overlaps is None or not self.pool.has_copies:
+            return 0
+        self.pool.overlaps.stamp(self.slot)
+        if overlapped:
+            # another worker may have sent its write in between: in another order to each server
+            doubt(self.pool, self.counters, self.key, self.key_length)
         return 0
 
     cdef int unorder(self) except -1:

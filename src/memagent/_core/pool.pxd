@@ -37,6 +37,7 @@ cdef class Pool:
     cdef readonly int64_t multiget_deadline_us
     cdef readonly int64_t repair_ttl_s
     cdef readonly Marks marks
+    cdef readonly Marks overlaps                # moved by every write; None where one worker does them all
     cdef int owner_index                        # of the key that `owner` was asked for last
     cdef uint16_t ordered[ORDERED_SLOTS]        # writes under way that reach the follower after the authority, by key
     cdef uint64_t cas_base
@@ -46,6 +47,8 @@ cdef class Pool:
     cdef readonly set repairing                 # keys that repairs are under way for
     cdef readonly object refills                # Repairs that have not begun
     cdef size_t n_refilling
+    cdef readonly set doubted                   # keys that doubts are under way for
+    cdef readonly object doubts                 # Doubts, the earliest first
     cdef readonly object unverified             # Repairs that may have to be taken back, the earliest first
 
     cdef Server owner(self, const unsigned char *key, size_t length)
@@ -54,3 +57,4 @@ cdef class Pool:
     cdef uint64_t new_cas(self, int64_t now_us) noexcept
     cdef int hurry(self, Hurried exchange, int64_t started_us, Server server) except -1
     cdef int expire(self, int64_t now_us) except -1
+    cdef bint waits(self) noexcept

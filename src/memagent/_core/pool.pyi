@@ -22,8 +22,11 @@ class Pool:
     multiget_deadline_us: int
     repair_ttl_s: int
     marks: Marks | None
+    overlaps: Marks | None
     repairing: set[bytes]
     refills: deque[Any]
+    doubted: set[bytes]
+    doubts: deque[Any]
     unverified: deque[Any]
     def __new__(
         cls,
@@ -39,6 +42,7 @@ class Pool:
         acknowledge: Literal["owner", "all"] = "owner",
         repair_ttl_s: int = 60,
         marks: Marks | None = None,
+        overlaps: Marks | None = None,
         epoch_us: int = 0,
         worker: int = 0,
     ) -> Self: ...

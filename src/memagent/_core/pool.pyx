@@ -40,13 +40,14 @@ cdef class Hurried(Awaiting):
 cdef class Pool:
     """`servers` and `backups` stand in the order of the configuration, which is the order that `placement` counts in.
 
-    `epoch_us` is the unix time of turn.now_us == 0, `worker` the number of this worker: both make cas uniques unique.
+    `marks` and `overlaps` are shared with the other workers. `epoch_us` is the unix time of turn.now_us == 0, `worker` the
+    number of this worker: both make cas uniques unique.
     """
 
     def __cinit__(self, str name not None, list servers not None, list backups not None, Placement placement not None, *,
                   bint has_copies=False, bint miss_when_down=True, int64_t multiget_deadline_us=0,
                   str fallback not None="always", str acknowledge not None="owner", int64_t repair_ttl_s=60,
-                  Marks marks=None, int64_t epoch_us=0, int worker=0):
+                  Marks marks=None, Marks overlaps=None, int64_t epoch_us=0, int worker=0):
         self.name = name
         self.servers = servers
         self.backups = backups
@@ -58,12 +59,15 @@ cdef class Pool:
         self.acknowledge_all = acknowledge == "all"
         self.repair_ttl_s = repair_ttl_s
         self.marks = Marks() if marks is None and has_copies else marks
+        self.overlaps = overlaps
         self.cas_base = (<uint64_t> epoch_us << 10) + (worker & 1023)
         memset(self.ordered, 0, sizeof(self.ordered))
         self.hurried = []
         self.repairing = set()
         self.refills = deque()
         self.unverified = deque()
+        self.doubted = set()
+        self.doubts = deque()
 
     cdef Server owner(self, const unsigned char *key, size_t length):
         self.owner_index = self.placement.owner(key, length)
@@ -111,17 +115,22 @@ cdef class Pool:
         return 0
 
     cdef int expire(self, int64_t now_us) except -1:
-        """End what has taken too long, and verify repairs; to be called now and then."""
+        """End what has taken too long, verify repairs, look into doubts; to be called now and then."""
         cdef Hurried first
-        while self.unverified:
-            first = self.unverified[0]
-            if first.due_us > now_us:
-                break
-            self.unverified.popleft()
-            first.too_late()
+        for queue in (self.unverified, self.doubts):
+            while queue:
+                first = queue[0]
+                if first.due_us > now_us:
+                    break
+                queue.popleft()
+                first.too_late()
         while self.hurried and <int64_t> self.hurried[0][0] <= now_us:
             (<Hurried> heappop(self.hurried)[2]).too_late()
         return 0
+
+    cdef bint waits(self) noexcept:
+        """Is there anything that time brings?"""
+        return len(self.hurried) > 0 or len(self.unverified) > 0 or len(self.doubts) > 0
 
     def place(self, bytes key not None):
         """For tests: (owner, copy or None)."""

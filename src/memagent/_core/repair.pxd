@@ -22,6 +22,7 @@ cdef class Repair(Hurried):
     cdef Server source
     cdef Server target
     cdef Exchange then           # who waits for it, if anybody
+    cdef bint overwrites         # the target has another value, not none
     cdef bint refills            # counted in target.refilling,
     cdef bint is_refilling       # and in pool.n_refilling
     cdef Step step
@@ -37,6 +38,7 @@ cdef class Repair(Hurried):
     cdef int put(self, Channel channel, bytes head, const unsigned char *value, size_t length) except -1
     cdef int tell(self, bint present) except -1
     cdef int give_up(self) except -1
+    cdef int drop(self) except -1
     cdef int finish(self) except -1
     cdef int leave(self) except -1
 
@@ -44,4 +46,6 @@ cdef class Repair(Hurried):
 cdef int repair(Pool pool, Block counters, Server source, Server target, const unsigned char *key, size_t length) except -1
 cdef int repair_for(Exchange then, Pool pool, Block counters, Server source, Server target, const unsigned char *key,
                     size_t length) except -1
+cdef int overwrite(Pool pool, Block counters, Server source, Server target, const unsigned char *key,
+                   size_t length) except -1
 cdef int go_on(Pool pool) except -1

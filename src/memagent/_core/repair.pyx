@@ -8,7 +8,7 @@ Who asks for one: a retrieval that fell back, a write whose follower could not f
 nothing where a copy has it (it waits), and a server's return for every key of its journal (refill).
 
 Invariants (behaviour section 2, repair):
-- Add semantics: what is newer on the target stays.
+- Add semantics: what is newer on the target stays; but a value that is known to be wrong is overwritten.
 - What a write has overtaken is taken back (marks.pyx), at once and again when everything that was under way has ended.
 - An item without a known time to live gets `repair_ttl_s`, never an endless one.
 """
@@ -88,6 +88,18 @@ cdef int repair_for(Exchange then, Pool pool, Block counters, Server source, Ser
     return made.start()
 
 
+cdef int overwrite(Pool pool, Block counters, Server source, Server target, const unsigned char *key,
+                   size_t length) except -1:
+    """The target has another value than the source, whose value counts; where that cannot be copied it gets none."""
+    cdef bytes name = key[:length]
+    cdef Repair made
+    if name in pool.repairing or len(pool.repairing) >= MOST_REPAIRS:
+        return delete_on(pool, counters, target, key, length)
+    made = make(pool, counters, source, target, name)
+    made.overwrites = True
+    return made.start()
+
+
 def refill(Pool pool not None, Block counters not None, Server target not None, bytes key not None):
     """A key of the journal has been deleted on `target`: fetch it from its other server, in its turn."""
     cdef Server owner = pool.owner(key, len(key))
@@ -143,6 +155,7 @@ cdef class Repair(Hurried):
         if self.step == READING:
             if code == R_EN or (code == R_VALUES and parser.n_items == 0):
                 self.tell(False)
+                self.drop()
                 self.finish()
                 return 0
             if code != R_VA and code != R_VALUES:
@@ -211,11 +224,13 @@ cdef class Repair(Hurried):
             length = int(size)
             ttl_s = self.pool.repair_ttl_s
         if self.target.meta:
-            head = b"ms %b %d T%d F%b ME" % (self.key, length, ttl_s, line)
+            head = b"ms %b %d T%d F%b" % (self.key, length, ttl_s, line)
+            if not self.overwrites:
+                head += b" ME"
             if self.target.keeps_cas and cas & GLOBAL_CAS:
                 head += b" E%d" % cas
         else:
-            head = b"add %b %b %d %d" % (self.key, line, ttl_s, length)
+            head = b"%b %b %b %d %d" % (b"set" if self.overwrites else b"add", self.key, line, ttl_s, length)
         return self.put(self.target.channel(self.key, len(self.key)), head, value, length)
 
     cdef int put(self, Channel channel, bytes head, const unsigned char *value, size_t length) except -1:
@@ -246,7 +261,15 @@ cdef class Repair(Hurried):
     cdef int give_up(self) except -1:
         self.counters.slot[W_REPAIRS_FAILED] += 1
         self.tell(False)
+        self.drop()
         return self.finish()
+
+    cdef int drop(self) except -1:
+        """The other value on the target cannot be replaced: none is better."""
+        if self.overwrites:
+            self.overwrites = False
+            delete_on(self.pool, self.counters, self.target, self.key, len(self.key))
+        return 0
 
     cdef int tell(self, bint present) except -1:
         cdef Exchange then = self.then

@@ -25,6 +25,7 @@ cdef class Context:
     cdef readonly object deadlines  # MultiGets with a deadline, the earliest first
 
     cdef int expire(self) except -1
+    cdef bint waits(self) noexcept
 
 
 cdef class Session(Waiting):

@@ -113,6 +113,10 @@ cdef class Context:
             exchange.expire()
         return 0
 
+    cdef bint waits(self) noexcept:
+        """Is there anything that time brings?"""
+        return len(self.deadlines) > 0 or self.pool.waits()
+
     def pass_time(self):
         """For tests: end the multigets whose deadline has passed at turn.now_us."""
         self.expire()

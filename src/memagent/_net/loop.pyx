@@ -215,7 +215,7 @@ cdef class Loop:
         cdef Endpoint endpoint
         cdef Listener listener
         cdef ClientConnection client
-        cdef bint busy = self.draining or len(self.context.deadlines) > 0
+        cdef bint busy = self.draining or self.context.waits()
         read(self.timer_fd, &times, sizeof(times))
         if times > MISSED_TICKS and not self.tick_was_skipped:
             # We have not run for a while, and that must not be held against anybody: first hear what has come.

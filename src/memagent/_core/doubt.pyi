@@ -1,0 +1,6 @@
+from typing import final
+
+from memagent._core.pool import Hurried
+
+@final
+class Doubt(Hurried): ...

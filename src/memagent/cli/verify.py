@@ -113,8 +113,8 @@ def _print(report: Report) -> None:
         ("went on changing while they were looked at", report.counts["changing"]),
         ("could not be asked for", report.not_asked),
         ("were compared without their time to live, which old servers do not tell", report.ttl_unknown),
-        ("are on a server that neither owns nor copies them", report.strays),
-        ("have names that no client can send through the proxy", report.unspeakable),
+        ("were listed by a server that neither owns nor copies them", report.strays),
+        ("have names that no client can send through the proxy, and were left out", report.unspeakable),
     ):
         if number:
             click.echo(f"{number:,} {text}")

@@ -1,13 +1,18 @@
 """The docs as users read them: links lead somewhere, configurations are good, nothing named is missing."""
 
+import contextlib
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
+import click
 import pytest
 
 from memagent import config
+from memagent.cli import magent
+from memagent.cli.legacy import legacy
 from memagent.counters import COUNTERS
 from memagent.legacy import _INI_KEYS
 from memagent.rows import settings_of
@@ -110,3 +115,32 @@ def test_every_error_that_the_proxy_answers_is_explained() -> None:
         answered |= set(re.findall(r'\.note\("([^"]+?):? *"', text))
     assert len(answered) >= 17
     assert not {each for each in answered if each not in explained}
+
+
+def shown_commands() -> list[str]:
+    """magent's command lines in fenced blocks, each up to its pipe or remark."""
+    found = set()
+    for page in PAGES:
+        for _, text in FENCED.findall(page.read_text("utf-8")):
+            for line in text.replace("\\\n", " ").splitlines():
+                match = re.match(r"\s*(?:\.venv/bin/)?magent ([^|#]+)", line)
+                if match and "[" not in line:
+                    found.add(" ".join(match[1].split()))
+    return sorted(found)
+
+
+@pytest.mark.parametrize("line", shown_commands())
+def test_commands_can_be_parsed(line: str) -> None:
+    arguments = shlex.split(line.replace("$CONFIG", "magent.yaml"))
+    command: click.Command = legacy
+    if not arguments[0].startswith("-"):
+        found = magent.get_command(click.Context(magent), arguments.pop(0))
+        assert found is not None, line
+        command = found
+    with contextlib.suppress(click.exceptions.Exit):  # --help
+        command.make_context("magent", arguments)
+
+
+def test_pages_show_commands() -> None:
+    """The test above looks at some."""
+    assert len(shown_commands()) >= 15

@@ -45,7 +45,7 @@ def explain(
     raw = os.fsencode(key)
     problem = problem_of(raw)
     if problem is not None:
-        raise ConfigError(f"no client can ask for it: {problem}", HINT)
+        raise ConfigError(problem, HINT)
     subject = find_subject(socket_path, config_path)
 
     from memagent.topology import make_placement

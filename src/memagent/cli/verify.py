@@ -114,7 +114,7 @@ def _print(report: Report) -> None:
         ("could not be asked for", report.not_asked),
         ("were compared without their time to live, which old servers do not tell", report.ttl_unknown),
         ("were listed by a server that neither owns nor copies them", report.strays),
-        ("have names that no client can send through the proxy, and were left out", report.unspeakable),
+        ("have names that only base64 can spell, and were left out", report.unspeakable),
     ):
         if number:
             click.echo(f"{number:,} {text}")

@@ -1,4 +1,4 @@
-"""What a key may be: the proxy's own rule."""
+"""What a key may be: the rule of classic requests, and of meta requests without base64."""
 
 from memagent.units import quoted
 

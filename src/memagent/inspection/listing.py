@@ -34,7 +34,7 @@ _ITEM = re.compile(rb"ITEM (.+) \[\d+ b; \d+ s\]")
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """`unspeakable`: keys that no client can ask the proxy for, and that are left out."""
+    """`unspeakable`: keys that can only be spelt in base64, and that are left out."""
 
     keys: list[bytes]
     unspeakable: int

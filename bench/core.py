@@ -164,6 +164,20 @@ def placing() -> Step:
     return step
 
 
+def placing_many() -> Step:
+    named = [(f"s{index}", "127.0.0.1", 11211, 1) for index in range(3)]
+    locate_many = Placement(named, [], "ketama", "md5").locate_many
+    groups = [KEYS[start : start + PIPELINED] for start in range(0, len(KEYS), PIPELINED)]
+
+    def step() -> Spent:
+        begun = _now()
+        for group in groups:
+            locate_many(group, False)
+        return _now() - begun, len(KEYS)
+
+    return step
+
+
 def journal_keys() -> list[bytes]:
     return [b"%0*d" % (20 + number % 21, number) for number in range(JOURNAL_KEYS)]
 
@@ -225,6 +239,7 @@ def scenarios() -> Iterator[Scenario]:
         yield Scenario("copies-set", "set in a pool with two backups", sets(n_backups=2))
         yield Scenario("copies-mget-24", "a multiget of 24 keys there", multigets(24, n_backups=2))
     yield Scenario("place", "key to server: ketama, md5 (*)", placing)
+    yield Scenario("place-many", f"the same, {PIPELINED} at once (*)", placing_many)
     yield Scenario("journal-add", "a key into a journal that grows to 100,000 (*)", adding)
     yield Scenario("journal-again", "a key that is in the journal (*)", adding_again)
     yield Scenario("journal-play", "a key taken and removed (*)", playing)

@@ -57,6 +57,15 @@ def test_placements_agree(pool: tuple[Any, ...], keys: list[bytes]) -> None:
     assert [compiled.locate(each) for each in keys] == [plain.locate(each) for each in keys]
 
 
+@settings(deadline=None)
+@given(pools(), st.lists(key, max_size=30))
+def test_many_keys_at_once_are_placed_as_one_by_one(pool: tuple[Any, ...], keys: list[bytes]) -> None:
+    placement = Placement(*pool)
+    found = [placement.locate(each) for each in keys]
+    assert placement.locate_many(keys) == found
+    assert placement.locate_many(keys, False) == [(owner, -1) for owner, _ in found]
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     st.sampled_from(["ketama", "consistent", "magent-ketama", "jump", "rendezvous"]),

@@ -56,7 +56,9 @@ cdef class Placement:
     cdef unsigned char tag_open
     cdef unsigned char tag_close
     cdef bint has_tag
+    cdef bint hashes_md5
 
+    cdef void narrow(self, const unsigned char **key, size_t *length) noexcept nogil
     cdef uint32_t hash_key(self, const unsigned char **key, size_t *length) noexcept nogil
     # The owner's index in `servers`.
     cdef int owner(self, const unsigned char *key, size_t length) noexcept nogil
@@ -64,3 +66,8 @@ cdef class Placement:
     cdef int copy(self, const unsigned char *key, size_t length, int owner) noexcept nogil
     # Both, for one hashing of the key.
     cdef int owner_and_copy(self, const unsigned char *key, size_t length, int *copy) noexcept nogil
+    cdef int find(self, uint32_t key_hash, const unsigned char *key, size_t length, int *copy) noexcept nogil
+    # The same for many keys, hashed several at a time where that is quicker. `copies` may be NULL.
+    cdef void owners(
+        self, const unsigned char **keys, const size_t *lengths, int count, int *owners, int *copies
+    ) noexcept nogil

@@ -37,10 +37,10 @@ cimport cython
 from libc.math cimport floorf, log
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort
-from libc.string cimport memchr
+from libc.string cimport memchr, memset
 
 from memagent._core.hashing cimport KeyHash, djb, find_key_hash
-from memagent._core.md5 cimport md5_words
+from memagent._core.md5 cimport md5_first_words, md5_words
 from memagent._core.xxh3 cimport xxh3_64
 from memagent.errors import ConfigError
 
@@ -60,6 +60,7 @@ cdef enum:
     CONSISTENT_POINTS = 100
     MAGENT_DIGESTS = 500
     DEFAULT_PORT = 11211
+    AT_ONCE = 8  # as many as md5 takes together
 
 cdef int NOBODY = -1
 # Slots and float32 shares both count in 32 bits.
@@ -319,6 +320,7 @@ cdef class Placement:
                 f'distribution "{distribution}" is not known', f"one of: {', '.join(DISTRIBUTIONS)}"
             )
         self.key_hash = find_key_hash(key_hash)
+        self.hashes_md5 = key_hash == "md5"
         if distribution == "magent-ketama" and key_hash != "md5":
             raise ConfigError(f'magent-ketama hashes keys with md5, not "{key_hash}"', "key_hash: md5")
         if len(hash_tag) not in (0, 2):
@@ -339,8 +341,8 @@ cdef class Placement:
         self.server_count = <int>len(servers)
         self.backup_count = <int>len(backups)
 
-    cdef uint32_t hash_key(self, const unsigned char **key, size_t *length) noexcept nogil:
-        """Narrow the key to what its hash tag encloses, if anything, and hash that."""
+    cdef void narrow(self, const unsigned char **key, size_t *length) noexcept nogil:
+        """The key to what its hash tag encloses, if anything."""
         cdef const unsigned char *opening
         cdef const unsigned char *closing
         if self.has_tag:
@@ -351,6 +353,10 @@ cdef class Placement:
                 if closing != NULL and closing > opening:
                     key[0] = opening
                     length[0] = closing - opening
+
+    cdef uint32_t hash_key(self, const unsigned char **key, size_t *length) noexcept nogil:
+        """Narrow the key, and hash what is left."""
+        self.narrow(key, length)
         return self.key_hash(key[0], length[0])
 
     cdef int owner(self, const unsigned char *key, size_t length) noexcept nogil:
@@ -372,6 +378,9 @@ cdef class Placement:
 
     cdef int owner_and_copy(self, const unsigned char *key, size_t length, int *copy) noexcept nogil:
         cdef uint32_t key_hash = self.hash_key(&key, &length)
+        return self.find(key_hash, key, length, copy)
+
+    cdef int find(self, uint32_t key_hash, const unsigned char *key, size_t length, int *copy) noexcept nogil:
         cdef int owner = self.servers.find(key_hash, key, length, NOBODY)
         if self.backup_count:
             copy[0] = self.backups.find(key_hash, key, length, NOBODY)
@@ -380,6 +389,31 @@ cdef class Placement:
         else:
             copy[0] = NOBODY
         return owner
+
+    cdef void owners(
+        self, const unsigned char **keys, const size_t *lengths, int count, int *owners, int *copies
+    ) noexcept nogil:
+        cdef const unsigned char *key[AT_ONCE]
+        cdef size_t length[AT_ONCE]
+        cdef uint32_t key_hash[AT_ONCE]
+        cdef int done = 0, n, i
+        while done < count:
+            n = min(count - done, <int>AT_ONCE)
+            for i in range(n):
+                key[i] = keys[done + i]
+                length[i] = lengths[done + i]
+                self.narrow(&key[i], &length[i])
+            if self.hashes_md5:
+                md5_first_words(key, length, n, key_hash)
+            else:
+                for i in range(n):
+                    key_hash[i] = self.key_hash(key[i], length[i])
+            for i in range(n):
+                if copies == NULL:
+                    owners[done + i] = self.servers.find(key_hash[i], key[i], length[i], NOBODY)
+                else:
+                    owners[done + i] = self.find(key_hash[i], key[i], length[i], &copies[done + i])
+            done += n
 
     def locate(self, key: bytes) -> tuple[int, int]:
         """The owner's index in `servers`; the copy's in `backups` or, without those, `servers` (-1: none)."""
@@ -392,3 +426,20 @@ cdef class Placement:
         cdef const unsigned char *start = key
         cdef size_t length = len(key)
         return self.hash_key(&start, &length)
+
+    def locate_many(self, keys: list[bytes], copies: bool = True) -> list[tuple[int, int]]:
+        """`locate` of each, 64 at once at most; without `copies` none is looked for."""
+        cdef const unsigned char *at[64]
+        cdef size_t lengths[64]
+        cdef int owners[64]
+        cdef int found[64]
+        cdef int count = <int>len(keys), i
+        if count > 64:
+            raise ValueError(f"{count} at once")
+        memset(lengths, 0, sizeof(lengths))
+        for i in range(count):
+            at[i] = keys[i]
+            lengths[i] = len(keys[i])
+            found[i] = NOBODY
+        self.owners(at, lengths, count, owners, found if copies else NULL)
+        return [(owners[i], found[i]) for i in range(count)]

@@ -248,3 +248,19 @@ def test_mistakes_say_what_is_allowed(
 def test_mistake_in_backups_says_so() -> None:
     with pytest.raises(ConfigError, match='backups: "b" has weight -1'):
         Placement(THREE, [("b", "10.0.1.1", 11211, -1)], "ketama", "md5")
+
+
+@pytest.mark.parametrize("key_hash", ["md5", "fnv1a_64"])
+@pytest.mark.parametrize("tag", [b"", b"{}"])
+@pytest.mark.parametrize("count", [0, 1, 2, 7, 8, 9, 63, 64])
+def test_many_keys_at_once(key_hash: str, tag: bytes, count: int) -> None:
+    keys = [b"%d{tag %d}" % (number, number % 5) + b"x" * (number * 7 % 90) for number in range(count)]
+    placement = Placement(THREE, [("", "10.0.1.1", 11211, 1)], "ketama", key_hash, tag)
+    found = [placement.locate(key) for key in keys]
+    assert placement.locate_many(keys) == found
+    assert placement.locate_many(keys, False) == [(owner, -1) for owner, _ in found]
+
+
+def test_more_keys_than_the_test_s_own_face_takes() -> None:
+    with pytest.raises(ValueError, match="65 at once"):
+        Placement(THREE, [], "ketama", "md5").locate_many([b"k"] * 65)

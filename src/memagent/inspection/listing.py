@@ -22,6 +22,7 @@ from memagent.addresses import Address
 from memagent.errors import ServerError
 from memagent.inspection.client import Connection
 from memagent.inspection.keys import problem_of
+from memagent.units import quoted
 
 _DUMPS: Final = (b"lru_crawler mgdump hash", b"lru_crawler metadump hash", b"lru_crawler metadump all")
 _DEADLINE_S: Final = 20.0
@@ -93,7 +94,7 @@ def _read_dump(
             key = _key_of(line)
             if key is None:
                 if number == 0:
-                    return line.decode(errors="replace")
+                    return _printable(line)
                 break
             if number < skip:
                 continue
@@ -142,5 +143,9 @@ def _cachedump_keys(connection: Connection, number: str) -> Iterator[bytes]:
             return
         item = _ITEM.fullmatch(line)
         if item is None:
-            raise ServerError(f"refuses stats cachedump: {line.decode(errors='replace')}")
+            raise ServerError(f"refuses stats cachedump: {_printable(line)}")
         yield item[1]
+
+
+def _printable(line: bytes) -> str:
+    return quoted(line.decode(errors="replace"))[1:-1]

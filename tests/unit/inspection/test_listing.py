@@ -129,3 +129,11 @@ def test_a_dump_that_ends_in_a_complaint_counts_until_there():
         lambda line: b"mg a\r\nmg b\r\nERROR went wrong\r\n" if b"mgdump" in line else b"ERROR\r\n"
     ) as server:
         assert sorted(sample(server, 9).keys) == [b"a", b"b"]
+
+
+def test_a_refusal_cannot_steer_a_terminal():
+    with (
+        Scripted(lambda line: b"ERROR \x1b[2J\r\n") as server,
+        pytest.raises(ServerError, match=r"lists no keys: ERROR \\x1b\[2J"),
+    ):
+        sample(server, 5)

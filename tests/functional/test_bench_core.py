@@ -16,7 +16,7 @@ def test_every_scenario_has_a_figure() -> None:
     done = bench()
     assert done.returncode == 0, done.stderr
     rows = [line.split() for line in done.stdout.split("\n\n")[0].splitlines()[1:]]
-    assert {"get", "set", "mget-24", "journal-add", "journal-play"} <= {row[0] for row in rows}
+    assert {"get", "set", "mget-24", "copies-set", "journal-add", "journal-play"} <= {row[0] for row in rows}
     assert all(float(row[1].replace(",", "")) > 0 and float(row[2]) > 0 for row in rows)
 
 

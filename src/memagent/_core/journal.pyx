@@ -17,10 +17,13 @@ Invariants:
   it was not missed again: an answer to a delete from before the newest miss proves nothing.
 - `used_bytes` is every byte allocated and never above `max_bytes`; an empty journal holds none. Where a key finds no
   room, or malloc none, everything is dropped at once and `overflowed` is all that remains: only a flush helps then.
+- Nothing before the cursor waits; nothing behind its chunk is handed out, but for keys missed `again` meanwhile.
 - Any two neighbouring chunks before the tail hold more live bytes together than one chunk has room for, so the dead
   are never more than half, but for three chunks. A merge frees a chunk, so all merges cost no more than the appends.
 - No call does more than one part's or a few chunks' work (well below a millisecond), but for `rewind` and what drops
-  everything.
+  everything (3 to 5 ms at a million keys).
+
+Longer than most files, since the two halves point at each other: a part's refs into chunks that move.
 """
 
 cimport cython

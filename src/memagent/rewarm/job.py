@@ -3,9 +3,9 @@
     supervisor ── Job, then Pause, Resume, Rates, Abort ──▶ re-warm
     supervisor ◀─ Report: progress ..., and one last ────── re-warm
 
-- The last report's `event` is done, aborted or failed. A process that ended without one was killed: what it
-  had copied and not yet verified may be old, so the target must be emptied (`flush_all`) before it may answer
-  alone.
+- The last report's `event` is done, aborted or failed. Its `unverified` is 0 unless the target itself
+  could not be reached any more: these copies may be old, so the target must be emptied (`flush_all`) before
+  it may answer alone. So it must after a process that ended without a last report.
 - The end of standard input means what Abort means. Both, and SIGTERM, end it in an orderly way: what was
   copied is verified first, which takes `verify_delay_ms` and a little more.
 - A progress report is dropped when nobody reads; the last one waits.
@@ -20,6 +20,9 @@ from pydantic.dataclasses import dataclass as checked
 
 from memagent.settings import PoolConfig
 
+Event = Literal["progress", "done", "aborted", "failed"]
+Phase = Literal["connecting", "locked", "listing", "copying", "verifying", "paused", "ended"]
+
 _STRICT: Final = ConfigDict(extra="forbid")
 
 
@@ -28,9 +31,9 @@ class Job:
     """The first line.
 
     `target` and `sources` are positions among the pool's servers and then its backups; `addresses` has one
-    entry for each of them: IP addresses as in `control.Start`, none for a Unix socket. `sources` are those that
-    are up. The marks are in the file descriptor `marks_fd`, which the process inherits; without them nothing
-    can be verified.
+    entry for each of them: IP addresses as in `control.Start`, none for a Unix socket. `sources` are the
+    servers that are up. The marks are in the file descriptor `marks_fd`, which the process inherits; without
+    them nothing can be verified.
     """
 
     pool: PoolConfig
@@ -89,8 +92,8 @@ class Report:
     listed.
     """
 
-    event: Literal["progress", "done", "aborted", "failed"]
-    phase: Literal["connecting", "locked", "listing", "copying", "verifying", "paused", "ended"]
+    event: Event
+    phase: Phase
     reason: str = ""
     source: str = ""
     listed: int = 0
@@ -103,6 +106,7 @@ class Report:
     too_big: int = 0
     failed: int = 0
     again: int = 0
+    unverified: int = 0
     bytes: int = 0
     total: int = 0
     keys_per_s: float = 0.0

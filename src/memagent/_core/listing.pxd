@@ -1,0 +1,29 @@
+"""The keys that a server lists, less those that are not wanted."""
+
+from libc.stdint cimport int64_t, uint64_t
+
+from memagent._core.buffer cimport Buffer
+from memagent._core.ring cimport Placement
+from memagent._core.warming cimport Tally
+
+cdef struct Listed:
+    int64_t expires_s
+    uint64_t cas
+    size_t length
+    bint is_binary
+
+
+cdef class Listing:
+    cdef Placement placement
+    cdef Tally tally
+    cdef int target
+    cdef int source
+    cdef bytes left                     # of a line that has not come whole
+    cdef Buffer queue                   # a Listed and its key, one after the other
+    cdef readonly size_t waiting        # keys kept and not taken
+    cdef readonly bint begun
+    cdef readonly bint ended
+    cdef readonly str refusal
+
+    cdef int line(self, const unsigned char *p, size_t n) except -1
+    cdef int keep(self, const unsigned char *key, Listed *listed) except -1

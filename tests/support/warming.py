@@ -1,0 +1,40 @@
+"""Batches of a re-warm without servers: keys that are listed, and replies in any pieces."""
+
+import base64
+
+from memagent._core.listing import Listing
+from memagent._core.ring import Placement
+from memagent._core.warming import Batch, Route, Tally
+
+# One server and one backup: every key belongs to both.
+PLACEMENT = Placement([("", "127.0.0.1", 1, 1)], [("", "127.0.0.1", 2, 1)], "ketama", "md5")
+
+
+def mgdump(keys: list[bytes], binary: bool = False) -> bytes:
+    lines = [
+        b"mg %b b\r\n" % base64.b64encode(key) if binary or b" " in key else b"mg %b\r\n" % key
+        for key in keys
+    ]
+    return b"".join(lines) + b"EN\r\n"
+
+
+def listed(data: bytes, placement: Placement = PLACEMENT, target: int = 0, source: int = 1) -> Listing:
+    listing = Listing(placement, target, source, Tally())
+    listing.feed(data, 0, len(data))
+    return listing
+
+
+def batch_of(keys: list[bytes], route: Route, binary: bool = False) -> Batch:
+    return listed(mgdump(keys, binary)).take(route, len(keys))
+
+
+def hear(batch: Batch, step: int, data: bytes, piece_bytes: int = 0) -> bytes:
+    """Replies as they come over a connection, in pieces; what is left once the step is heard."""
+    held = b""
+    while True:
+        piece, data = data[: piece_bytes or len(data)], data[piece_bytes or len(data) :]
+        held += piece
+        start = batch.hear(step, held, 0, len(held))
+        held = held[start:]
+        if batch.heard or not data:
+            return held + data

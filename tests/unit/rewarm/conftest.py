@@ -1,0 +1,55 @@
+"""A re-warm in the test's own process, between servers in memory."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from memagent.rewarm.copier import Copier
+from memagent.rewarm.job import Job, Report
+from memagent.settings import PoolConfig
+from tests.support.liar import Liar
+from tests.support.meta_server import MetaServer
+
+Run = Callable[..., Report]
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as entered:
+        yield entered
+
+
+@pytest.fixture
+def run(stack: ExitStack) -> Run:
+    """`run(target, sources)` copies to the end; `during` sees every progress report and the copier."""
+
+    def copy(
+        target: MetaServer,
+        sources: list[MetaServer],
+        *,
+        during: Callable[[Copier, Report], None] = lambda copier, report: None,
+        marks: bytearray | None = None,
+        verify_delay_ms: int = 20,
+        **settings: int,
+    ) -> Report:
+        ports = [stack.enter_context(Liar(server.serve)).port for server in (target, *sources)]
+        addresses = [f"127.0.0.1:{port}" for port in ports]
+        values = {"name": "main", "servers": addresses[:1], "backups": addresses[1:]}
+        pool = PoolConfig.model_validate({**values, "request_timeout_ms": 300})
+        job = Job(
+            pool,
+            0,
+            tuple(range(1, len(addresses))),
+            (("127.0.0.1",),) * len(addresses),
+            verify_delay_ms=verify_delay_ms,
+            **settings,
+        )
+        copier = Copier(
+            job, None if marks is None else memoryview(marks), lambda report: during(copier, report)
+        )
+        # Nobody is waited for as long as in real life.
+        copier._patience_s = 1.0
+        return copier.run()
+
+    return copy

@@ -95,8 +95,9 @@ class MetaServer:
             if b"v" not in flags:
                 return b"HD%b\r\n" % opaque
             shown = name + (b" b" if b"b" in flags else b"")
-            facts = (len(item.value), shown, item.flags, item.ttl, item.cas, item.value)
-            return b"VA %d k%b f%d t%d c%d\r\n%b\r\n" % facts
+            named = b" k" + shown if b"k" in flags else opaque
+            facts = (len(item.value), item.flags, item.ttl, item.cas, named, item.value)
+            return b"VA %d f%d t%d c%d%b\r\n%b\r\n" % facts
         if verb == b"ms" and value is not None:
             given = {flag[:1]: int(flag[1:]) for flag in flags if flag[:1] in (b"F", b"T", b"E")}
             item = Stored(value, given[b"F"], given.get(b"T", -1), given.get(b"E", 1))

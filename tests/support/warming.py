@@ -2,9 +2,10 @@
 
 import base64
 
+from memagent._core.copies import Route, Tally
 from memagent._core.listing import Listing
 from memagent._core.ring import Placement
-from memagent._core.warming import Batch, Route, Tally
+from memagent._core.warming import FETCH, Batch
 
 # One server and one backup: every key belongs to both.
 PLACEMENT = Placement([("", "127.0.0.1", 1, 1)], [("", "127.0.0.1", 2, 1)], "ketama", "md5")
@@ -38,3 +39,16 @@ def hear(batch: Batch, step: int, data: bytes, piece_bytes: int = 0) -> bytes:
         held = held[start:]
         if batch.heard or not data:
             return held + data
+
+
+def fetched(batch: Batch, replies: bytes, piece_bytes: int = 0) -> list[bytes]:
+    """The stores that the replies make."""
+    batch.fetch()
+    assert hear(batch, FETCH, replies, piece_bytes) == b""
+    assert batch.heard
+    assert batch.fetched
+    return batch.stores().split(b"\r\n")[:-1]
+
+
+def meta_item(key: bytes, value: bytes = b"v", flags: int = 0, ttl: int = -1, cas: int = 1) -> bytes:
+    return b"VA %d k%b f%d t%d c%d\r\n%b\r\n" % (len(value), key, flags, ttl, cas, value)

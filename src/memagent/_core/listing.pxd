@@ -3,8 +3,8 @@
 from libc.stdint cimport int64_t, uint64_t
 
 from memagent._core.buffer cimport Buffer
+from memagent._core.copies cimport Tally
 from memagent._core.ring cimport Placement
-from memagent._core.warming cimport Tally
 
 cdef struct Listed:
     int64_t expires_s

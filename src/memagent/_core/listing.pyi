@@ -2,8 +2,9 @@ from typing import Self, final
 
 from typing_extensions import Buffer
 
+from memagent._core.copies import Route, Tally
 from memagent._core.ring import Placement
-from memagent._core.warming import Batch, Route, Tally
+from memagent._core.warming import Batch
 
 @final
 class Listing:

@@ -11,10 +11,11 @@ which is neither is left over from another configuration, and old. What is kept 
 cimport cython
 from libc.string cimport memchr, memcmp, memcpy
 
-from memagent._core.base64 cimport base64_decoded
 from memagent._core.buffer cimport Buffer, Memory
+from memagent._core.copies cimport NEVER, UNKNOWN, Route
 from memagent._core.limits cimport MAX_KEY_BYTES, MAX_REPLY_LINE_BYTES
-from memagent._core.warming cimport NEVER, UNKNOWN, Batch, Route
+from memagent._core.meta cimport decode_base64
+from memagent._core.warming cimport Batch
 
 from memagent.errors import ProtocolError
 
@@ -132,7 +133,7 @@ cdef class Listing:
             p += 3
             n -= 3
             if n > 2 and p[n - 2] == 32 and p[n - 1] == 98:
-                length = base64_decoded(p, n - 2, key)
+                length = decode_base64(p, n - 2, key)
                 if length < 1 or length > MAX_KEY_BYTES:
                     raise ProtocolError("a listed key that is not base64")
                 listed.is_binary = True

@@ -19,9 +19,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from memagent._core.copies import Route, Tally
 from memagent._core.listing import Listing
 from memagent._core.marks import MARKS_BYTES, Marks
-from memagent._core.warming import ASK, CLEAR, FETCH, GIVE_BACK, STORE, Route, Tally
+from memagent._core.warming import ASK, CLEAR, FETCH, GIVE_BACK, STORE
 from memagent.errors import MemagentError, ServerError
 from memagent.rewarm.job import Event, Job, Phase, Report
 from memagent.rewarm.pace import Pace

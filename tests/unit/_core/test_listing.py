@@ -6,9 +6,9 @@ import random
 
 import pytest
 
+from memagent._core.copies import Route, Tally
 from memagent._core.listing import Listing
 from memagent._core.ring import Placement
-from memagent._core.warming import Route, Tally
 from memagent.errors import ProtocolError
 from tests.support.warming import PLACEMENT, listed, mgdump
 
@@ -59,8 +59,8 @@ def test_keys_that_no_line_can_carry_are_asked_for_in_base64() -> None:
     for data in (mgdump(keys, binary=True), metadump(keys)):
         assert keys_of(listed(data)) == keys
     # Only their listing says that these came as base64; they go back as they came.
-    assert requested(listed(mgdump([b"foo"], binary=True))) == [b"mg Zm9v v k f t c u b"]
-    assert requested(listed(mgdump([b"foo"]))) == [b"mg foo v k f t c u"]
+    assert requested(listed(mgdump([b"foo"], binary=True))) == [b"mg Zm9v v f t c u k b"]
+    assert requested(listed(mgdump([b"foo"]))) == [b"mg foo v f t c u k"]
 
 
 def test_a_key_is_kept_if_source_and_target_are_its_two_holders() -> None:

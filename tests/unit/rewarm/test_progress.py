@@ -1,6 +1,6 @@
 """How far, how fast, how long yet."""
 
-from memagent._core.warming import Tally
+from memagent._core.copies import Tally
 from memagent.rewarm.progress import Progress
 from memagent.rewarm.source import Source
 from memagent.settings import PoolConfig

@@ -2,7 +2,8 @@
 
 import pytest
 
-from memagent._core.warming import FETCH, STORE, Batch, Route, Tally
+from memagent._core.copies import Route, Tally
+from memagent._core.warming import FETCH, STORE, Batch
 from memagent.errors import ServerError
 from memagent.rewarm.salvage import salvage
 from memagent.rewarm.wire import Wire

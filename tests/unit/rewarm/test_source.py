@@ -2,9 +2,9 @@
 
 import pytest
 
+from memagent._core.copies import Route, Tally
 from memagent._core.listing import Listing
 from memagent._core.marks import Marks
-from memagent._core.warming import Route, Tally
 from memagent.errors import MemagentError
 from memagent.rewarm.source import Source
 from memagent.settings import PoolConfig

@@ -2,7 +2,8 @@
 
 import pytest
 
-from memagent._core.warming import ASK, Route, Tally
+from memagent._core.copies import Route, Tally
+from memagent._core.warming import ASK
 from memagent.errors import ServerError
 from memagent.rewarm.source import Source
 from memagent.rewarm.talk import Talk, Trip

@@ -397,6 +397,9 @@ cdef class Placement:
         cdef size_t length[AT_ONCE]
         cdef uint32_t key_hash[AT_ONCE]
         cdef int done = 0, n, i
+        if copies == NULL and self.server_count == 1:
+            memset(owners, 0, count * sizeof(int))
+            return
         while done < count:
             n = min(count - done, <int>AT_ONCE)
             for i in range(n):

@@ -261,6 +261,13 @@ def test_many_keys_at_once(key_hash: str, tag: bytes, count: int) -> None:
     assert placement.locate_many(keys, False) == [(owner, -1) for owner, _ in found]
 
 
+def test_many_keys_of_one_server() -> None:
+    placement = Placement(THREE[:1], THREE[1:], "ketama", "md5")
+    keys = [b"%d" % number for number in range(20)]
+    assert placement.locate_many(keys) == [placement.locate(key) for key in keys]
+    assert placement.locate_many(keys, False) == [(0, -1)] * 20
+
+
 def test_more_keys_than_the_test_s_own_face_takes() -> None:
     with pytest.raises(ValueError, match="65 at once"):
         Placement(THREE, [], "ketama", "md5").locate_many([b"k"] * 65)

@@ -39,10 +39,10 @@ types: dev  ## mypy --strict, and the hand-written stubs against the compiled mo
 	$(VENV)/bin/mypy
 	$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml --allowlist .ci/stubtest-allow $(MODULES)
 
-bench: dev  ## direct memcached, twemproxy, memcached's own proxy and memagent; see bench/README.md
+bench: dev  ## memagent and its peers; PART=copies|faults|memory|core: what else bench/README.md has
 	@scripts/system-packages bench
 	@scripts/memcached-1.6.38 >/dev/null
-	@exec $(PY) -m bench $(ARGS)
+	@exec $(PY) -m bench$(if $(PART),.$(PART)) $(ARGS)
 
 sanitize: dev  ## unit and protocol tests on an ASan and UBSan build of its own
 	@scripts/system-packages sanitize

@@ -10,15 +10,18 @@ import os
 import statistics
 import sys
 import time
+from argparse import Namespace
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from bench import cpu, report
-from bench.rig import LOAD_CORE, PROXY_CORE, MissingError, Rig
-from bench.scenarios import BY_NAME, SCENARIOS, TARGETS, WORKER_TARGETS, Scenario
+from bench.rig import LOAD_CORE, PROXY_CORE, MissingError, Rig, new_memcached, program
+from bench.scenarios import SCENARIOS, TARGETS, WORKER_TARGETS, Scenario
 from memagent._bench.job import Job, preload, prepare
 
 WARMUP_S = 0.3
+KINDS = ("own", "new")
 
 
 @dataclass(frozen=True)
@@ -78,9 +81,10 @@ def measure(rig: Rig, target: str, scenario: Scenario, seconds: float) -> Measur
     pid = rig.pid(target)
     generator = prepare(job)
     try:
-        stored = preload(generator)
-        if stored["stored"] != stored["keys"]:
-            raise RuntimeError(f"{target}: only {stored['stored']} of {stored['keys']} keys could be set")
+        if not scenario.absent:
+            stored = preload(generator)
+            if stored["stored"] != stored["keys"]:
+                raise RuntimeError(f"{target}: only {stored['stored']} of {stored['keys']} keys could be set")
         generator.start(warmup_s=job.warmup_s, duration_s=job.duration_s)
         generator.step(WARMUP_S + 0.001)
         busy_s, began_s = cpu.busy_s(PROXY_CORE), time.monotonic()
@@ -100,7 +104,7 @@ def measure(rig: Rig, target: str, scenario: Scenario, seconds: float) -> Measur
             system_us=system_s / answered * 1e6,
             p50_us=latency.percentile_us(50),
             p99_us=latency.percentile_us(99),
-            errors=sum(counts["errors"].values()) + counts["misses"],
+            errors=sum(counts["errors"].values()) + counts["hits" if scenario.absent else "misses"],
             others_share=max(0.0, busy_s - user_s - system_s) / lasted_s,
         )
     finally:
@@ -144,7 +148,7 @@ def _say(text: str) -> None:
         sys.stderr.flush()
 
 
-def _chosen(text: str, known: tuple[str, ...]) -> list[str]:
+def chosen(text: str, known: tuple[str, ...]) -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
         if name not in known:
@@ -152,52 +156,87 @@ def _chosen(text: str, known: tuple[str, ...]) -> list[str]:
     return names
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__.partition("\n")[0])
-    names = tuple(BY_NAME)
+def options(
+    prog: str, about: str, scenarios: Sequence[Scenario], targets: tuple[str, ...]
+) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description=about.partition("\n")[0])
+    names = tuple(scenario.name for scenario in scenarios)
     parser.add_argument(
         "--scenarios",
-        type=lambda text: _chosen(text, names),
+        type=lambda text: chosen(text, names),
         default=list(names),
         help=f"of {', '.join(names)}",
     )
     parser.add_argument(
         "--only",
-        type=lambda text: _chosen(text, TARGETS),
-        default=list(TARGETS),
-        help=f"of {', '.join(TARGETS)}",
+        type=lambda text: chosen(text, targets),
+        default=list(targets),
+        help=f"of {', '.join(targets)}",
     )
+    return parser
+
+
+def add_servers(parser: argparse.ArgumentParser) -> None:
+    """--servers: for what depends on which memcached it is."""
+    parser.add_argument(
+        "--servers",
+        type=lambda text: chosen(text, KINDS),
+        default=list(KINDS),
+        help="own: this machine's memcached; new: one that knows mgdump and the flag E (default both)",
+    )
+
+
+def programs(given: Namespace) -> dict[str, str]:
+    """Version -> program of each kind of server that was asked for; one where both are the same."""
+    found = (new_memcached() if kind == "new" else program("memcached") for kind in given.servers)
+    return {report.version_of(path): path for path in found}
+
+
+def checked(parser: argparse.ArgumentParser) -> Namespace:
+    """What was asked for, with the options that every comparison has."""
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.5, help="of each measurement (default 2.5)")
     parser.add_argument("--no-save", action="store_true", help="leave bench/results alone")
-    arguments = parser.parse_args()
-    if arguments.rounds < 1 or not 0.1 <= arguments.seconds <= 60:
+    given = parser.parse_args()
+    if given.rounds < 1 or not 0.1 <= given.seconds <= 60:
         parser.error("--rounds is 1 or more, --seconds 0.1 to 60")
-    return arguments
+    return given
 
 
-def main() -> int:
-    arguments = _arguments()
+def session(rig: Rig, scenarios: Sequence[Scenario], given: Namespace) -> Iterator[Result]:
+    """One scenario after the other, each told as soon as it is done."""
+    os.sched_setaffinity(0, {LOAD_CORE})
+    for scenario in scenarios:
+        targets = [name for name in scenario.targets if name in given.only]
+        if scenario.targets == WORKER_TARGETS and "memagent" in given.only:
+            targets = list(WORKER_TARGETS)
+        if targets:
+            result = compare(rig, scenario, targets, given.rounds, given.seconds)
+            print(report.scenario_text(result), flush=True)
+            yield result
+
+
+def finish(results: Iterable[Result], given: Namespace, name: str) -> int:
+    """Collects what there is to measure and writes it down."""
     if len(os.sched_getaffinity(0)) < 2:
         print("the comparison needs two cores: one for the proxy, one for everything else", file=sys.stderr)
         return 1
-    results = []
     try:
-        with Rig() as rig:
-            os.sched_setaffinity(0, {LOAD_CORE})
-            for scenario in (one for one in SCENARIOS if one.name in arguments.scenarios):
-                targets = [name for name in scenario.targets if name in arguments.only]
-                if scenario.targets == WORKER_TARGETS and "memagent" in arguments.only:
-                    targets = list(WORKER_TARGETS)
-                if not targets:
-                    continue
-                result = compare(rig, scenario, targets, arguments.rounds, arguments.seconds)
-                results.append(result)
-                print(report.scenario_text(result), flush=True)
+        collected = list(results)
     except KeyboardInterrupt:
         print("interrupted: what was measured until here stands above", file=sys.stderr)
         return 130
-    if not arguments.no_save:
-        for path in report.save(results, arguments.rounds, arguments.seconds):
+    if not given.no_save:
+        for path in report.save(collected, given.rounds, given.seconds, name):
             print(path)
-    return 1 if any(result.failures for result in results) else 0
+    return 1 if any(result.failures for result in collected) else 0
+
+
+def _measured(given: Namespace) -> Iterator[Result]:
+    with Rig() as rig:
+        yield from session(rig, [one for one in SCENARIOS if one.name in given.scenarios], given)
+
+
+def main() -> int:
+    given = checked(options("python -m bench", __doc__, SCENARIOS, TARGETS))
+    return finish(_measured(given), given, "compare")

@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
     from bench.compare import Result
 
 RESULTS = Path(__file__).resolve().parent / "results"
-SUBJECT = "memagent"
-PEERS = ("twemproxy", "mcproxy", "direct")
 
 
 def scenario_text(result: "Result") -> str:
@@ -24,47 +23,34 @@ def scenario_text(result: "Result") -> str:
     for name in result.rounds:
         user, system = result.median(name, "user_us"), result.median(name, "system_us")
         lines.append(
-            f"  {name:<12} {result.median(name, 'cpu_us'):8.2f} us/request"
+            f"  {name:<15} {result.median(name, 'cpu_us'):8.2f} us/request"
             f" (user {user:7.2f} system {system:7.2f})"
             f"  {result.median(name, 'requests_per_s'):9,.0f}/s  p50 {result.median(name, 'p50_us'):7,.0f}"
             f"  p99 {result.median(name, 'p99_us'):7,.0f} us"
             f"  others {result.median(name, 'others_share'):4.0%}"
             f"  errors {sum(one.errors for one in result.rounds[name])}"
         )
-    for ours, base, figure in _pairs(result):
-        ratio = result.ratio(ours, base, figure)
-        if ratio:
-            what = "CPU" if figure == "cpu_us" else figure.removesuffix("_us")
-            lines.append(
-                f"  {what} {ours} / {base}: {ratio['median']:.3f}"
-                f"  (rounds {ratio['least']:.3f} to {ratio['most']:.3f}){_aim(result, base, figure)}"
-            )
+    for what, ratio, aim in _ratios(result):
+        lines.append(
+            f"  {what}: {ratio['median']:.3f}  (rounds {ratio['least']:.3f} to {ratio['most']:.3f})"
+            + (f"  aim {aim}" if aim else "")
+        )
     lines += [f"  {name} FAILED: {why}" for name, why in result.failures.items()]
     return "\n".join(lines)
 
 
-def _pairs(result: "Result") -> list[tuple[str, str, str]]:
-    if "memagent-2w" in result.rounds:
-        return [("memagent-2w", "memagent-1w", "cpu_us")]
-    pairs = [(SUBJECT, peer, "cpu_us") for peer in ("twemproxy", "mcproxy")]
-    if result.scenario.name == "mget-1000":
-        pairs.append((SUBJECT, "direct", "p50_us"))
-    if SUBJECT not in result.rounds:
-        return [("mcproxy", "twemproxy", "cpu_us")]
-    return pairs
+def _ratios(result: "Result") -> Iterator[tuple[str, dict[str, float], str]]:
+    """(what is compared, the ratio, whether its aim is reached) of those pairs that were measured."""
+    for pair in result.scenario.compared:
+        ratio = result.ratio(pair.ours, pair.base, pair.figure)
+        if ratio:
+            what = "CPU" if pair.figure == "cpu_us" else pair.figure.removesuffix("_us") + " latency"
+            aim = "" if pair.most is None else against(pair.most, ratio["median"])
+            yield f"{what}, {pair.ours} / {pair.base}", ratio, aim
 
 
-def _aim(result: "Result", base: str, figure: str) -> str:
-    most = {
-        "twemproxy": result.scenario.most_of_twemproxy,
-        "mcproxy": result.scenario.most_of_mcproxy,
-        "memagent-1w": 1.10,
-        "direct": 1.5 if figure == "p50_us" else None,
-    }.get(base)
-    if most is None or SUBJECT not in " ".join(result.rounds):
-        return ""
-    ratio = result.ratio("memagent-2w" if base == "memagent-1w" else SUBJECT, base, figure)
-    return f"  aim {most:.2f}: {'reached' if ratio and ratio['median'] <= most else 'NOT reached'}"
+def against(most: float, figure: float) -> str:
+    return f"{most:,.4g}: {'reached' if figure <= most else 'NOT reached'}"
 
 
 def markdown(results: list["Result"], about: dict[str, Any]) -> str:
@@ -89,15 +75,11 @@ def markdown(results: list["Result"], about: dict[str, Any]) -> str:
             )
     lines += ["", "| scenario | what | ratio | rounds | aim |", "|---|---|--:|---|---|"]
     for result in results:
-        for ours, base, figure in _pairs(result):
-            ratio = result.ratio(ours, base, figure)
-            if ratio:
-                what = "CPU" if figure == "cpu_us" else figure.removesuffix("_us") + " latency"
-                lines.append(
-                    f"| {result.scenario.name} | {what}, {ours} / {base} | {ratio['median']:.3f}"
-                    f" | {ratio['least']:.3f} to {ratio['most']:.3f}"
-                    f" | {_aim(result, base, figure).removeprefix('  aim ')} |"
-                )
+        for what, ratio, aim in _ratios(result):
+            lines.append(
+                f"| {result.scenario.name} | {what} | {ratio['median']:.3f}"
+                f" | {ratio['least']:.3f} to {ratio['most']:.3f} | {aim} |"
+            )
     failures = [(r.scenario.name, name, why) for r in results for name, why in r.failures.items()]
     lines += ["", *(f"- {scenario}, {name}: not measured: {why}" for scenario, name, why in failures)]
     return "\n".join(lines).rstrip() + "\n"
@@ -117,10 +99,10 @@ def versions() -> dict[str, str]:
     import memagent
 
     found = {"memagent": getattr(memagent, "__version__", "?"), "python": platform.python_version()}
-    found["memcached"] = _version("memcached", "-V")
-    found["twemproxy"] = _version("nutcracker", "-V")
+    found["memcached"] = version_of("memcached")
+    found["twemproxy"] = version_of("nutcracker")
     try:
-        found["memcached's proxy"] = _version(new_memcached(), "-V")
+        found["memcached's proxy"] = version_of(new_memcached())
     except MissingError:
         found["memcached's proxy"] = "missing"
     return found
@@ -140,9 +122,9 @@ def save(results: list["Result"], rounds: int, seconds: float, name: str = "comp
     return paths
 
 
-def _version(command: str, flag: str) -> str:
+def version_of(command: str) -> str:
     try:
-        done = subprocess.run([program(command), flag], capture_output=True, text=True, check=False)
+        done = subprocess.run([program(command), "-V"], capture_output=True, text=True, check=False)
     except MissingError:
         return "missing"
     found = re.search(r"\d+\.\d+(\.\d+)?", done.stdout + done.stderr)

@@ -1,6 +1,6 @@
 """The parts of a benchmark as real processes, all on 127.0.0.1, all ended with the rig.
 
-core 0: load generator, memcached x 3          core 1: the proxy under test, alone
+core 0: load generator, memcached x 3 (and 2 backups)          core 1: the proxy under test, alone
 """
 
 import json
@@ -20,7 +20,9 @@ ROOT = Path(__file__).resolve().parent.parent
 START_S = 10.0
 LOAD_CORE = 0
 PROXY_CORE = 1
+BOTH_CORES = f"{LOAD_CORE},{PROXY_CORE}"
 SERVERS = 3
+BACKUPS = 2
 
 
 class MissingError(Exception):
@@ -34,14 +36,16 @@ def free_port() -> int:
 
 
 class Rig:
-    """Starts what is asked for, once, and ends all of it."""
+    """Starts what is asked for, once, and ends all of it. `memcached` is the program that servers run."""
 
-    def __init__(self) -> None:
+    def __init__(self, memcached: str | None = None) -> None:
+        self._program = memcached or program("memcached")
         self._stack = ExitStack()
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="memagent-bench-")))
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.ports: dict[str, int] = {}
         self._servers: list[str] = []
+        self._backups: list[str] = []
 
     def __enter__(self) -> Self:
         return self
@@ -53,12 +57,21 @@ class Rig:
 
     @property
     def servers(self) -> list[str]:
+        """Addresses of the servers that proxies share keys among."""
         if not self._servers:
-            for i in range(SERVERS):
-                name = f"server{i}"
-                self._memcached(name, LOAD_CORE, program("memcached"))
-                self._servers.append(f"127.0.0.1:{self.ports[name]}")
+            self._servers = [self.server(f"server{i}") for i in range(SERVERS)]
         return self._servers
+
+    @property
+    def backups(self) -> list[str]:
+        if not self._backups:
+            self._backups = [self.server(f"backup{i}") for i in range(BACKUPS)]
+        return self._backups
+
+    def server(self, name: str, port: int | None = None) -> str:
+        """Starts a memcached, which is empty; its address."""
+        self._memcached(name, LOAD_CORE, self._program, port=port)
+        return f"127.0.0.1:{self.ports[name]}"
 
     def target(self, name: str) -> str:
         """The address of a target, started if it is not running yet."""
@@ -108,38 +121,55 @@ class Rig:
         self._spawn("twemproxy", PROXY_CORE, command, port)
 
     def _start_mcproxy(self) -> None:
-        backends = ", ".join(f'"{server}"' for server in self.servers)
-        config = self._write(
-            "mcproxy.lua",
-            f"pools{{ main = {{ backends = {{ {backends} }} }} }}\n"
-            'routes{ default = route_direct{ child = "main" } }\n',
+        self._mcproxy("mcproxy", {"main": self.servers}, 'default = route_direct{ child = "main" }')
+
+    def _start_mcproxy_copies(self) -> None:
+        # the nearest to copies that it has: a get that misses or fails goes to the backup, all else to both
+        both = 'children = { "main", "backup" }'
+        get = f"cmap = {{ get = route_failover{{ {both}, miss = true }} }}"
+        self._mcproxy(
+            "mcproxy-copies",
+            {"main": self.servers, "backup": self.backups},
+            f"{get}, default = route_allfastest{{ {both} }}",
         )
-        self._memcached(
-            "mcproxy", PROXY_CORE, new_memcached(), "-o", f"proxy_config=routelib,proxy_arg={config}"
-        )
+
+    def _mcproxy(self, name: str, pools: dict[str, list[str]], routes: str) -> None:
+        # a list of strings in JSON is one in Lua, but for its brackets
+        lines = [f"{pool} = {{ backends = {{ {json.dumps(pools[pool])[1:-1]} }} }}" for pool in pools]
+        config = self._write(f"{name}.lua", f"pools{{ {', '.join(lines)} }}\nroutes{{ {routes} }}\n")
+        self._memcached(name, PROXY_CORE, new_memcached(), "-o", f"proxy_config=routelib,proxy_arg={config}")
 
     def _start_memagent(self) -> None:
-        self._memagent("memagent", str(PROXY_CORE), 1)
+        self.memagent("memagent")
+
+    def _start_memagent_copies(self) -> None:
+        self.memagent("memagent-copies", backups=self.backups, fallback="always")
 
     def _start_memagent_1w(self) -> None:
-        self._memagent("memagent-1w", f"{LOAD_CORE},{PROXY_CORE}", 1)
+        self.memagent("memagent-1w", BOTH_CORES)
 
     def _start_memagent_2w(self) -> None:
-        self._memagent("memagent-2w", f"{LOAD_CORE},{PROXY_CORE}", 2)
+        self.memagent("memagent-2w", BOTH_CORES, workers=2)
 
-    def _memagent(self, name: str, cores: str, workers: int) -> None:
+    def memagent(self, name: str, cores: str = str(PROXY_CORE), workers: int = 1, **pool: object) -> str:
+        """Starts a proxy whose pool differs from the default in this; its address."""
         port = free_port()
         settings = {
             "listen": [f"127.0.0.1:{port}"],
             "workers": workers,
             "max_connections": 15_000,
-            "pools": {"main": {"servers": self.servers}},
+            "control_socket": self.control_socket(name),
+            "pools": {"main": {"servers": self.servers, **pool}},
         }
         config = self._write(f"{name}.yaml", json.dumps(settings, indent=1))
         self._spawn(name, cores, [sys.executable, "-m", "memagent", "run", "-c", config], port)
+        return f"127.0.0.1:{port}"
 
-    def _memcached(self, name: str, core: int, memcached: str, *extra: str) -> None:
-        port = free_port()
+    def control_socket(self, name: str) -> str:
+        return str(self.folder / f"{name}.sock")
+
+    def _memcached(self, name: str, core: int, memcached: str, *extra: str, port: int | None = None) -> None:
+        port = port or free_port()
         user = ["-u", "root"] if os.getuid() == 0 else []
         command = [memcached, *user, "-l", "127.0.0.1", "-p", str(port), "-U", "0", "-t", "1", "-m", "1024"]
         self._spawn(name, core, [*command, "-c", "20000", *extra], port)

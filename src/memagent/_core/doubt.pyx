@@ -18,6 +18,7 @@ from memagent._core.channel cimport Channel, Failure
 from memagent._core.effect cimport delete_on
 from memagent._core.marks cimport slot_of
 from memagent._core.metrics cimport W_DIVERGENCES, Block
+from memagent._core.names cimport is_text
 from memagent._core.pool cimport Hurried, Pool
 from memagent._core.repair cimport overwrite, repair
 from memagent._core.reply cimport E_VALUES, R_VALUES, Code, ReplyParser
@@ -33,7 +34,7 @@ cdef int doubt(Pool pool, Block counters, const unsigned char *key, size_t lengt
     """Compare this key when it is quiet."""
     cdef bytes name = key[:length]
     cdef Doubt made
-    if name in pool.doubted or len(pool.doubted) >= MOST_DOUBTS:
+    if not is_text(key, length) or name in pool.doubted or len(pool.doubted) >= MOST_DOUBTS:
         return 0
     pool.doubted.add(name)
     made = Doubt.__new__(Doubt)

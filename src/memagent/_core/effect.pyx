@@ -13,8 +13,19 @@ from libc.string cimport memcpy
 from memagent._core.channel cimport Awaiting, Channel, Failure
 from memagent._core.marks cimport slot_of
 from memagent._core.metrics cimport W_EFFECTS_FAILED, Block
+from memagent._core.names cimport base64_of, is_text
 from memagent._core.pool cimport Pool
-from memagent._core.reply cimport E_DELETE, E_TOUCH, R_CLIENT_ERROR, R_ERROR, R_SERVER_ERROR, Code, ReplyParser
+from memagent._core.reply cimport (
+    E_DELETE,
+    E_MD,
+    E_MG,
+    E_TOUCH,
+    R_CLIENT_ERROR,
+    R_ERROR,
+    R_SERVER_ERROR,
+    Code,
+    ReplyParser,
+)
 from memagent._core.server cimport Server
 
 
@@ -36,7 +47,7 @@ cdef class Effect(Awaiting):
         return 0
 
 
-cdef int tell(Pool pool, Block counters, Server server, const unsigned char *key, size_t length, bytes before, bytes behind,
+cdef int tell(Pool pool, Block counters, Server server, const unsigned char *key, size_t length, bytes line,
               int expects) except -1:
     cdef Channel channel = server.channel(key, length)
     cdef Effect effect
@@ -51,16 +62,19 @@ cdef int tell(Pool pool, Block counters, Server server, const unsigned char *key
     effect.key_length = length
     effect.slot = slot_of(key, length)
     pool.marks.stamp(effect.slot)
-    channel.append(before, len(before))
-    channel.append(key, length)
-    channel.append(behind, len(behind))
+    channel.append(line, len(line))
+    channel.append(b"\r\n", 2)
     return channel.ticket(effect, 0, expects, server.deadline())
 
 
 cdef int delete_on(Pool pool, Block counters, Server server, const unsigned char *key, size_t length) except -1:
-    return tell(pool, counters, server, key, length, b"delete ", b"\r\n", E_DELETE)
+    if is_text(key, length):
+        return tell(pool, counters, server, key, length, b"delete " + key[:length], E_DELETE)
+    return tell(pool, counters, server, key, length, b"md %b b" % base64_of(key, length), E_MD)
 
 
 cdef int touch_follower(Pool pool, Block counters, Server server, const unsigned char *key, size_t length,
                         bytes exptime) except -1:
-    return tell(pool, counters, server, key, length, b"touch ", b" " + exptime + b"\r\n", E_TOUCH)
+    if is_text(key, length):
+        return tell(pool, counters, server, key, length, b"touch %b %b" % (key[:length], exptime), E_TOUCH)
+    return tell(pool, counters, server, key, length, b"mg %b b T%b" % (base64_of(key, length), exptime), E_MG)

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
+from memagent._core.asked cimport Asked
 from memagent._core.channel cimport Channel, Failure
 from memagent._core.exchange cimport Exchange
 from memagent._core.limits cimport MAX_KEY_BYTES
@@ -13,6 +14,8 @@ from memagent._core.server cimport Server
 
 cdef class Mutation(Exchange):
     cdef Pool pool
+    cdef Asked asked             # ms, md, ma
+    cdef Verb kind               # the verb, or the classic one that does the same as the meta one
     cdef Server owner
     cdef Server authority
     cdef Server follower         # gets the effect; None if there is none, or if it is out
@@ -28,6 +31,8 @@ cdef class Mutation(Exchange):
     cdef bint repaired_before
     cdef bint asking             # the authority has not answered
     cdef bint telling            # the follower has not answered
+    cdef bytes own_number        # incr, decr: what it is now on the authority
+    cdef bytes follower_number   # and on the follower
     cdef Code own_code           # the authority's answer
     cdef bytes own_reply
     cdef Code follower_code      # the follower's, R_MORE as long as there is none
@@ -39,7 +44,9 @@ cdef class Mutation(Exchange):
     cdef size_t value_start
     cdef size_t value_length
     cdef uint64_t cas            # that the item is stored with, 0: whatever the server chooses
-    cdef uint64_t wanted_cas     # of the verb cas, as its client gave it
+    cdef bint has_cas            # only if the item has
+    cdef uint64_t wanted_cas     # this one, as clients see it
+    cdef bytes line              # ms, md, ma
 
     cdef int choose(self, Pool pool, const unsigned char *key, size_t length) except -1
     cdef int remember(self, RequestParser request, const unsigned char *p) except -1
@@ -52,8 +59,10 @@ cdef class Mutation(Exchange):
     cdef int judge(self, Code code) except -1
     cdef int respond(self, Code code, const unsigned char *p, size_t n) except -1
     cdef int respond_own(self) except -1
+    cdef int respond_theirs(self) except -1
     cdef int take_part(self) except -1
     cdef int unorder(self) except -1
+    cdef bint is_harmless(self) noexcept
     cdef int stamp(self) except -1
     cdef bint overlapped(self) noexcept
     cdef int complete(self) except -1

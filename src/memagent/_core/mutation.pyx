@@ -22,6 +22,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
+from memagent._core.asked cimport asked, meta_expects
 from memagent._core.cas cimport taken_cas
 from memagent._core.channel cimport F_BUSY, F_DOWN, F_TIMED_OUT, Channel, Failure
 from memagent._core.doubt cimport doubt
@@ -68,6 +69,7 @@ from memagent._core.reply cimport (
     R_NUMBER,
     R_STORED,
     R_TOUCHED,
+    R_VA,
     Code,
     ReplyParser,
 )
@@ -78,6 +80,8 @@ from memagent._core.request cimport (
     V_DECR,
     V_DELETE,
     V_INCR,
+    V_MG,
+    V_MS,
     V_REPLACE,
     V_SET,
     V_TOUCH,
@@ -106,10 +110,12 @@ cdef inline bint is_done(Code code) noexcept:
     return code == R_STORED or code == R_NUMBER or code == R_TOUCHED or code == R_DELETED
 
 
-cdef inline Code classic(Code code) noexcept:
-    """A meta reply's code as that of the classic verb."""
-    if code == R_HD:
-        return R_STORED
+cdef inline Code classic(Code code, Verb kind) noexcept:
+    """A meta reply's code as that of the classic verb `kind`."""
+    if code == R_HD or code == R_VA:
+        if kind <= V_CAS:
+            return R_STORED
+        return R_DELETED if kind == V_DELETE else R_NUMBER
     if code == R_NS:
         return R_NOT_STORED
     if code == R_EX:
@@ -129,7 +135,7 @@ cdef bytes words_of(Code code):
 
 @cython.final
 cdef class Mutation(Exchange):
-    """set, add, replace, append, prepend, cas, incr, decr, delete or touch."""
+    """set, add, replace, append, prepend, cas, incr, decr, delete or touch; ms, md and ma."""
 
     def __dealloc__(self):
         if self.text != NULL:
@@ -138,7 +144,16 @@ cdef class Mutation(Exchange):
 
     cdef int start(self, Pool pool, RequestParser request, const unsigned char *p) except -1:
         cdef Server authority
-        self.choose(pool, p + request.keys[0].start, request.keys[0].length)
+        cdef size_t length = 0
+        cdef const unsigned char *key = request.stored_key(p, &length)
+        self.kind = self.verb
+        if self.verb >= V_MG:
+            self.asked = asked(request, p)
+            self.line = self.asked.line
+            self.kind = self.asked.twin
+            self.value_start = request.value_start
+            self.value_length = request.value_length
+        self.choose(pool, key, length)
         authority = self.authority
         if authority is None:
             self.owner.counters.slot[S_DOWN_REJECTIONS] += 1
@@ -147,18 +162,19 @@ cdef class Mutation(Exchange):
             authority.counters.slot[S_BUSY_REJECTIONS] += 1
             return self.fail(F_BUSY, False)
         if pool.has_copies:
+            self.has_cas = self.verb == V_CAS or (self.asked is not None and self.asked.has_cas)
             self.take_part()
             self.remember(request, p)
-        if self.verb == V_CAS and pool.has_copies:
+        if self.has_cas:
             return self.ask(p)
         self.asking = True
-        if self.cas:
+        if self.cas or self.asked is not None:
             self.write(authority, OWN, self.verb, p)
         else:
             send(authority.channel(self.key, self.key_length), self, OWN, expects(self.verb), authority, request, p)
         if self.at_once:
             self.telling = True
-            if self.cas:
+            if self.cas or self.asked is not None:
                 self.write(self.follower, THEIRS, self.verb, p)
             else:
                 send(self.follower.channel(self.key, self.key_length), self, THEIRS, expects(self.verb), self.follower,
@@ -196,7 +212,10 @@ cdef class Mutation(Exchange):
             follower.degraded += 1
             self.left_out = follower
             self.follower = None
-        elif (self.verb == V_SET or self.verb == V_DELETE) and self.pool.ordered[self.slot & (ORDERED_SLOTS - 1)] == 0:
+        elif (
+            (self.kind == V_SET or self.kind == V_DELETE) and not self.has_cas
+            and self.pool.ordered[self.slot & (ORDERED_SLOTS - 1)] == 0
+        ):
             self.at_once = True
         else:
             self.ordered = True
@@ -206,27 +225,32 @@ cdef class Mutation(Exchange):
     cdef int remember(self, RequestParser request, const unsigned char *p) except -1:
         """What later steps need of the request, and what copiers must know of it."""
         cdef Server other = self.follower if self.left_out is None else self.left_out
-        cdef KeyRef *exptime
+        cdef KeyRef *exptime = NULL
+        cdef bint is_plain
         cdef int i
         for i in range(3):
             self.words[i] = request.words[i]
         self.value_start = request.value_start
         self.value_length = request.value_length
-        exptime = &self.words[1]
-        self.stamps = (
-            self.verb != V_SET or self.left_out is not None
-            or exptime.length != 1 or p[exptime.start] != 48
-        )
+        if self.asked is None:
+            exptime = &self.words[1]
+            is_plain = exptime.length == 1 and p[exptime.start] == 48
+        else:
+            is_plain = self.asked.exptime is None or self.asked.exptime == b"0"
+        self.stamps = self.kind != V_SET or self.left_out is not None or not is_plain
         self.stamp()
         if self.pool.overlaps is not None and other is not None:
             self.overlap = self.pool.overlaps.stamp(self.slot)
         if (
-            (self.verb <= V_REPLACE or self.verb == V_CAS)
-            and self.authority.keeps_cas and (other is None or other.keeps_cas) and exptime.length <= SAFE_EXPTIME_BYTES
+            (self.kind <= V_REPLACE or self.kind == V_CAS)
+            and self.authority.keeps_cas and (other is None or other.keeps_cas)
+            and (exptime.length <= SAFE_EXPTIME_BYTES if self.asked is None else not self.asked.chooses_cas)
         ):
             self.cas = self.pool.new_cas(self.authority.turn.now_us)
-        if self.verb == V_CAS:
-            self.wanted_cas = int(p[request.words[3].start:request.words[3].start + request.words[3].length])
+        if self.has_cas:
+            self.wanted_cas = self.asked.cas if self.asked is not None else int(
+                p[request.words[3].start:request.words[3].start + request.words[3].length]
+            )
         if self.ordered:
             self.text_length = request.used
             self.text = <unsigned char *> malloc(self.text_length)
@@ -239,8 +263,10 @@ cdef class Mutation(Exchange):
     cdef int ask(self, const unsigned char *base) except -1:
         """The authority, with what is kept of the request."""
         cdef uint64_t cas = self.wanted_cas
-        if self.verb == V_CAS and not taken_cas(&cas, self.authority, self.authority is self.owner):
-            return self.own(R_EXISTS, b"EXISTS\r\n", 8)
+        cdef bytes reply
+        if self.has_cas and not taken_cas(&cas, self.authority, self.authority is self.owner):
+            reply = b"EXISTS\r\n" if self.asked is None else self.asked.bare(R_EX)
+            return self.own(R_EXISTS, reply, len(reply))
         self.asking = True
         return self.write(self.authority, OWN, self.verb, base)
 
@@ -259,9 +285,15 @@ cdef class Mutation(Exchange):
         cdef Channel channel = server.channel(self.key, self.key_length)
         cdef bytes word
         cdef uint64_t cas = self.wanted_cas
-        if verb == V_CAS:
+        if self.has_cas:
             taken_cas(&cas, server, server is self.owner)
-        if self.cas:
+        if self.asked is not None:
+            word = self.asked.effect() if part == THEIRS else self.asked.with_cas(cas) if self.has_cas else self.line
+            channel.append(word, len(word))
+            if self.cas:
+                word = b" E%d" % self.cas
+                channel.append(word, len(word))
+        elif self.cas:
             word = b" %d T" % self.value_length
             channel.append(b"ms ", 3)
             channel.append(self.key, self.key_length)
@@ -297,15 +329,24 @@ cdef class Mutation(Exchange):
                 channel.append(b" ", 1)
                 channel.append(base + self.words[0].start, self.words[0].length)
         channel.append(b"\r\n", 2)
-        if verb <= V_CAS:
+        if verb <= V_CAS or verb == V_MS:
             channel.append(base + self.value_start, self.value_length + 2)
+        if self.asked is not None:
+            return channel.ticket(self, part, meta_expects(self.verb, server), server.deadline())
         return channel.ticket(self, part, E_MS if self.cas else expects(verb), server.deadline())
 
     # ---------------------------------------------------------------- what comes back
 
     cdef int replied(self, uint32_t part, Code code, const unsigned char *p, size_t n, ReplyParser parser) except -1:
-        if self.cas:
-            code = classic(code)
+        cdef bytes number
+        code = classic(code, self.kind)
+        if code == R_NUMBER and self.pool.has_copies:
+            # without v there is no number to compare
+            number = p[parser.value_start:parser.value_start + parser.value_length] if self.asked is not None else p[:n]
+            if part == OWN:
+                self.own_number = number
+            else:
+                self.follower_number = number
         if part == OWN:
             self.own(code, p, n)
         else:
@@ -321,37 +362,36 @@ cdef class Mutation(Exchange):
         if self.ordered:
             if (
                 not done and not self.repaired_before and self.pool.fallback != NEVER
-                and (code == R_NOT_FOUND or (code == R_NOT_STORED and self.verb != V_ADD)) and self.verb != V_DELETE
+                and self.kind != V_DELETE
+                and (code == R_NOT_FOUND or (code == R_NOT_STORED and self.kind != V_ADD))
                 and (self.pool.fallback == ALWAYS or not self.owner.readable())
                 and (follower.readable() or (follower.follows() and not follower.emptied))
             ):
                 # a copy may have it: then it is put back, and the request runs again
                 self.repaired_before = True
-                self.own_reply = p[:n] if not self.cas else words_of(code)
+                self.own_reply = p[:n]
                 self.hurry(self.pool, follower)
                 return repair_for(self, self.pool, self.counters, follower, self.authority, self.key, self.key_length)
-            if code == R_NUMBER:
-                self.own_reply = p[:n]
-            if done or self.verb == V_DELETE:
+            if done or self.kind == V_DELETE:
                 self.tell(self.text)
-            elif self.verb == V_SET:
+            elif self.kind == V_SET:
                 delete_on(self.pool, self.counters, follower, self.key, self.key_length)
             self.unorder()
-        elif self.at_once and not done and self.verb == V_SET:
+        elif self.at_once and not done and self.kind == V_SET:
             delete_on(self.pool, self.counters, follower, self.key, self.key_length)
         if self.left_out is not None:
             self.left_out.degraded -= 1
             self.left_out = None
         if self.follower_code != R_MORE:
             self.judge(self.follower_code)
-        if self.telling and (self.verb == V_DELETE or self.verb == V_ADD or self.pool.acknowledge_all):
+        if self.telling and (self.kind == V_DELETE or self.kind == V_ADD or self.pool.acknowledge_all):
             self.own_reply = p[:n]
             self.hurry(self.pool, follower)
             return 0
         if not self.telling:
             self.complete()
         if code == R_NOT_FOUND and self.follower_code == R_DELETED:
-            return self.respond(R_DELETED, b"DELETED\r\n", 9)
+            return self.respond_theirs()
         return self.respond(code, p, n)
 
     cdef int theirs(self, Code code, const unsigned char *p, size_t n) except -1:
@@ -362,35 +402,33 @@ cdef class Mutation(Exchange):
             return self.respond(code, p, n)
         if self.asking:
             self.follower_code = code
-            if not is_done(code):
+            if not is_done(code) or self.asked is not None:
                 self.follower_reply = p[:n]
             return 0
-        if not self.done and self.verb == V_ADD and code == R_NOT_STORED and self.pool.fallback != NEVER:
+        if not self.done and self.kind == V_ADD and code == R_NOT_STORED and self.pool.fallback != NEVER:
             # somebody has it there: it was not free
             delete_on(self.pool, self.counters, self.authority, self.key, self.key_length)
             return self.respond(code, p, n)
-        if code == R_NUMBER:
-            self.follower_reply = p[:n]
         self.judge(code)
         self.complete()
         if self.done:
             return 0
-        if self.verb == V_DELETE and self.own_code == R_NOT_FOUND and code == R_DELETED:
+        if self.kind == V_DELETE and self.own_code == R_NOT_FOUND and code == R_DELETED:
             return self.respond(code, p, n)
         return self.respond_own()
 
     cdef int judge(self, Code code) except -1:
         """Does the follower have now what the authority has?"""
         cdef Server follower = self.follower
-        cdef bint absent = code == R_NOT_FOUND or (code == R_NOT_STORED and self.verb >= V_APPEND)
-        if self.verb == V_DELETE:
+        cdef bint absent = code == R_NOT_FOUND or (code == R_NOT_STORED and self.kind >= V_APPEND)
+        if self.kind == V_DELETE:
             if not is_done(code) and not absent:
                 self.counters.slot[W_EFFECTS_FAILED] += 1
                 follower.missed(self.key, self.key_length)
             return 0
         if not is_done(self.own_code):
             return 0
-        if is_done(code) and (code != R_NUMBER or self.follower_reply == self.own_reply):
+        if is_done(code) and (code != R_NUMBER or self.follower_number == self.own_number):
             return 0
         if code == R_NUMBER and self.overlapped():
             # whoever came in between may have been counted on one of them only, so far
@@ -415,7 +453,7 @@ cdef class Mutation(Exchange):
         return 0 if self.asking else self.respond_own()
 
     cdef int own_failed(self, Failure why, bint sent) except -1:
-        cdef bint harmless = self.verb == V_SET or self.verb == V_DELETE or self.verb == V_TOUCH
+        cdef bint harmless = self.is_harmless()
         cdef Server authority = self.authority
         self.asking = False
         if self.left_out is not None:
@@ -433,11 +471,7 @@ cdef class Mutation(Exchange):
             self.complete()
             if self.follower_code == R_MORE:
                 return self.fail(why, sent)
-            if self.follower_reply is not None:
-                return self.respond(self.follower_code, self.follower_reply, len(self.follower_reply))
-            if self.verb == V_SET:
-                return self.respond(R_STORED, b"STORED\r\n", 8)
-            return self.respond(R_DELETED, b"DELETED\r\n", 9)
+            return self.respond_theirs()
         if not self.ordered:
             self.stamp()
             return self.fail(why, sent)
@@ -479,11 +513,18 @@ cdef class Mutation(Exchange):
     cdef int respond_own(self) except -1:
         return self.respond(self.own_code, self.own_reply, len(self.own_reply)) if self.own_reply is not None else 0
 
+    cdef int respond_theirs(self) except -1:
+        if self.follower_reply is not None:
+            return self.respond(self.follower_code, self.follower_reply, len(self.follower_reply))
+        if self.kind == V_SET:
+            return self.respond(R_STORED, b"STORED\r\n", 8)
+        return self.respond(R_DELETED, b"DELETED\r\n", 9)
+
     cdef int respond(self, Code code, const unsigned char *p, size_t n) except -1:
         """Count, and answer the client, if that has not been done."""
-        cdef Verb verb = self.verb
+        cdef Verb verb = self.kind
         cdef Block counters = self.counters
-        cdef bytes words
+        cdef bytes words = None
         if self.done:
             return 0
         if verb == V_DELETE:
@@ -501,10 +542,13 @@ cdef class Mutation(Exchange):
                 counters.slot[W_CAS_BADVAL] += 1
             elif code == R_NOT_FOUND:
                 counters.slot[W_CAS_MISSES] += 1
-        if self.cas:
+        if self.asked is not None:
+            words = self.asked.shown(p, n, self.authority, self.authority is self.owner, self.pool.has_copies)
+            self.quiet |= self.asked.hidden != 0 and is_done(code)
+        elif self.cas:
             words = words_of(code)
-            if words is not None:
-                return self.settle(words, len(words))
+        if words is not None:
+            return self.settle(words, len(words))
         return self.settle(p, n)
 
     cdef int fail(self, Failure why, bint sent) except -1:
@@ -513,10 +557,17 @@ cdef class Mutation(Exchange):
             return 0
         if why == F_BUSY:
             return self.settle_text("SERVER_ERROR server busy")
-        if sent and not (self.verb == V_SET or self.verb == V_DELETE or self.verb == V_TOUCH):
+        if sent and not self.is_harmless():
             self.counters.slot[W_UNKNOWN_OUTCOMES] += 1
             return self.settle_text(f"SERVER_ERROR unknown outcome: {explain(server, why)}")
         return self.settle_text(f"SERVER_ERROR {explain(server, why)}")
+
+    cdef bint is_harmless(self) noexcept:
+        """May it be done twice?"""
+        return (
+            (self.kind == V_SET or self.kind == V_DELETE or self.kind == V_TOUCH)
+            and (self.asked is None or not self.asked.has_cas)
+        )
 
     cdef int stamp(self) except -1:
         if self.stamps:

@@ -31,6 +31,7 @@ cdef class Repair(Hurried):
     cdef uint32_t mark
     cdef uint32_t flush_mark
     cdef bytes key
+    cdef bytes name              # as it stands in a meta line
 
     cdef int start(self) except -1
     cdef bint moved(self) noexcept

@@ -30,6 +30,7 @@ from memagent._core.metrics cimport (
     W_REPAIRS_UNDONE,
     Block,
 )
+from memagent._core.names cimport base64_of, is_text
 from memagent._core.pool cimport Hurried, Pool
 from memagent._core.reply cimport (
     E_MG,
@@ -65,6 +66,7 @@ cdef Repair make(Pool pool, Block counters, Server source, Server target, bytes 
     made.source = source
     made.target = target
     made.key = key
+    made.name = key if is_text(key, len(key)) else base64_of(key, len(key)) + b" b"
     made.slot = slot_of(key, len(key))
     return made
 
@@ -131,17 +133,17 @@ cdef int go_on(Pool pool) except -1:
 cdef class Repair(Hurried):
     cdef int start(self) except -1:
         cdef Channel channel = self.source.channel(self.key, len(self.key))
+        cdef bytes line
         self.tries += 1
         self.pool.repairing.add(self.key)
         self.mark = self.pool.marks.read(self.slot)
         self.flush_mark = self.pool.marks.read(FLUSH_MARK)
-        if not self.source.follows() or not self.source.has_room(channel):
+        if not self.source.follows() or not self.source.has_room(channel) or not (self.source.meta or self.name is self.key):
             return self.give_up()
         self.step = READING
         if self.source.meta:
-            channel.append(b"mg ", 3)
-            channel.append(self.key, len(self.key))
-            channel.append(b" t f c v\r\n", 10)
+            line = b"mg %b t f c v\r\n" % self.name
+            channel.append(line, len(line))
             return channel.ticket(self, 0, E_MG, self.source.deadline())
         channel.append(b"gets ", 5)
         channel.append(self.key, len(self.key))
@@ -224,7 +226,9 @@ cdef class Repair(Hurried):
             length = int(size)
             ttl_s = self.pool.repair_ttl_s
         if self.target.meta:
-            head = b"ms %b %d T%d F%b" % (self.key, length, ttl_s, line)
+            head = b"ms %b %d T%d F%b%b" % (
+                self.name.split(b" ")[0], length, ttl_s, line, b"" if self.name is self.key else b" b"
+            )
             if not self.overwrites:
                 head += b" ME"
             if self.target.keeps_cas and cas & GLOBAL_CAS:
@@ -234,7 +238,7 @@ cdef class Repair(Hurried):
         return self.put(self.target.channel(self.key, len(self.key)), head, value, length)
 
     cdef int put(self, Channel channel, bytes head, const unsigned char *value, size_t length) except -1:
-        if not self.target.follows() or not self.target.has_room(channel):
+        if not self.target.follows() or not self.target.has_room(channel) or not (self.target.meta or self.name is self.key):
             return self.give_up()
         self.step = ADDING
         channel.append(head, len(head))

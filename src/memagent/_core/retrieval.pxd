@@ -1,6 +1,7 @@
 """A retrieval of one key."""
 
-from memagent._core.channel cimport Failure
+from memagent._core.asked cimport Asked
+from memagent._core.channel cimport Channel, Failure
 from memagent._core.exchange cimport Exchange
 from memagent._core.limits cimport MAX_KEY_BYTES
 from memagent._core.pool cimport Pool
@@ -11,16 +12,20 @@ from memagent._core.server cimport Server
 cdef class Retrieval(Exchange):
     cdef Pool pool
     cdef Server owner
-    cdef Server asked
+    cdef Server server           # that was asked
     cdef Server missed_by        # who did not have it
     cdef bint second_asked
+    cdef Asked asked             # mg, me
     cdef bytes line              # as sent to a server, where verb and key do not make it
-    cdef bytes exptime           # gat: what the key's time to live becomes
+    cdef bytes first_line        # a mg that makes an item where there is none looks first
+    cdef bytes exptime           # gat, mg T: what the key's time to live becomes
     cdef unsigned char key[MAX_KEY_BYTES]
     cdef size_t key_length
 
+    cdef int note(self, RequestParser request, const unsigned char *p) except -1
+    cdef int put(self, Channel channel, bytes line) except -1
     cdef int ask(self, Server server) except -1
     cdef Server other(self)
-    cdef int miss(self) except -1
+    cdef int miss(self, const unsigned char *p, size_t n) except -1
     cdef int give_up(self, Failure why) except -1
     cdef int answer(self, const unsigned char *p, size_t n) except -1

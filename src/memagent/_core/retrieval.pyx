@@ -14,6 +14,7 @@ cimport cython
 from libc.stdint cimport uint32_t
 from libc.string cimport memcmp, memcpy
 
+from memagent._core.asked cimport asked, meta_expects
 from memagent._core.cas cimport show_cas
 from memagent._core.channel cimport F_BUSY, F_DOWN, F_TIMED_OUT, Channel, Failure
 from memagent._core.effect cimport touch_follower
@@ -36,18 +37,18 @@ from memagent._core.metrics cimport (
 )
 from memagent._core.pool cimport ALWAYS, NEVER, Pool
 from memagent._core.repair cimport repair
-from memagent._core.reply cimport E_VALUES, R_VALUES, Code, ReplyParser
-from memagent._core.request cimport V_GAT, V_GETS, V_GATS, RequestParser, verb_name
+from memagent._core.reply cimport E_VALUES, R_EN, R_HD, R_ME, R_VA, R_VALUES, Code, ReplyParser
+from memagent._core.request cimport V_GAT, V_GATS, V_GETS, V_ME, V_MG, RequestParser, verb_name
 from memagent._core.server cimport Server
 
 
 @cython.final
 cdef class Retrieval(Exchange):
-    """get, gets, gat or gats of one key."""
+    """get, gets, gat or gats of one key; mg and me."""
 
     cdef int start(self, Pool pool, RequestParser request, const unsigned char *p) except -1:
-        cdef const unsigned char *key = p + request.keys[0].start
-        cdef size_t length = request.keys[0].length
+        cdef size_t length = 0
+        cdef const unsigned char *key = request.stored_key(p, &length)
         cdef Server server = pool.owner(key, length)
         cdef Channel channel
         self.pool = pool
@@ -56,10 +57,7 @@ cdef class Retrieval(Exchange):
         memcpy(self.key, key, length)
         self.key_length = length
         if self.verb >= V_GAT:
-            self.line = p[request.body_start:request.body_end]
-            self.exptime = p[request.argument.start:request.argument.start + request.argument.length]
-            if pool.has_copies:
-                pool.marks.stamp(slot_of(key, length))
+            self.note(request, p)
         if not server.readable():
             server = pool.authority(server, pool.copy(key, length))
             if server is None:
@@ -67,32 +65,53 @@ cdef class Retrieval(Exchange):
                 return self.give_up(F_DOWN)
             if server is not self.owner:
                 self.counters.slot[W_FAILOVERS] += 1
-        self.asked = server
+        self.server = server
         channel = server.channel(key, length)
         if not server.has_room(channel):
             server.counters.slot[S_BUSY_REJECTIONS] += 1
             return self.failed(0, F_BUSY, False)
+        if self.first_line is not None:
+            return self.put(channel, self.first_line)
+        if self.asked is not None:
+            return self.put(channel, self.line)
         return send(channel, self, 0, E_VALUES, server, request, p)
+
+    cdef int note(self, RequestParser request, const unsigned char *p) except -1:
+        """What a second step, or a reply, needs of the request."""
+        if self.verb >= V_MG:
+            self.asked = asked(request, p)
+            self.line = self.asked.line
+            self.exptime = self.asked.exptime
+            if self.asked.vivifies and self.pool.has_copies:
+                # nothing shall come to life on one server while the other one has the item
+                self.first_line = self.asked.plain()
+        else:
+            self.line = p[request.body_start:request.body_end]
+            self.exptime = p[request.argument.start:request.argument.start + request.argument.length]
+        if self.exptime is not None and self.pool.has_copies:
+            self.pool.marks.stamp(slot_of(self.key, self.key_length))
+        return 0
+
+    cdef int put(self, Channel channel, bytes line) except -1:
+        cdef Server server = self.server
+        channel.append(line, len(line))
+        channel.append(b"\r\n", 2)
+        return channel.ticket(
+            self, 0, E_VALUES if self.asked is None else meta_expects(self.verb, server), server.deadline()
+        )
 
     cdef int ask(self, Server server) except -1:
         """Once more, and the other one now."""
         cdef Channel channel = server.channel(self.key, self.key_length)
-        cdef bytes word
         self.second_asked = True
-        self.asked = server
+        self.server = server
         if not server.has_room(channel):
             server.counters.slot[S_BUSY_REJECTIONS] += 1
             return self.failed(0, F_BUSY, False)
-        if self.line is not None:
-            channel.append(self.line, len(self.line))
-        else:
-            word = verb_name(self.verb)
-            channel.append(word, len(word))
-            channel.append(b" ", 1)
-            channel.append(self.key, self.key_length)
-        channel.append(b"\r\n", 2)
         self.hurry(self.pool, server)
-        return channel.ticket(self, 0, E_VALUES, server.deadline())
+        if self.line is not None:
+            return self.put(channel, self.line if self.first_line is None else self.first_line)
+        return self.put(channel, b"%b %b" % (verb_name(self.verb), self.key[:self.key_length]))
 
     cdef Server other(self):
         """The key's other server, if it has not been asked and may be."""
@@ -104,39 +123,40 @@ cdef class Retrieval(Exchange):
         copy = self.pool.copy(self.key, self.key_length)
         if copy is None:
             return None
-        return self.owner if self.asked is copy else copy
+        return self.owner if self.server is copy else copy
 
     cdef int replied(self, uint32_t part, Code code, const unsigned char *p, size_t n, ReplyParser parser) except -1:
         cdef Server other
-        cdef Server asked = self.asked
+        cdef Server server = self.server
         if self.done:
             return 0
-        if code == R_VALUES and parser.n_items:
-            if (
+        if code == R_HD or code == R_VA or code == R_ME or (code == R_VALUES and parser.n_items):
+            if code == R_VALUES and (
                 parser.n_items != 1 or parser.items[0].key_length != self.key_length
                 or memcmp(p + 6, self.key, self.key_length) != 0
             ):
                 return 1
-            asked.counters.slot[S_GET_HITS] += 1
+            server.counters.slot[S_GET_HITS] += 1
             self.counters.slot[W_GET_HITS] += 1
-            if self.verb >= V_GAT:
+            if self.exptime is not None:
                 self.counters.slot[W_TOUCH_HITS] += 1
             if self.missed_by is not None:
                 self.counters.slot[W_FALLBACK_HITS] += 1
-                repair(self.pool, self.counters, asked, self.missed_by, self.key, self.key_length)
-            elif self.verb >= V_GAT and self.pool.has_copies:
+                repair(self.pool, self.counters, server, self.missed_by, self.key, self.key_length)
+            elif self.exptime is not None and self.pool.has_copies:
                 other = self.other()
                 if other is not None:
                     touch_follower(self.pool, self.counters, other, self.key, self.key_length, self.exptime)
-            return self.answer(p, n)
-        if code == R_VALUES:
-            asked.counters.slot[S_GET_MISSES] += 1
+            self.answer(p, n)
+            return 0
+        if code == R_VALUES or code == R_EN:
+            server.counters.slot[S_GET_MISSES] += 1
             if self.missed_by is None and self.pool.has_copies and self.pool.fallback != NEVER and (
-                self.pool.fallback == ALWAYS or asked is not self.owner
+                self.pool.fallback == ALWAYS or server is not self.owner
             ):
                 other = self.other()
                 if other is not None and (other.readable() or (other.follows() and not other.emptied)):
-                    self.missed_by = asked
+                    self.missed_by = server
                     self.counters.slot[W_FALLBACKS] += 1
                     self.ask(other)
                     return 0
@@ -149,22 +169,45 @@ cdef class Retrieval(Exchange):
                 return 0
             self.settle(p, n)
             return 0
-        self.miss()
+        if code == R_EN and self.first_line is None:
+            self.miss(p, n)
+        else:
+            self.miss(NULL, 0)
         return 0
 
     cdef int answer(self, const unsigned char *p, size_t n) except -1:
-        cdef bytes reply
-        if (self.verb == V_GETS or self.verb == V_GATS) and self.pool.has_copies:
-            reply = show_cas(p, n, self.asked, self.asked is self.owner)
-            if reply is not None:
-                return self.settle(reply, len(reply))
+        cdef bytes reply = None
+        if self.asked is not None:
+            reply = self.asked.shown(p, n, self.server, self.server is self.owner, self.pool.has_copies)
+        elif (self.verb == V_GETS or self.verb == V_GATS) and self.pool.has_copies:
+            reply = show_cas(p, n, self.server, self.server is self.owner)
+        if reply is not None:
+            return self.settle(reply, len(reply))
         return self.settle(p, n)
 
-    cdef int miss(self) except -1:
-        self.counters.slot[W_GET_MISSES] += 1
-        if self.verb >= V_GAT:
-            self.counters.slot[W_TOUCH_MISSES] += 1
-        return self.settle(b"END\r\n", 5)
+    cdef int miss(self, const unsigned char *p, size_t n) except -1:
+        """p[0:n] is the reply to mg and me, where a server has given one."""
+        cdef bytes reply
+        cdef Server server = self.server if self.missed_by is None else self.missed_by
+        if self.first_line is not None and server is not None and server.follows():
+            # neither of them has it: now it may come to life
+            self.first_line = None
+            self.missed_by = None
+            self.second_asked = True
+            self.server = server
+            self.hurry(self.pool, server)
+            return self.put(server.channel(self.key, self.key_length), self.line)
+        if self.verb != V_ME:
+            self.counters.slot[W_GET_MISSES] += 1
+            if self.exptime is not None:
+                self.counters.slot[W_TOUCH_MISSES] += 1
+        if self.asked is None:
+            return self.settle(b"END\r\n", 5)
+        self.quiet |= self.asked.hides(R_EN)
+        if p != NULL:
+            return self.answer(p, n)
+        reply = self.asked.bare(R_EN)
+        return self.settle(reply, len(reply))
 
     cdef int failed(self, uint32_t part, Failure why, bint sent) except -1:
         cdef Server other
@@ -172,7 +215,8 @@ cdef class Retrieval(Exchange):
             return 0
         if self.missed_by is not None:
             # the authority has missed it: that is the answer
-            return self.miss()
+            self.first_line = None
+            return self.miss(NULL, 0)
         other = self.other()
         if other is not None and other.follows():
             self.counters.slot[W_FAILOVERS] += 1
@@ -180,8 +224,11 @@ cdef class Retrieval(Exchange):
         return self.give_up(why)
 
     cdef int too_late(self) except -1:
+        if self.done:
+            return 0
         if self.missed_by is not None:
-            return self.miss()
+            self.first_line = None
+            return self.miss(NULL, 0)
         return self.give_up(F_TIMED_OUT)
 
     cdef int give_up(self, Failure why) except -1:
@@ -190,5 +237,6 @@ cdef class Retrieval(Exchange):
             return self.settle_text("SERVER_ERROR server busy")
         if self.pool.miss_when_down:
             self.counters.slot[W_MISSES_SERVER_DOWN if why == F_DOWN else W_MISSES_SERVER_FAILED] += 1
-            return self.miss()
-        return self.settle_text(f"SERVER_ERROR {explain(self.asked if self.asked is not None else self.owner, why)}")
+            self.first_line = None
+            return self.miss(NULL, 0)
+        return self.settle_text(f"SERVER_ERROR {explain(self.server if self.server is not None else self.owner, why)}")

@@ -25,7 +25,6 @@ from memagent._core.limits cimport (
     WINDOW_SMALL_BYTES,
     WINDOW_START,
 )
-from memagent._core.metasingle cimport MetaSingle
 from memagent._core.metrics cimport (
     W_BAD_COMMANDS,
     W_BAD_KEYS,
@@ -58,7 +57,6 @@ from memagent._core.request cimport (
     V_FLUSH_ALL,
     V_GAT,
     V_GATS,
-    V_MD,
     V_ME,
     V_MG,
     V_MN,
@@ -79,7 +77,6 @@ cdef enum:
     FLUSH_BYTES = 64 * 1024   # this much is worth a write of its own
     SMALL_BYTES = 64 * 1024   # a client that holds less than this is not asked to yield its memory
 
-cdef bytes NO_META = b"ERROR\r\n"
 cdef bytes OUT_OF_MEMORY = b"SERVER_ERROR out of buffer memory\r\n"
 
 
@@ -251,7 +248,7 @@ cdef class Session(Waiting):
             request = b"delete " + key + b"\r\n"
         parser.next(request, len(request), 0)
         parser.quiet = True
-        self.add(MetaSingle.__new__(MetaSingle) if parser.verb == V_MD else Mutation.__new__(Mutation))
+        self.add(Mutation.__new__(Mutation))
         self.last.start(self.context.pool, parser, request)
         parser.skip = skip
         parser.used = used
@@ -287,10 +284,10 @@ cdef class Session(Waiting):
                 exchange = Retrieval.__new__(Retrieval)
         elif V_MG <= verb <= V_ME:
             self.count_meta(parser)
-            if context.pool.has_copies:
-                # one server alone would be asked or written to
-                return self.answer(NO_META, len(NO_META))
-            exchange = MetaSingle.__new__(MetaSingle)
+            if verb == V_MG or verb == V_ME:
+                exchange = Retrieval.__new__(Retrieval)
+            else:
+                exchange = Mutation.__new__(Mutation)
         elif verb == V_FLUSH_ALL:
             exchange = Broadcast.__new__(Broadcast)
         else:

@@ -13,7 +13,7 @@ MakeWorld = Callable[..., World]
 # What a client may write, and the one line that a server shall read.
 LINES = [
     (b"mg k", b"mg k"),
-    (b"  mg  k  v ", b"mg  k  v"),
+    (b"  mg  k  v ", b"mg k v"),
     (b"mg k q", b"mg k"),
     (b"mg k v q O1", b"mg k v O1"),
     (b"mg k q v", b"mg k v"),

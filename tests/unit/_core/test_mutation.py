@@ -243,3 +243,89 @@ def test_nothing_is_left_over() -> None:
         pair.run()
     assert pair.someone.take().count(b"\r\n") == 6
     assert pair.finish() == {}
+
+
+# ---------------------------------------------------------------- meta
+
+
+def meta(value: bytes = b"7", **settings: object) -> Pair:
+    pair = filled(value, **settings)
+    for fake in pair.servers:
+        fake.server.meta = True
+    return pair
+
+
+@pytest.mark.parametrize(
+    ("request_line", "reply", "key", "value", "effect"),
+    [
+        (b"ms k 2 T0 Oabc k\r\nv2\r\n", b"HD Oabc kk\r\n", b"k", b"v2", b"ms k 2 T0 Oabc k"),
+        (b"ms n 2 ME\r\nv2\r\n", b"HD\r\n", b"n", b"v2", b"ms n 2 ME"),
+        (b"ms k 2 MR F9\r\nv2\r\n", b"HD\r\n", b"k", b"v2", b"ms k 2 F9"),
+        (b"ms k 2 MA\r\nv2\r\n", b"HD\r\n", b"k", b"7v2", b"ms k 2 MA"),
+        (b"ms k 2 MP\r\nv2\r\n", b"HD\r\n", b"k", b"v27", b"ms k 2 MP"),
+        (b"ma k D3 v\r\n", b"VA 2\r\n10\r\n", b"k", b"10", b"ma k D3 v"),
+        (b"ma k MD D3\r\n", b"HD\r\n", b"k", b"4", b"ma k MD D3"),
+        (b"md k\r\n", b"HD\r\n", b"k", None, b"md k"),
+    ],
+)
+def test_meta_verbs_reach_the_copy_as_their_classic_twins(
+    request_line: bytes, reply: bytes, key: bytes, value: bytes | None, effect: bytes
+) -> None:
+    pair = meta()
+    assert pair.say(request_line) == reply
+    assert pair.held(key) == (value, value)
+    assert effect in pair.lines(1)
+
+
+@pytest.mark.parametrize("flags", [b"", b" q"])
+def test_a_meta_request_that_nobody_may_refuse_is_quiet_only_to_its_client(flags: bytes) -> None:
+    pair = meta()
+    assert pair.say(b"ms k 2%b\r\nv2\r\nmd n%b\r\nmn\r\n" % (flags, flags)).endswith(b"NF\r\nMN\r\n")
+    assert pair.held(b"k") == (b"v2", b"v2")
+    assert not any(b" q" in line for server in (0, 1) for line in pair.lines(server))
+
+
+def test_a_meta_cas_is_unconditional_on_the_copy_and_fits_its_own_server_only() -> None:
+    pair = meta()
+    unique = int(pair.say(b"mg k c\r\n").split()[1][1:])
+    assert pair.say(b"ms k 2 C%d\r\nv2\r\n" % unique) == b"HD\r\n"
+    assert pair.held(b"k") == (b"v2", b"v2")
+    assert b"ms k 2" in pair.lines(1)
+    assert pair.say(b"ms k 2 C%d Ox\r\nv3\r\n" % unique) == b"EX Ox\r\n"
+    pair.servers[0].die()
+    assert pair.say(b"ms k 2 C%d Ox\r\nv3\r\n" % unique) == b"EX Ox\r\n"
+    marked = int(pair.say(b"mg k c\r\n").split()[1][1:])
+    assert marked & 1 << 62
+    assert pair.say(b"ms k 2 C%d\r\nv3\r\n" % marked) == b"HD\r\n"
+    assert pair.on(1, b"k") == b"v3"
+
+
+def test_a_meta_lock_is_refused_where_only_the_copy_has_it() -> None:
+    pair = meta()
+    pair.lose(0, b"k")
+    assert pair.say(b"ms k 1 ME\r\nx\r\n") == b"NS\r\n"
+    assert pair.on(1, b"k") == b"7"
+
+
+def test_a_meta_counter_that_only_the_copy_has_is_repaired_first() -> None:
+    pair = meta()
+    pair.lose(0, b"k")
+    assert pair.say(b"ma k v\r\n") == b"VA 1\r\n8\r\n"
+    assert pair.held(b"k") == (b"8", b"8")
+
+
+def test_a_meta_delete_says_so_if_any_of_them_has_deleted() -> None:
+    pair = meta()
+    pair.lose(0, b"k")
+    assert pair.say(b"md k Ox\r\n") == b"HD Ox\r\n"
+
+
+def test_a_meta_set_survives_the_owner() -> None:
+    pair = meta()
+    pair.servers[0].is_mute = True
+    pair.someone.send(b"ms k 2 Ox\r\nv2\r\nma k v\r\n")
+    pair.run()
+    pair.servers[0].die()
+    pair.run()
+    assert pair.someone.take().startswith(b"HD Ox\r\nSERVER_ERROR unknown outcome")
+    assert pair.say(b"mg k v\r\n") == b"VA 2\r\nv2\r\n"

@@ -105,3 +105,46 @@ def test_an_error_of_the_owner_is_not_the_last_word() -> None:
     pair.servers[0].release()
     pair.run()
     assert pair.someone.take() == HIT
+
+
+# ---------------------------------------------------------------- meta
+
+
+def meta() -> Pair:
+    pair = Pair()
+    pair.say(SET)
+    for fake in pair.servers:
+        fake.server.meta = True
+    return pair
+
+
+def test_mg_falls_back_and_is_repaired() -> None:
+    pair = meta()
+    pair.lose(0, b"k")
+    assert pair.say(b"mg k v f Oabc\r\n") == b"VA 2 f5 Oabc\r\nv1\r\n"
+    assert pair.held(b"k") == (b"v1", b"v1")
+    assert pair.say(b"mg n v Oabc k\r\nmg n q\r\nmn\r\n") == b"EN Oabc kn\r\nMN\r\n"
+
+
+def test_mg_of_a_dead_owner_asks_the_copy() -> None:
+    pair = meta()
+    pair.servers[0].die()
+    assert pair.say(b"mg k v\r\n") == b"VA 2\r\nv1\r\n"
+    pair.servers[1].die()
+    assert pair.say(b"mg k v k Ox\r\n") == b"EN kk Ox\r\n"
+
+
+def test_mg_that_touches_touches_the_copy() -> None:
+    pair = meta()
+    pair.lines(1)
+    assert pair.say(b"mg k v T100\r\n") == b"VA 2\r\nv1\r\n"
+    assert pair.lines(1) == [b"touch k 100"]
+
+
+def test_mg_makes_an_item_only_where_neither_server_has_it() -> None:
+    pair = meta()
+    pair.lose(0, b"k")
+    assert pair.say(b"mg k v N30\r\n") == b"VA 2\r\nv1\r\n"
+    pair.lines(0)
+    pair.say(b"mg n v N30\r\n")
+    assert pair.lines(0) == [b"mg n v", b"mg n v N30"]

@@ -45,7 +45,8 @@ cdef class MultiGet(Exchange):
     cdef uint32_t answered
     cdef readonly int64_t deadline_us
 
-    cdef int seek(self, uint32_t i, list touched) except -1
+    cdef int seek(self, uint32_t i, int owner_index, list touched) except -1
+    cdef void place(self, uint32_t first, RequestParser request, const unsigned char *p, int *owners) noexcept
     cdef bint seek_again(self, uint32_t i, bint was_missed, list touched) except -1
     cdef bint ask(self, Server server, uint32_t i, list touched) except -1
     cdef int open_line(self, Channel channel) except -1

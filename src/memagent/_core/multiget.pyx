@@ -47,6 +47,9 @@ from memagent._core.reply cimport E_VALUES, R_VALUES, Code, Item, ReplyParser
 from memagent._core.request cimport V_GAT, V_GATS, V_GETS, RequestParser, verb_name
 from memagent._core.server cimport Server
 
+cdef enum:
+    AT_ONCE = 64
+
 
 @cython.final
 cdef class MultiGet(Exchange):
@@ -68,6 +71,7 @@ cdef class MultiGet(Exchange):
         cdef list touched = []
         cdef Wanted *wanted
         cdef uint32_t i
+        cdef int owners[AT_ONCE]
         self.pool = pool
         self.started_us = (<Server> pool.servers[0]).turn.now_us
         self.n_keys = <uint32_t> request.n_keys
@@ -89,16 +93,29 @@ cdef class MultiGet(Exchange):
             wanted.next = self.n_keys
             wanted.item_length = 0
             wanted.is_copy = wanted.missed = wanted.again = False
-            self.seek(i, touched)
+            if i % AT_ONCE == 0:
+                self.place(i, request, p, owners)
+            self.seek(i, owners[i % AT_ONCE], touched)
         return self.close_lines(touched)
 
-    cdef int seek(self, uint32_t i, list touched) except -1:
+    cdef void place(self, uint32_t first, RequestParser request, const unsigned char *p, int *owners) noexcept:
+        """The owners of AT_ONCE keys from the first on: hashed together, which costs a fraction."""
+        cdef const unsigned char *keys[AT_ONCE]
+        cdef size_t lengths[AT_ONCE]
+        cdef int count = <int> min(self.n_keys - first, <uint32_t> AT_ONCE), i
+        for i in range(count):
+            keys[i] = p + request.keys[first + i].start
+            lengths[i] = request.keys[first + i].length
+        self.pool.placement.owners(keys, lengths, count, owners, NULL)
+
+    cdef int seek(self, uint32_t i, int owner_index, list touched) except -1:
         """Ask for key i where it is first to be had."""
         cdef Pool pool = self.pool
         cdef Wanted *wanted = &self.wanted[i]
         cdef const unsigned char *key = self.text + wanted.start
-        cdef Server owner = pool.owner(key, wanted.length)
+        cdef Server owner = <Server> pool.servers[owner_index]
         cdef Server server = owner
+        pool.owner_index = owner_index  # pool.copy goes by it
         if not owner.readable():
             server = pool.authority(owner, pool.copy(key, wanted.length))
             if server is None:

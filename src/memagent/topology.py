@@ -56,6 +56,8 @@ def make_pools(config: Config, segment: Segment, worker: int, turn: Turn, memory
                     seed=worker * 1000 + index + 1,
                     standing=segment.standing(index, worker),
                     has_copies=pool.has_copies,
+                    journal_keys=pool.journal_keys,
+                    journal_bytes=pool.journal_bytes,
                 )
             )
             index += 1

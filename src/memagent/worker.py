@@ -15,12 +15,14 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from ipaddress import ip_address
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from memagent import __version__, control, stats
 from memagent._core.buffer import Memory
 from memagent._core.metrics import Block
+from memagent._core.repair import refill
 from memagent._core.server import Server
 from memagent._core.session import Context
 from memagent._core.turn import Turn
@@ -31,7 +33,10 @@ from memagent.control import (
     Addresses,
     Drain,
     DrainingDone,
+    Flush,
+    Hold,
     Ready,
+    Replace,
     Resolve,
     Start,
     StateChange,
@@ -43,6 +48,8 @@ from memagent.segment import Segment
 from memagent.settings import Config, ServerConfig
 from memagent.topology import make_pools
 from memagent.worker_log import WorkerLog
+
+_State = Literal["up", "down", "returning", "warming"]
 
 # What clients are told: the protocol's level first, because clients decide by it, then who answers.
 _VERSION: Final = f"1.6.0-memagent-{__version__}"
@@ -106,19 +113,22 @@ class Worker:
             version=_VERSION.encode(),
         )
         loop = Loop(context, self._block)
+        for pool in pools:
+            for server in (*pool.servers, *pool.backups):
+                server.on_change = self._server_changed
+                server.on_played = partial(refill, pool, self._block)
         servers = [server for pool in pools for server in (*pool.servers, *pool.backups)]
         self._configured: list[ServerConfig] = []
-        for pool in config.pools:
-            for configured in (*pool.servers, *pool.backups):
+        for told in config.pools:
+            for configured in (*told.servers, *told.backups):
                 server = servers[len(self._configured)]
-                server.on_change = self._server_changed
                 known = start.addresses[server.index]
                 loop.endpoints.append(
                     Endpoint(
                         server,
                         loop.poller,
                         _socket_addresses(configured, known),
-                        connect_timeout_us=pool.connect_timeout_ms * 1000,
+                        connect_timeout_us=told.connect_timeout_ms * 1000,
                         on_connect=self._resolve
                         if configured.path is None and not _is_ip(configured.host)
                         else None,
@@ -144,9 +154,10 @@ class Worker:
         facts = stats.facts_now(self._segment, _VERSION, self._config.max_connections, self._server_facts)
         return stats.render(words.split(), self._segment, facts)
 
-    def _server_changed(self, server: Server, up: bool, reason: str) -> None:
-        if not self._channel.send(StateChange(server.index, "up" if up else "down", reason)):
-            self._log.warning(f"server {server.name} is {'up' if up else 'down'}: {reason}")
+    def _server_changed(self, server: Server, state: _State, reason: str) -> None:
+        change = StateChange(server.index, state, reason, server.joined, server.emptied, server.journal.count)
+        if not self._channel.send(change):
+            self._log.warning(f"server {server.name} is {state}: {reason}")
 
     def _resolve(self, server: int) -> None:
         self._channel.send(Resolve(server))
@@ -161,18 +172,40 @@ class Worker:
         if self._channel.closed:
             self._loop.poller.unwatch(self._watched)
             self._log.warning("the supervisor has gone, going on without it")
+            for endpoint in self._loop.endpoints:
+                endpoint.server.live_places = self._live_places
 
     def _obey(self, message: ToWorker) -> None:
         match message:
             case Addresses(number, addresses):
                 endpoint = self._loop.endpoints[number]
                 endpoint.set_addresses(_socket_addresses(self._configured[number], addresses))
+            case Hold(numbers):
+                for endpoint in self._loop.endpoints:
+                    if endpoint.server.index in numbers:
+                        endpoint.server.hold("an operator has taken it out of service")
+                    elif endpoint.server.held:
+                        endpoint.server.release()
+            case Replace(number, address, addresses, keep_data):
+                self._replace(number, address, addresses, keep_data)
+            case Flush(number):
+                self._loop.endpoints[number].server.owe_flush("it may have what it must not have")
             case Drain():
                 self._drain()
             case Stop():
                 self._loop.stop()
             case Start():
                 self._log.error("told to start twice")
+
+    def _replace(self, number: int, address: str, addresses: tuple[str, ...], keep_data: bool) -> None:
+        name = self._configured[number].name
+        told = ServerConfig.model_validate({"name": name, "address": address})
+        self._configured[number] = told
+        self._loop.endpoints[number].replace(_socket_addresses(told, addresses), keep_data)
+
+    def _live_places(self) -> list[int]:
+        """Places whose worker lives, in one that has no supervisor any more to ask."""
+        return [place for place, pid in enumerate(self._segment.pids()[1:]) if pid and _is_alive(pid)]
 
     def _drain(self) -> None:
         self._loop.drain(self._config.drain_ms)
@@ -185,6 +218,14 @@ class Worker:
         self._wake.recv(4096)
         if self._told_to_end:
             self._drain()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _is_ip(host: str) -> bool:

@@ -6,6 +6,7 @@
     world.run()                     # until nothing moves
     assert client.take() == b"END\\r\\n"
 
+Connections need no making here: a new one greets at once, unless its server is dead, mute or frozen.
 A server that `holds` takes requests and keeps its replies until its `wire` moves them, or until `release`.
 `World.finish` ends everything and returns what is left over, which is nothing.
 """
@@ -16,6 +17,7 @@ from itertools import count
 from memagent._core.buffer import Memory
 from memagent._core.channel import Channel
 from memagent._core.exchange import Broadcast
+from memagent._core.identity import Identity, make_mark
 from memagent._core.marks import Marks
 from memagent._core.metrics import Block
 from memagent._core.multiget import MultiGet
@@ -34,6 +36,7 @@ from .fake_memcached import Conversation, Store
 
 READ_BYTES = 64 * 1024
 LONG_US = 3_600_000_000
+PROBE_US = 1_000_000  # for the answer to a probe
 
 
 class Wire:
@@ -47,15 +50,22 @@ class Wire:
     def renew(self) -> None:
         self.conversation = Conversation(self.fake.store)
         self.replies = b""
+        self.unread = b""  # what the kernel has for a server that does not run
 
     def move_requests(self, limit: int = -1) -> bool:
         """What the proxy has to send, to the server."""
         data = self.channel.output(limit)
-        for reply in self.conversation.receive(data) if not self.fake.is_mute else ():
+        if self.fake.is_frozen:
+            self.unread += data
+        elif not self.fake.is_mute:
+            self.take(data)
+        return bool(data)
+
+    def take(self, data: bytes) -> None:
+        for reply in self.conversation.receive(data):
             self.replies += reply
         self.fake.lines += self.conversation.lines
         self.conversation.lines.clear()
-        return bool(data)
 
     def move_replies(self, limit: int | None = None) -> bool:
         """What the server has to say, to the proxy."""
@@ -77,8 +87,12 @@ class Wire:
 
     def lose(self) -> None:
         """The connection ends; while the server is up there is a new one at once."""
-        self.channel.end(self.fake.server.up)
+        server = self.fake.server
+        self.fake.keep_old(self)
+        self.channel.end(server.up)
         self.renew()
+        if server.up:
+            self.fake.greet()
 
 
 class FakeServer:
@@ -89,7 +103,27 @@ class FakeServer:
         self.holds = False
         self.is_mute = False  # takes bytes and never answers them
         self.is_dead = False
+        self.is_frozen = False  # does not run, and will do later what it has got
+        self.pid = 1
+        self.started_s = 1_700_000_000
+        self.version = (1, 4, 31)
+        self.speaks_meta = False
+        self.old: list[Wire] = []  # connections that were given up while it was frozen
         self.wires = [Wire(self, channel) for channel in server.channels]
+        self._probe_until_us = 0
+        if server.up:
+            self.greet()
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(
+            make_mark(self.pid, self.started_s), self.started_s + 60, self.version, self.speaks_meta
+        )
+
+    def greet(self) -> None:
+        """A fresh connection asks who is there."""
+        if not (self.is_dead or self.is_mute or self.is_frozen):
+            self.server.greet(self.identity)
 
     @property
     def wire(self) -> Wire:
@@ -97,6 +131,15 @@ class FakeServer:
 
     def step(self) -> bool:
         moved = False
+        if self.server.fallen:
+            for wire in self.wires:
+                self.keep_old(wire)
+                wire.renew()
+            self.server.end_connections()
+            moved = True
+        if self.server.is_probing and not (self.holds or self.is_dead or self.is_mute or self.is_frozen):
+            self.greet()
+            moved = True
         for wire in self.wires:
             moved |= wire.move_requests()
             if not self.holds:
@@ -113,18 +156,61 @@ class FakeServer:
         for wire in self.wires:
             wire.lose()
 
+    def restart(self) -> None:
+        """Quicker than anybody sees: another process, and it is empty."""
+        self.pid += 1
+        self.started_s += 100
+        self.store.items.clear()
+        self.drop_old()
+        self.is_frozen = self.is_dead = False
+        for wire in self.wires:
+            wire.lose()
+
+    def freeze(self) -> None:
+        self.is_frozen = True
+
+    def thaw(self) -> None:
+        """It runs again: whatever it had got is done now, on connections that nobody has any more as well."""
+        self.is_frozen = False
+        for wire in self.old:
+            wire.take(wire.unread)
+        self.drop_old()
+        for wire in self.wires:
+            data, wire.unread = wire.unread, b""
+            wire.take(data)
+
+    def keep_old(self, wire: Wire) -> None:
+        """A frozen server's connection is given up: what it brought is in the kernel's hands."""
+        if self.is_frozen and wire.unread:
+            kept = Wire.__new__(Wire)
+            kept.fake, kept.conversation, kept.unread, kept.replies = (
+                *(self, wire.conversation, wire.unread),
+                b"",
+            )
+            self.old.append(kept)
+            self.server.lingering += 1
+
+    def drop_old(self) -> None:
+        self.server.lingering -= len(self.old)
+        self.old.clear()
+
     def tick(self, now_us: int) -> None:
-        """What the sockets' owner does from time to time: end waits, probe."""
+        """What the sockets' owner does from time to time: end waits, go on with a return, probe."""
         server = self.server
         server.pass_time()
-        if server.up or server.is_probing:
+        if server.state_name != "down" or server.held:
+            return
+        if server.is_probing:
+            if now_us >= self._probe_until_us:
+                server.fail_probe()
             return
         for wire in self.wires:
             wire.lose()
         if now_us >= server.probe_at_us:
             server.ask_probe()
+            self._probe_until_us = now_us + PROBE_US
             if self.is_dead:
-                self.wire.lose()
+                server.fail_probe()
 
 
 class Client:
@@ -209,7 +295,7 @@ class World:
         self.memory = Memory(memory_limit_bytes)
         self.turn = Turn()
         self.turn.now_us = 1_000_000_000
-        self.changes: list[tuple[str, bool, str]] = []
+        self.changes: list[tuple[str, str, str]] = []
         parser = ReplyParser()
         servers = [
             Server(
@@ -225,7 +311,7 @@ class World:
             for i, block in enumerate(self.server_counters)
         ]
         for server in servers:
-            server.on_change = lambda server, up, reason: self.changes.append((server.name, up, reason))
+            server.on_change = lambda server, state, reason: self.changes.append((server.name, state, reason))
         named = [(server.name, "127.0.0.1", 11211, 1) for server in servers]
         self.placement = Placement(named[:n_servers], named[n_servers:], distribution, key_hash)
         self.pool = Pool(
@@ -263,10 +349,6 @@ class World:
             pass
 
     def step(self) -> bool:
-        for server in [server for server in self.turn.servers if server.fallen]:
-            server.end_connections()
-            for wire in self.servers[server.index].wires:
-                wire.renew()
         self.turn.servers.clear()
         moved = [client.step() for client in self.clients] + [fake.step() for fake in self.servers]
         return any(moved)

@@ -1,7 +1,7 @@
 """A server that lies: it listens like a memcached and says what a test tells it to, byte by byte.
 
 A script is called for each connection, in a thread of its own, with a `Talk`; when it returns, the connection
-is closed. `Talk.request` answers the proxy's probes by itself.
+is closed. It has said already who it is, unless `says_who` is False: a proxy asks that before anything else.
 """
 
 import contextlib
@@ -29,10 +29,15 @@ class Talk:
         return line.removesuffix(b"\r")
 
     def request(self) -> bytes:
-        """The next line that is not a probe's."""
-        while (line := self.line()) == b"version":
+        """The next line that is not a greeting's."""
+        while (line := self.line()) in (b"stats", b"mn"):
             self.answer(line)
         return line
+
+    def greet(self) -> None:
+        """Say who is here, as a proxy asks first."""
+        for _ in range(2):
+            self.answer(self.line())
 
     def block(self, length: int) -> bytes:
         while len(self._buffer) < length + 2:
@@ -90,8 +95,9 @@ class Talk:
 class Liar:
     """`Liar(script)` listens at once. `script` may be changed; connections made later follow the new one."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, says_who: bool = True) -> None:
         self.script = script
+        self.says_who = says_who
         self.accepted = 0
         self._stop = threading.Event()
         self._listener = socket.socket()
@@ -147,4 +153,7 @@ class Liar:
 
     def _serve(self, connection: socket.socket, script: Script) -> None:
         with connection, contextlib.suppress(OSError):
-            script(Talk(connection, self._stop))
+            talk = Talk(connection, self._stop)
+            if self.says_who:
+                talk.greet()
+            script(talk)

@@ -19,10 +19,12 @@ sleep. How one sleeps is looked at from outside, in the tests of the worker.
 import contextlib
 import os
 import socket
+import struct
 import time
 from collections.abc import Callable, Generator
 from typing import Any
 
+from memagent._core.identity import GREETING
 from memagent._core.metrics import Block
 from memagent._net.client import ClientConnection
 from memagent._net.listener import Listener
@@ -96,6 +98,11 @@ class Peer:
         self.socket.close()
         self.unsent = b""
 
+    def reset(self) -> None:
+        """The other side is told that nothing will be read any more."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
 
 class Server:
     """A listening socket that a server's connections come to, and what arrives on them."""
@@ -105,6 +112,10 @@ class Server:
         self.socket = listener
         self.connections: list[Peer] = []
         self.hangs_up = False  # on everybody, as soon as they are there
+        self.says_who = True  # on each connection, as soon as it is asked
+        self.pid = 1
+        self.started_s = 1_700_000_000
+        self._asked: list[Peer] = []  # those that have not said yet who they are
 
     @property
     def address(self) -> tuple[int, Any]:
@@ -126,11 +137,24 @@ class Server:
         with contextlib.suppress(BlockingIOError):
             while self.socket.fileno() >= 0:
                 self.connections.append(Peer(self.socket.accept()[0]))
+                self._asked.append(self.last)
                 if self.hangs_up:
                     self.last.close()
         for peer in self.connections:
             if peer.socket.fileno() >= 0:
                 peer.step()
+        for peer in list(self._asked) if self.says_who else ():
+            if peer.reads and peer.received.startswith(GREETING):
+                del peer.received[: len(GREETING)]
+                self._asked.remove(peer)
+                peer.send(self.greeting)
+
+    @property
+    def greeting(self) -> bytes:
+        return b"STAT pid %d\r\nSTAT uptime 60\r\nSTAT time %d\r\nSTAT version 1.6.18\r\nEND\r\nMN\r\n" % (
+            self.pid,
+            self.started_s + 60,
+        )
 
     def close(self) -> None:
         self.socket.close()

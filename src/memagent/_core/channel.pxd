@@ -69,3 +69,15 @@ cdef class Channel:
     cdef int expire(self) except -1
     cdef int lost(self, Failure why, bint keep_unsent) except -1
     cdef size_t pending(self) noexcept
+    cdef bint nobody_waits(self) noexcept
+
+
+cdef inline Channel way(list channels, const unsigned char *key, size_t length):
+    """The channel for a key: always the same one, so that two requests for it arrive in their order."""
+    cdef uint32_t h = 2166136261U
+    cdef size_t i
+    if len(channels) == 1:
+        return <Channel> channels[0]
+    for i in range(length):
+        h = (h ^ key[i]) * 16777619U
+    return <Channel> channels[(h ^ h >> 16) % <size_t> len(channels)]

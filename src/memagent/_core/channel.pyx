@@ -275,6 +275,14 @@ cdef class Channel:
             n += 1
         return n
 
+    cdef bint nobody_waits(self) noexcept:
+        """Are all tickets those of requests whose time was over?"""
+        cdef size_t i
+        for i in range(self.count):
+            if self.tickets[(self.first + i) & (self.capacity - 1)].awaiting != NULL:
+                return False
+        return True
+
     # The Python face, for tests: a connection without a socket.
 
     def output(self, Py_ssize_t limit=-1):

@@ -1,47 +1,67 @@
-"""A memcached server as this worker sees it: ways to it, and whether it is up.
+"""A memcached server as this worker sees it: ways to it, whether it is up, and how it comes back.
 
-            refused, lost and not re-made, `failure_limit` timeouts in a row
-     ┌────┐ ───────────────────────────────────────────────────────────────▶ ┌──────┐
-     │ up │                                                                  │ down │ ⟲ probe: backoff with jitter,
-     └────┘ ◀─────────────────────────────────────────────────────────────── └──────┘   probe_min_ms to probe_max_ms
-                              a probe on a fresh connection is answered
+    ┌────┐  refused, lost and not re-made, too many timeouts, a write not certain to have arrived   ┌──────┐
+    │ UP │ ───────────────────────────────────────────────────────────────────────────────────────▶ │ DOWN │ ⟲ probe
+    └────┘ ◀── opened for all workers ── WARMING ◀── played ── RETURNING ◀── a probe is answered ── └──────┘
+                                       (copies only)          (copies only)
 
 Invariants (behaviour section 3):
-- While a server is down it has no ticket but a probe's: no request ever waits for it.
-- A key always takes the same channel, so that two requests for it arrive in their order.
+- No request ever waits for a server that is DOWN or RETURNING.
+- A server with copies is UP here only while no outage is under way anywhere: one that another worker began is joined
+  before the server is used again.
+- The outage is raised, and the key noted, before a write that the server may have missed is acknowledged.
+- RETURNING ends when nothing that was sent before can reach the server any more, everything that it missed is played,
+  and no write is under way that leaves it out. A journal is played to an empty process too: other workers may have
+  written there already what this one has made old.
+- In a pool without copies nothing is kept: DOWN to UP with the first answer.
 """
 
 cimport cython
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from memagent._core.buffer cimport Memory
-from memagent._core.channel cimport F_DOWN, F_REFUSED, F_RESET, F_TIMED_OUT, Awaiting, Channel, Failure
+from memagent._core.channel cimport F_DOWN, F_REFUSED, F_RESET, F_TIMED_OUT, Channel, Failure, way
+from memagent._core.identity import has_kept_its_data
+from memagent._core.journal cimport Journal
 from memagent._core.metrics cimport (
-    Block,
     S_DOWNS,
+    S_JOURNAL_OVERFLOWS,
     S_PROBE_FAILURES,
     S_PROBES,
+    S_RESTARTS_SEEN,
+    S_STATE,
     S_UP,
+    Block,
 )
-from memagent._core.reply cimport E_VERSION, R_VERSION, Code, ReplyParser
+from memagent._core.player cimport Player
+from memagent._core.reply cimport ReplyParser
 from memagent._core.standing cimport Standing
 from memagent._core.turn cimport Turn
+
+cdef enum:
+    SETTLE_US = 1_000_000        # what a lost connection had brought is done by then
+    FLUSH_AFTER_US = 3_000_000   # flush_all spares what memcached takes for stored in this or the last second
+    REFILL_WINDOW = 256
+
+NAMES = ("up", "down", "returning", "warming")
+GAUGE = (0, 3, 2, 1)
+HELD = 4
 
 
 @cython.final
 cdef class Server:
-    """`pool` is a settings.PoolConfig's worth of numbers, already in our units; see worker.py."""
+    """`settings.PoolConfig`'s worth of numbers, already in our units; see topology.py."""
 
     def __cinit__(self, str name not None, int index, Block counters not None, Turn turn not None,
                   Memory memory not None, ReplyParser parser not None, *, int n_channels=1,
                   int64_t request_timeout_us=1_000_000, int failure_limit=3, size_t queue_requests=65536,
                   size_t queue_bytes=64 << 20, int64_t probe_min_us=100_000, int64_t probe_max_us=5_000_000,
-                  uint64_t seed=1, bint has_copies=False, Standing standing=None):
+                  uint64_t seed=1, bint has_copies=False, Standing standing=None, size_t journal_keys=1_000_000,
+                  size_t journal_bytes=64 << 20):
         self.name = name
         self.index = index
         self.counters = counters
         self.turn = turn
-        self.memory = memory
         self.request_timeout_us = request_timeout_us
         self.failure_limit = failure_limit
         self.queue_requests = queue_requests
@@ -55,75 +75,13 @@ cdef class Server:
         self.only = self.channels[0]
         self.has_copies = has_copies
         self.standing = Standing() if standing is None else standing
-        self.joined = self.standing.outage_now()
-        self.journal = set()
-        self.up = True
-        self.counters.slot[S_UP] = 1
-
-    cdef int join(self) except -1:
-        """Another worker has taken it down: so do we, before we use it."""
-        self.joined = self.standing.outage_now()
-        if self.state == UP or self.state == WARMING:
-            self.fall(F_DOWN, "another worker found it down")
-        return 0
-
-    cdef int missed(self, const unsigned char *key, size_t length) except -1:
-        """A write of this key is not certain to be there: to be called before the client hears of the write.
-
-        Callers may stand in the middle of this server's replies: its connections end later, in `tear_down`.
-        """
-        if not self.has_copies:
-            return 0
-        self.journal.add(key[:length])
-        if self.up:
-            self.joined = self.standing.begin(self.joined)
-            self.fall(F_RESET, "a write is not certain to have arrived")
-        return 0
-
-    cdef int missed_flush(self) except -1:
-        if not self.has_copies:
-            return 0
-        self.flush_missed = True
-        if self.up:
-            self.joined = self.standing.begin(self.joined)
-            self.fall(F_RESET, "a flush_all is not certain to have arrived")
-        return 0
-
-    cdef int fall(self, Failure why, str reason) except -1:
-        """Down from here on; what is under way there ends at the next safe place."""
-        self.state = DOWN
-        self.up = False
-        self.counters.slot[S_UP] = 0
-        self.counters.slot[S_DOWNS] += 1
-        self.timeouts_in_row = 0
-        self.probe_wait_us = self.probe_min_us
-        self.plan_probe()
-        self.fallen_why = why
-        self.fallen = True
-        self.turn.servers.append(self)
-        if self.on_change is not None:
-            self.on_change(self, False, reason)
-        return 0
-
-    cdef int tear_down(self) except -1:
-        """Fail what is under way there."""
-        cdef Channel channel
-        if not self.fallen:
-            return 0
-        self.fallen = False
-        for channel in self.channels:
-            channel.lost(self.fallen_why, False)
-        return 0
+        self.journal = Journal(journal_keys, journal_bytes)
+        self.player = Player(self.journal, self.channels, counters, turn, request_timeout_us)
+        self.take_place()
 
     cdef Channel channel(self, const unsigned char *key, size_t length):
         """The way for a key: always the same one."""
-        cdef uint32_t h = 2166136261U
-        cdef size_t i
-        if self.n_channels == 1:
-            return self.only
-        for i in range(length):
-            h = (h ^ key[i]) * 16777619U
-        return <Channel> self.channels[(h ^ h >> 16) % self.n_channels]
+        return self.only if self.n_channels == 1 else way(self.channels, key, length)
 
     cdef bint has_room(self, Channel channel) noexcept:
         """Behaviour section 5: requests waiting for one server. Shared by its channels in equal parts."""
@@ -148,40 +106,115 @@ cdef class Server:
                 self.go_down(F_TIMED_OUT, f"{self.timeouts_in_row} timeouts in a row")
         return 0
 
+    # Going down
+
+    cdef int take_place(self) except -1:
+        """Begin where the worker that had this place before has ended; what it had noted is lost."""
+        used, outage, phase, emptied = self.standing.word(self.standing.place)
+        self.state = UP
+        self.joined = self.standing.outage_now()
+        if self.has_copies:
+            self.identity = self.standing.identity
+            if used and (phase == DOWN or phase == RETURNING):
+                self.needs_flush = True
+                if self.standing.opened_now() >= self.joined:
+                    self.joined = self.standing.begin(self.joined)
+            if self.standing.opened_now() < self.joined:
+                self.state = DOWN
+                self.unsettled = used
+                self.emptied = used and emptied and outage == self.joined
+        self.up = self.state == UP
+        self.counters.slot[S_UP] = self.up
+        self.counters.slot[S_STATE] = <uint64_t> GAUGE[self.state]
+        return self.say()
+
+    cdef int join(self) except -1:
+        """Another worker has begun an outage: so it is ours before we use the server."""
+        self.joined = self.standing.outage_now()
+        if self.has_copies and self.up:
+            return self.fall(F_DOWN, "another worker has found it down")
+        return self.say()
+
+    cdef int missed(self, const unsigned char *key, size_t length) except -1:
+        """A write of this key is not certain to be there: to be called before the client hears of the write.
+
+        Callers may stand in the middle of this server's replies: its connections end later, in `tear_down`.
+        """
+        cdef bint full = self.journal.overflowed
+        if not self.has_copies:
+            return 0
+        if not self.journal.add(key, length) and not full:
+            self.counters.slot[S_JOURNAL_OVERFLOWS] += 1
+        if self.up:
+            self.joined = self.standing.begin(self.joined)
+            self.fall(F_RESET, "a write is not certain to have arrived")
+        return 0
+
+    cdef int missed_flush(self) except -1:
+        if not self.has_copies:
+            return 0
+        self.journal.flush_missed = True
+        if self.up:
+            self.joined = self.standing.begin(self.joined)
+            self.fall(F_RESET, "a flush_all is not certain to have arrived")
+        return 0
+
     cdef int go_down(self, Failure why, str reason) except -1:
         """Down at once, connections too: not from inside a channel."""
-        if not self.up:
+        if self.state == DOWN:
             return 0
-        if self.has_copies:
+        if self.has_copies and self.up:
             self.joined = self.standing.begin(self.joined)
         self.fall(why, reason)
         return self.tear_down()
 
-    cdef int go_up(self) except -1:
+    cdef int fall(self, Failure why, str reason) except -1:
+        """Down from here on; what is under way there ends at the next safe place."""
         if self.up:
-            return 0
-        self.state = UP
-        self.up = True
-        self.probing = False
-        if self.has_copies:
-            self.journal.clear()
-            self.standing.open(self.joined)
-        self.counters.slot[S_UP] = 1
+            self.counters.slot[S_DOWNS] += 1
+            self.probe_wait_us = self.probe_min_us
+            self.flush_from_us = self.turn.now_us + FLUSH_AFTER_US
+        else:
+            self.probe_wait_us = min(self.probe_wait_us * 2, self.probe_max_us)
         self.timeouts_in_row = 0
+        self.clean = self.fresh = self.probing = False
+        self.plan_probe()
+        self.fallen_why = why
+        if not self.fallen:
+            self.fallen = True
+            self.turn.servers.append(self)
+        return self.enter(DOWN, reason)
+
+    cdef int enter(self, State state, str reason) except -1:
+        self.state = state
+        self.up = state == UP or state == WARMING
+        self.counters.slot[S_UP] = state == UP
+        self.counters.slot[S_STATE] = HELD if self.held else <uint64_t> GAUGE[state]
+        self.say()
         if self.on_change is not None:
-            self.on_change(self, True, "a probe was answered")
+            self.on_change(self, NAMES[state], reason)
         return 0
 
-    cdef int probe(self) except -1:
-        """Ask on the first channel, whose connection is fresh, whether anybody answers."""
+    cdef int tear_down(self) except -1:
+        """Fail what is under way there."""
+        cdef Channel channel
+        if not self.fallen:
+            return 0
+        self.fallen = False
+        for channel in self.channels:
+            channel.lost(self.fallen_why, False)
+        return self.player.stop()
+
+    # Coming back
+
+    cdef int begin_probe(self) except -1:
+        """A fresh connection is being made: who is there?"""
         self.probing = True
         self.counters.slot[S_PROBES] += 1
-        self.only.append(b"version\r\n", 9)
-        self.only.ticket(Probe(self), 0, E_VERSION, self.deadline())
         return 0
 
     cdef int probe_failed(self) except -1:
-        """Nobody did. The caller closes the connection."""
+        """Nobody. The caller closes the connection."""
         self.probing = False
         self.counters.slot[S_PROBE_FAILURES] += 1
         self.probe_wait_us = min(self.probe_wait_us * 2, self.probe_max_us)
@@ -198,6 +231,161 @@ cdef class Server:
             + <int64_t> (self.random % <uint64_t> (self.probe_wait_us // 5 + 1))
         )
 
+    cdef bint greeted(self, object who) except -1:
+        """The first words on a fresh connection (an `Identity`). False: the connection is of no use."""
+        cdef uint64_t mark = who.mark
+        self.meta = who.meta
+        self.keeps_cas = who.keeps_cas
+        if who.time_s:
+            self.epoch_offset_s = <int64_t> who.time_s - self.turn.now_us // 1_000_000
+        if not has_kept_its_data(self.identity, mark):
+            self.counters.slot[S_RESTARTS_SEEN] += 1
+            self.restarted = self.has_copies
+        if mark:
+            self.identity = mark
+            if self.has_copies:
+                self.standing.identity = mark
+        if self.state == DOWN:
+            if self.held or self.fallen:
+                return False
+            self.come_back()
+        elif self.restarted:
+            if self.up:
+                self.joined = self.standing.begin(self.joined)
+            self.fall(F_RESET, "it was restarted")
+            self.probe_at_us = self.turn.now_us
+            return False
+        return True
+
+    cdef int come_back(self) except -1:
+        self.probing = False
+        if not self.has_copies:
+            return self.enter(UP, "a probe was answered")
+        self.play_from_us = self.turn.now_us
+        self.fresh = self.restarted
+        if self.restarted:
+            self.restarted = False
+            self.emptied = True
+        elif self.unsettled:
+            self.play_from_us += SETTLE_US
+        if self.flush_from_us == 0:
+            self.flush_from_us = self.turn.now_us + FLUSH_AFTER_US
+        return self.enter(RETURNING, "another process answers: it is empty" if self.fresh else "a probe was answered")
+
+    cdef int advance(self) except -1:
+        """One more step on the way back, if its time has come; not from inside a channel."""
+        if self.standing.outage_now() != self.joined:
+            self.join()
+        if self.state == RETURNING:
+            if self.player.trouble is not None:
+                return self.go_down(F_RESET, self.player.trouble)
+            if self.turn.now_us < self.play_from_us or (self.lingering and not self.fresh):
+                return 0
+            if self.player.flushed:
+                self.player.flushed = self.needs_flush = False
+                self.emptied = True
+            if self.needs_flush or self.journal.overflowed or self.journal.flush_missed:
+                if not self.player.flushing and self.turn.now_us >= self.flush_from_us:
+                    self.needs_flush = True
+                    self.journal.clear()
+                    self.player.flush()
+                return 0
+            self.player.play()
+            if self.player.is_done() and self.degraded == 0:
+                self.unsettled = False
+                self.enter(WARMING, "what it had missed is played")
+        elif self.state == WARMING:
+            self.refill()
+            if self.clean and self.live_places is not None:
+                self.lead()
+            if self.clean and self.standing.opened_now() >= self.joined:
+                self.emptied = self.clean = False
+                self.enter(UP, "it is open for all workers")
+        return self.say()
+
+    cdef int refill(self) except -1:
+        """Offer what was played to whoever can fetch it from the other holder."""
+        cdef bytes key
+        if self.emptied or self.on_played is None:
+            self.player.played.clear()
+        while self.refilling < REFILL_WINDOW:
+            key = self.player.next_played()
+            if key is None:
+                self.clean = self.clean or self.refilling == 0
+                return 0
+            self.on_played(self, key)
+        return 0
+
+    cdef int lead(self) except -1:
+        """No supervisor is there: the workers that live agree by their words when the outage is over."""
+        live = self.live_places()
+        for place in range(self.standing.n_places):
+            used, outage, phase, _ = self.standing.word(place)
+            if place in live:
+                if outage != self.joined or phase != WARMING:
+                    return 0
+            elif used and (phase == DOWN or phase == RETURNING):
+                # what the dead one had noted is lost, and nobody takes its place
+                if self.standing.place == min(live):
+                    self.standing.bury(place)
+                    self.needs_flush = True
+                    self.clean = False
+                    self.enter(RETURNING, "a worker has died with its journal")
+                return 0
+        self.standing.open(self.joined)
+        return 0
+
+    cdef int say(self) except -1:
+        """Write this worker's word, which others may act on."""
+        cdef int phase = self.state
+        if not self.has_copies and phase == UP and self.standing.opened_now() < self.joined:
+            phase = WARMING
+        elif phase == WARMING and not self.clean:
+            phase = RETURNING
+        return self.standing.say(self.joined, phase, self.emptied)
+
+    # What operators ask for
+
+    def hold(self, str reason not None):
+        """No new requests and no probes; what is under way there finishes."""
+        if self.held:
+            return
+        self.held = True
+        if self.state == RETURNING:
+            self.go_down(F_DOWN, reason)
+            return
+        if self.up:
+            self.joined = self.standing.begin(self.joined)
+            self.flush_from_us = self.turn.now_us + FLUSH_AFTER_US
+        self.clean = self.probing = False
+        self.enter(DOWN, reason)
+
+    def release(self):
+        """Back, by the way of any server that was down."""
+        self.held = False
+        self.counters.slot[S_STATE] = <uint64_t> GAUGE[self.state]
+        self.probe_wait_us = self.probe_min_us
+        self.probe_at_us = self.turn.now_us
+
+    def become_another(self, bint keep_data):
+        """Another machine has its name from now on; what that has is not known."""
+        self.go_down(F_DOWN, "it was replaced")
+        self.identity = 0
+        self.standing.identity = 0
+        self.unsettled = self.restarted = False
+        self.emptied = self.has_copies
+        self.needs_flush = self.has_copies and not keep_data
+        self.probe_wait_us = self.probe_min_us
+        self.probe_at_us = self.turn.now_us
+
+    def owe_flush(self, str reason not None):
+        """It may have what it must not have: flush it before it is used again."""
+        if not self.has_copies:
+            return
+        self.needs_flush = True
+        if self.up:
+            self.go_down(F_DOWN, reason)
+
     # The Python face, for tests.
 
     @property
@@ -207,6 +395,14 @@ cdef class Server:
     @property
     def is_following(self):
         return bool(self.follows())
+
+    @property
+    def is_probing(self):
+        return bool(self.probing)
+
+    @property
+    def state_name(self):
+        return NAMES[self.state]
 
     def miss(self, bytes key not None):
         self.missed(key, len(key))
@@ -218,37 +414,23 @@ cdef class Server:
         self.tear_down()
 
     def pass_time(self):
-        """End the waits that are over at turn.now_us."""
+        """End the waits that are over at turn.now_us, and go on with the return."""
         self.expire()
+        self.advance()
 
     def fail(self, str reason not None):
         """No connection can be made."""
         self.go_down(F_REFUSED, reason)
 
     def ask_probe(self):
-        self.probe()
+        self.begin_probe()
+
+    def fail_probe(self):
+        self.probe_failed()
+
+    def greet(self, who not None):
+        return bool(self.greeted(who))
 
     def hear(self):
         """A reply has come: timeouts before it are not in a row with those behind it."""
         self.timeouts_in_row = 0
-
-    @property
-    def is_probing(self):
-        return bool(self.probing)
-
-
-@cython.final
-cdef class Probe(Awaiting):
-    def __cinit__(self, Server server not None):
-        self.server = server
-
-    cdef int replied(self, uint32_t part, Code code, const unsigned char *p, size_t n, ReplyParser parser) except -1:
-        if code == R_VERSION:
-            self.server.go_up()
-            return 0
-        return 1
-
-    cdef int failed(self, uint32_t part, Failure why, bint sent) except -1:
-        if self.server.probing:
-            self.server.probe_failed()
-        return 0

@@ -20,9 +20,10 @@ from libc.stdint cimport uint64_t
 
 from memagent._core.metrics cimport Block
 
-USED = 1 << 5
-EMPTIED = 1 << 4
-PHASES = 0b1111
+cdef enum:
+    PHASES = 0b1111
+    EMPTIED = 1 << 4
+    USED = 1 << 5
 
 
 def standing_slots(Py_ssize_t n_places):
@@ -48,8 +49,15 @@ cdef class Standing:
         return self.outage_now()
 
     cdef int say(self, uint64_t outage, int phase, bint emptied) except -1:
-        """Write this worker's word."""
-        store(self.row.slot + AT_WORDS + self.place, outage << 8 | USED | (EMPTIED if emptied else 0) | phase)
+        """Write this worker's word; the line is left alone where it says so already."""
+        cdef uint64_t word = outage << 8 | USED | (EMPTIED if emptied else 0) | phase
+        if load(self.row.slot + AT_WORDS + self.place) != word:
+            store(self.row.slot + AT_WORDS + self.place, word)
+        return 0
+
+    cdef int bury(self, size_t place) except -1:
+        """Nobody will ever take this place again: its word does not count any more."""
+        store(self.row.slot + AT_WORDS + place, 0)
         return 0
 
     # The Python face: for the leader, who asks now and then, and for tests.

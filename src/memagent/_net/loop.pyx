@@ -6,7 +6,7 @@
 Invariants:
 - Nothing here blocks but epoll_wait.
 - What is not a request's work (timeouts, probes, gauges) happens in `tick`, every TICK_NS while anything could need it;
-  an idle worker sleeps.
+  an idle worker sleeps, or looks up ten times a second where another worker may take a server down for it.
 - The GIL is held throughout: the process has this one thread.
 """
 
@@ -33,10 +33,11 @@ from memagent._net.posix cimport (
     timerfd_settime,
     usleep,
 )
-from memagent._net.server cimport Endpoint, Link
+from memagent._net.server cimport BUSY, IDLE, SLOW, Endpoint, Link, Pace
 
 cdef enum:
     TICK_NS = 10_000_000
+    SLOW_TICK_NS = 100_000_000
     MISSED_TICKS = 10
     GATHER_ROUNDS = 3
     CROWD = 16           # requests at servers
@@ -215,7 +216,7 @@ cdef class Loop:
         cdef Endpoint endpoint
         cdef Listener listener
         cdef ClientConnection client
-        cdef bint busy = self.draining or self.context.waits()
+        cdef Pace pace = BUSY if self.draining or self.context.waits() else IDLE
         read(self.timer_fd, &times, sizeof(times))
         if times > MISSED_TICKS and not self.tick_was_skipped:
             # We have not run for a while, and that must not be held against anybody: first hear what has come.
@@ -226,8 +227,7 @@ cdef class Loop:
         self.context.expire()
         for endpoint in self.endpoints:
             endpoint.tick()
-            if endpoint.busy():
-                busy = True
+            pace = max(pace, endpoint.pace())
         for listener in self.listeners:
             if listener.resting:
                 listener.start()
@@ -236,8 +236,8 @@ cdef class Loop:
             if client.linger_over():
                 self.poller.lingering.remove(client)
             else:
-                busy = True
+                pace = BUSY
         self.poller.work_ahead = False
-        if not busy:
+        if pace != BUSY:
             self.ticking = False
-            self.set_timer(0)
+            self.set_timer(SLOW_TICK_NS if pace == SLOW else 0)

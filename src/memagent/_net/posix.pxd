@@ -30,6 +30,7 @@ cdef extern from "<sys/epoll.h>" nogil:
 
 cdef extern from "<sys/socket.h>" nogil:
     enum:
+        MSG_DONTWAIT
         MSG_NOSIGNAL
         SOCK_NONBLOCK
         SOCK_CLOEXEC

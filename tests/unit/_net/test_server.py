@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from memagent._core.identity import GREETING
 from memagent._net.server import Endpoint
 from tests.support.net import Play, Scene
 from tests.support.ports import free_port
@@ -15,7 +16,6 @@ MakeScene = Callable[..., Scene]
 Address = tuple[int, tuple[str, int]]
 
 LINK_BYTES = 64 * 1024  # read at once
-PROBE = b"version\r\n"
 
 
 def value(length: int) -> bytes:
@@ -88,7 +88,7 @@ class TestAddresses:
             yield lambda: client.received.endswith(b"\r\n")
 
         scene.run(play())
-        assert scene.world.changes == [("s0", False, "cannot connect: no answer in time")]
+        assert scene.world.changes == [("s0", "down", "cannot connect: no answer in time")]
         assert scene.server_count("connect_failures") == 2
 
     def test_new_addresses_hold_for_the_next_connection(self, scene: Scene) -> None:
@@ -121,11 +121,9 @@ class TestAddresses:
         endpoint = scene.endpoint(0, [], on_connect=asked.append)
 
         def play() -> Play:
-            yield lambda: scene.world.changes == [("s0", False, "cannot connect: its name has no address")]
+            yield lambda: scene.world.changes == [("s0", "down", "cannot connect: its name has no address")]
             yield lambda: len(asked) > 1
             endpoint.set_addresses([late.address])
-            yield lambda: late.heard(PROBE)
-            late.say(b"VERSION 1.6.18\r\n")
             yield lambda: scene.world.servers[0].server.up
 
         scene.run(play())
@@ -169,7 +167,7 @@ class TestGoingDown:
         def play() -> Play:
             client.send(b"set a 0 0 1\r\n1\r\n")
             yield lambda: client.got(b"SERVER_ERROR ")
-            yield lambda: scene.world.changes == [("s0", False, "it closed the connection")]
+            yield lambda: scene.world.changes == [("s0", "down", "it closed the connection")]
             assert scene.server_count("connects") == len(server.connections) == 3
             begin_us = scene.world.turn.now_us
             yield lambda: scene.server_count("probe_failures") >= 3
@@ -177,9 +175,7 @@ class TestGoingDown:
             assert scene.world.turn.now_us - begin_us >= 4 / 5 * 250_000 - 20_000
             assert scene.server_count("connects") == 3 + scene.server_count("probes")
             server.hangs_up = False
-            yield lambda: server.heard(PROBE)
-            server.say(b"VERSION 1.6.18\r\n")
-            yield lambda: scene.world.changes[1:] == [("s0", True, "a probe was answered")]
+            yield lambda: scene.world.changes[1:] == [("s0", "up", "a probe was answered")]
 
         scene.run(play())
 
@@ -211,14 +207,17 @@ class TestGoingDown:
         pauses_us = [b - a for a, b in pairwise(tried_at_us)]
         for pause_us, least_us in zip(pauses_us, (20_000, 40_000, *[80_000] * 4), strict=True):
             assert pause_us >= least_us * 4 / 5
-        assert scene.world.changes == [("s0", False, "cannot connect: Connection refused")]
+        assert scene.world.changes == [("s0", "down", "cannot connect: Connection refused")]
         assert scene.server_count("probes") == 0, "nobody was there to be asked"
         assert scene.server_count("probe_failures") >= 5
 
-    @pytest.mark.parametrize("answer", [b"ERROR\r\n", b"END\r\n", b"HTTP/1.0 400 Bad Request\r\n\r\n"])
+    @pytest.mark.parametrize(
+        "answer", [b"OK\r\n", b"STAT pid 1\r\nEND\r\nSTORED\r\n", b"HTTP/1.0 400 Bad Request\r\n\r\n"]
+    )
     def test_a_probe_that_is_answered_wrongly_has_failed(self, make_scene: MakeScene, answer: bytes) -> None:
         scene = make_scene(probe_min_us=10_000, probe_max_us=10_000, failure_limit=1)
         server = scene.server(0)
+        server.says_who = False
 
         def play() -> Play:
             yield lambda: server.connections
@@ -226,12 +225,12 @@ class TestGoingDown:
             yield lambda: scene.world.changes
             for number in (2, 3):
                 yield lambda number=number: len(server.connections) == number  # type: ignore[misc]
-                yield lambda: server.heard(PROBE)
+                yield lambda: server.heard(GREETING)
                 server.say(answer)
                 yield server.last.got_end
             assert len(scene.world.changes) == 1
-            yield lambda: len(server.connections) == 4 and server.heard(PROBE)
-            server.say(b"VERSION 1.6.18\r\n")
+            yield lambda: len(server.connections) == 4 and server.heard(GREETING)
+            server.say(server.greeting)
             yield lambda: len(scene.world.changes) == 2
 
         scene.run(play())
@@ -245,13 +244,14 @@ class TestGoingDown:
             client.send(b"get a\r\n")
             yield lambda: client.got(b"END\r\n")
             yield lambda: all(peer.is_ended for peer in server.connections[:4])
-            yield lambda: len(server.connections) == 5 and server.heard(PROBE)
+            server.says_who = False
+            yield lambda: len(server.connections) == 5 and server.last.received == GREETING
             assert scene.server_count("connections") == 1
-            server.say(b"VERSION 1.6.18\r\n")
+            server.says_who = True
             yield lambda: scene.world.servers[0].server.up
 
         scene.run(play())
-        assert [up for _, up, _ in scene.world.changes] == [False, True]
+        assert [state for _, state, _ in scene.world.changes] == ["down", "up"]
 
 
 def test_what_was_sent_is_lost_with_its_connection_and_the_rest_goes_over_the_next(scene: Scene) -> None:

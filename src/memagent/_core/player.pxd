@@ -1,0 +1,28 @@
+"""What a server missed is played to it when it answers again."""
+
+from libc.stdint cimport int64_t
+
+from memagent._core.channel cimport Awaiting
+from memagent._core.journal cimport Journal
+from memagent._core.metrics cimport Block
+from memagent._core.turn cimport Turn
+
+
+cdef class Player(Awaiting):
+    cdef Journal journal
+    cdef list channels
+    cdef Block counters
+    cdef Turn turn
+    cdef int64_t timeout_us
+    cdef readonly bint flushing     # a flush_all is on its way
+    cdef readonly bint flushed      # and this one was answered
+    cdef readonly str trouble       # why the play cannot go on
+    cdef dict out                   # keys whose delete is on its way, by part
+    cdef unsigned int part
+    cdef readonly Journal played    # keys that are deleted there, to be refilled
+
+    cdef int flush(self) except -1
+    cdef int play(self) except -1
+    cdef bint is_done(self) noexcept
+    cdef int stop(self) except -1
+    cdef bytes next_played(self)

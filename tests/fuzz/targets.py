@@ -35,8 +35,8 @@ def clients(data: bytes) -> None:
 
 
 def servers(data: bytes) -> None:
-    """A server's bytes, into the reply parser, as the answer to a retrieval and to anything else."""
-    for expects in ("line", "values"):
+    """A server's bytes, into the reply parser, as the answer to a get, to a meta request and to the rest."""
+    for expects in ("line", "values", "meta"):
         # Where a reply is senseless the two need not notice at the same byte; past every limit both have.
         end = b"x" * 8200
         whole, cut = [data + end], [*_pieces(data), end]

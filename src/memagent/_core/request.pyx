@@ -355,7 +355,7 @@ cdef class RequestParser:
         for i in range(self.n_cuts - 1, -1, -1):
             start = self.meta.cuts[i].start - self.body_start
             line = line[:start] + line[start + self.meta.cuts[i].length:]
-        return line
+        return line.rstrip(b" ")
 
     cdef const unsigned char *stored_key(self, const unsigned char *p, size_t *length) noexcept:
         """The only key of the request at p, as a server stores it: what decides where it lives."""

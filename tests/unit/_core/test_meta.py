@@ -16,6 +16,7 @@ LINES = [
     (b"  mg  k  v ", b"mg k v"),
     (b"mg k q", b"mg k"),
     (b"mg k v q O1", b"mg k v O1"),
+    (b"mg k  v  q  ", b"mg k v"),
     (b"mg k q v", b"mg k v"),
     (b"mg k qwhatever v", b"mg k v"),
     (b"mg Cg== b q k v", b"mg Cg== b v"),

@@ -17,6 +17,7 @@ _LONGEST_BYTES: Final = 64 * 1024
 _SLACK_S: Final = 2
 _START_BITS: Final = 40
 _REFUSALS: Final = (b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR")
+_SPEAKS_META: Final = (1, 6, 10)  # before that with other words, and ms had its length among the flags
 _KEEPS_CAS: Final = (1, 6, 27)
 
 
@@ -72,12 +73,13 @@ def _identity(facts: dict[bytes, bytes], rest: list[bytes]) -> Identity | None:
     if len(rest) > 1 or rest[0].partition(b" ")[0] not in (b"MN", *_REFUSALS):
         raise ValueError(f"{rest[-1][:80]!r} in answer to mn")
     pid, uptime_s, time_s = (_number(facts.get(name, b"")) for name in (b"pid", b"uptime", b"time"))
-    version = re.match(rb"(\d{1,9})\.(\d{1,9})\.(\d{1,9})", facts.get(b"version", b""))
+    found = re.match(rb"(\d{1,9})\.(\d{1,9})\.(\d{1,9})", facts.get(b"version", b""))
+    version = tuple(int(part) for part in found.groups()) if found else ()
     return Identity(
         mark=make_mark(pid, time_s - uptime_s) if pid and time_s > uptime_s else 0,
         time_s=time_s,
-        version=tuple(int(part) for part in version.groups()) if version else (),
-        meta=rest[0] == b"MN",
+        version=version,
+        meta=rest[0] == b"MN" and (not version or version >= _SPEAKS_META),
     )
 
 

@@ -26,6 +26,8 @@ def test_a_memcached_that_speaks_meta() -> None:
         (b"1.6.27_beta2", b"MN\r\n", True, True),
         (b"1.10.0", b"MN\r\n", True, True),
         (b"1.6.38", b"CLIENT_ERROR no meta here\r\n", False, False),
+        (b"1.6.9", b"MN\r\n", False, False),
+        (b"1.6.10", b"MN\r\n", True, False),
         (b"unknown", b"MN\r\n", True, False),
     ],
 )

@@ -95,7 +95,7 @@ from memagent._core.server cimport UP, Server
 cdef enum:
     OWN = 0      # part numbers: the authority's,
     THEIRS = 1   # and the follower's
-    SAFE_EXPTIME_BYTES = 10  # a longer number is refused in other words by the meta commands
+    SAFE_NUMBER_BYTES = 10
 
 
 cdef inline void tally(Block counters, Code code, Code hit, int hits, int misses) noexcept:
@@ -121,6 +121,11 @@ cdef inline Code classic(Code code, Verb kind) noexcept:
     if code == R_EX:
         return R_EXISTS
     return R_NOT_FOUND if code == R_NF else code
+
+
+cdef inline bint is_meta_number(const unsigned char *p, const KeyRef *word) noexcept:
+    """Do the meta commands of every version read this number as the classic ones do? Not those with a plus, or longer ones."""
+    return word.length <= SAFE_NUMBER_BYTES and p[word.start] != 43
 
 
 cdef bytes words_of(Code code):
@@ -244,7 +249,8 @@ cdef class Mutation(Exchange):
         if (
             (self.kind <= V_REPLACE or self.kind == V_CAS)
             and self.authority.keeps_cas and (other is None or other.keeps_cas)
-            and (exptime.length <= SAFE_EXPTIME_BYTES if self.asked is None else not self.asked.chooses_cas)
+            and (is_meta_number(p, exptime) and is_meta_number(p, &self.words[0]) if self.asked is None
+                 else not self.asked.chooses_cas)
         ):
             self.cas = self.pool.new_cas(self.authority.turn.now_us)
         if self.has_cas:

@@ -19,8 +19,11 @@ def mgdump(keys: list[bytes], binary: bool = False) -> bytes:
     return b"".join(lines) + b"EN\r\n"
 
 
-def listed(data: bytes, placement: Placement = PLACEMENT, target: int = 0, source: int = 1) -> Listing:
+def listed(
+    data: bytes, placement: Placement = PLACEMENT, target: int = 0, source: int = 1, is_dated: bool = False
+) -> Listing:
     listing = Listing(placement, target, source, Tally())
+    listing.is_dated = is_dated
     listing.feed(data, 0, len(data))
     return listing
 

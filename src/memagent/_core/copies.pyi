@@ -1,5 +1,7 @@
 from typing import Final, Self, final
 
+from typing_extensions import disjoint_base
+
 from memagent._core.marks import Marks
 
 ATTEMPTS: Final[int]
@@ -39,6 +41,7 @@ class Route:
         unknown_ttl_s: int = 60,
     ) -> Self: ...
 
+@disjoint_base
 class Copies:
     route: Route
     attempt: int

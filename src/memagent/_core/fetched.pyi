@@ -1,14 +1,3 @@
-from typing import TypedDict
+from typing import Any
 
-class Item(TypedDict):
-    key: bytes | None
-    is_binary: bool
-    length: int
-    flags: int
-    cas: int
-    ttl_s: int
-    opaque: int
-    is_stale: bool
-    won: bool
-
-def read_item(line: bytes, meta: bool = True) -> Item: ...
+def read_item(line: bytes, meta: bool = True) -> dict[str, Any]: ...

@@ -1,6 +1,6 @@
 """The keys that a server lists, less those that are not wanted."""
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 from memagent._core.buffer cimport Buffer
 from memagent._core.copies cimport Tally
@@ -9,7 +9,7 @@ from memagent._core.ring cimport Placement
 cdef struct Listed:
     int64_t expires_s
     uint64_t cas
-    size_t length
+    uint8_t length
     bint is_binary
 
 
@@ -19,7 +19,8 @@ cdef class Listing:
     cdef int target
     cdef int source
     cdef bytes left                     # of a line that has not come whole
-    cdef Buffer queue                   # a Listed and its key, one after the other
+    cdef public bint is_dated                  # when items expire and their cas are kept as well
+    cdef Buffer queue                   # length, is it binary, [expiry, cas,] key; one after the other
     cdef readonly size_t waiting        # keys kept and not taken
     cdef readonly bint begun
     cdef readonly bint ended
@@ -27,3 +28,4 @@ cdef class Listing:
 
     cdef int line(self, const unsigned char *p, size_t n) except -1
     cdef int keep(self, const unsigned char *key, Listed *listed) except -1
+    cdef size_t head_bytes(self) noexcept

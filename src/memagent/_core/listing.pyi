@@ -8,6 +8,7 @@ from memagent._core.warming import Batch
 
 @final
 class Listing:
+    is_dated: bool
     waiting: int
     begun: bool
     ended: bool

@@ -9,6 +9,7 @@ which is neither is left over from another configuration, and old. What is kept 
 """
 
 cimport cython
+from libc.stdint cimport uint8_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy
 
 from memagent._core.buffer cimport Buffer, Memory
@@ -18,6 +19,10 @@ from memagent._core.meta cimport decode_base64
 from memagent._core.warming cimport Batch
 
 from memagent.errors import ProtocolError
+
+cdef enum:
+    HEADER_BYTES = 2
+    DATES_BYTES = 16
 
 cdef Memory memory = Memory(0)
 
@@ -69,7 +74,11 @@ cdef uint64_t number(const unsigned char *p, const unsigned char *end) noexcept:
 
 @cython.final
 cdef class Listing:
-    """Of one source for one target, both positions among the pool's servers and then its backups."""
+    """Of one source for one target, both positions among the pool's servers and then its backups.
+
+    `is_dated` is set before anything is fed: is what metadump says of an item's expiry and cas needed, since
+    fetching it will not tell?
+    """
 
     def __cinit__(self, Placement placement not None, int target, int source, Tally tally not None):
         self.placement = placement
@@ -137,11 +146,11 @@ cdef class Listing:
                 if length < 1 or length > MAX_KEY_BYTES:
                     raise ProtocolError("a listed key that is not base64")
                 listed.is_binary = True
-                listed.length = length
+                listed.length = <uint8_t> length
                 return self.keep(key, &listed)
             if n > MAX_KEY_BYTES or memchr(p, 32, n) != NULL:
                 raise ProtocolError("a listed key that cannot be one")
-            listed.length = n
+            listed.length = <uint8_t> n
             return self.keep(p, &listed)
         if n > 4 and memcmp(p, b"key=", 4) == 0:
             end = p + n
@@ -152,7 +161,7 @@ cdef class Listing:
             length = decoded_key(p, at - p, key)
             if length < 1:
                 raise ProtocolError("a listed key that cannot be one")
-            listed.length = length
+            listed.length = <uint8_t> length
             p = after(at, end, b" exp=")
             if p != NULL and p < end:
                 listed.expires_s = NEVER if p[0] == 45 else <int64_t> number(p, end)
@@ -173,6 +182,9 @@ cdef class Listing:
                 return 0
         raise ProtocolError(f"a line that belongs to no listing: {p[:min(n, 60)].decode('ascii', 'backslashreplace')}")
 
+    cdef size_t head_bytes(self) noexcept:
+        return HEADER_BYTES + DATES_BYTES if self.is_dated else HEADER_BYTES
+
     cdef int keep(self, const unsigned char *key, Listed *listed) except -1:
         cdef int copy, owner
         cdef unsigned char *p
@@ -185,10 +197,14 @@ cdef class Listing:
             (owner == self.target and copy == self.source) or (owner == self.source and copy == self.target)
         ):
             return 0
-        p = self.queue.room(sizeof(Listed) + listed.length)
-        memcpy(p, listed, sizeof(Listed))
-        memcpy(p + sizeof(Listed), key, listed.length)
-        self.queue.filled(sizeof(Listed) + listed.length)
+        p = self.queue.room(HEADER_BYTES + DATES_BYTES + listed.length)
+        p[0] = listed.length
+        p[1] = listed.is_binary
+        if self.is_dated:
+            memcpy(p + HEADER_BYTES, &listed.expires_s, 8)
+            memcpy(p + HEADER_BYTES + 8, &listed.cas, 8)
+        memcpy(p + self.head_bytes(), key, listed.length)
+        self.queue.filled(self.head_bytes() + listed.length)
         self.waiting += 1
         self.tally.kept += 1
         return 0
@@ -196,12 +212,14 @@ cdef class Listing:
     def take(self, Route route not None, size_t most):
         """A batch of the keys that have waited longest."""
         cdef Batch batch = Batch(route)
-        cdef Listed listed
+        cdef Listed listed = Listed(UNKNOWN, 0, 0, False)
+        cdef const unsigned char *p
         while batch.count < most and self.waiting:
-            memcpy(&listed, self.queue.head(), sizeof(Listed))
-            batch.add(
-                self.queue.head() + sizeof(Listed), listed.length, listed.is_binary, listed.expires_s, listed.cas
-            )
-            self.queue.consume(sizeof(Listed) + listed.length)
+            p = self.queue.head()
+            if self.is_dated:
+                memcpy(&listed.expires_s, p + HEADER_BYTES, 8)
+                memcpy(&listed.cas, p + HEADER_BYTES + 8, 8)
+            batch.add(p + self.head_bytes(), p[0], p[1], listed.expires_s, listed.cas)
+            self.queue.consume(self.head_bytes() + p[0])
             self.waiting -= 1
         return batch

@@ -369,7 +369,7 @@ class Copier:
         for source in self._sources:
             if source.problem:
                 continue
-            if source.dump is not None and source.wants_dump:
+            if source.dump is not None:
                 wanted[source.dump] = (_READ, partial(self._hear_listing, source))
             if source.talk is not None:
                 wire = source.talk.wire
@@ -449,6 +449,12 @@ class Copier:
             for source in self._sources
             if source.cannot_list
         )
+        short = ", ".join(source.name for source in self._sources if source.is_cut_short)
+        if short:
+            reason = (
+                f"only a part of the keys of {short} was listed, there are too many; start it again to go on"
+            )
+            return self._state("failed", "ended", reason)
         if mute:
             return self._state("done", "ended", f"{mute}: what it holds comes back as clients ask for it")
         return self._state("done", "ended")

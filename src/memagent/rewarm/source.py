@@ -3,8 +3,9 @@
     connect ─▶ list ─▶ (locked: again later; refused: another command; broken off: from the beginning)
                  └──▶ keys wait in `listing` ─▶ batches
 
-The listing has a connection of its own and is read as fast as it comes, up to `_MOST_WAITING_BYTES`: from
-there on the server's crawler waits for us, which stalls nothing else there but the growth of its hash table.
+The listing has a connection of its own and is read as fast as it comes, whatever the copying does: the server's
+crawler holds a lock while it waits for a listing to be read, and whoever needs the crawler meanwhile (the LRU
+maintainer, a thread that serves clients) waits for that lock.
 """
 
 from collections import deque
@@ -20,7 +21,7 @@ from memagent.rewarm.talk import Talk
 from memagent.rewarm.wire import Facts, Wire
 from memagent.settings import PoolConfig, ServerConfig
 
-_MOST_WAITING_BYTES: Final = 64 * 1024 * 1024
+_MOST_WAITING_BYTES: Final = 2 * 1024 * 1024 * 1024
 _SHORTEST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
 _MOST_BREAKS: Final = 3
@@ -44,6 +45,7 @@ class Source:
         self.tally = tally
         self.problem = ""  # why it was given up
         self.cannot_list = ""  # what it said to the last way of listing
+        self.is_cut_short = False  # it has more keys than can be held
         self.facts = Facts()
         self.again: deque[Batch] = deque()
         self.trips = 0  # batches that have begun and not ended, verification included
@@ -72,6 +74,7 @@ class Source:
         knows_mgdump = self.facts.has_meta and (not version or version >= _MGDUMP_SINCE)
         self._commands = [each for each in _COMMANDS if knows_mgdump or not each.startswith("mgdump")]
         # Where only the listing tells when an item expires, what was written since must be known.
+        self.listing.is_dated = not self.facts.has_meta
         self.marks_before = None if self.facts.has_meta else copy_marks()
         self._list_at_s = now_s
 
@@ -106,11 +109,6 @@ class Source:
     def is_locked(self) -> bool:
         """It lists for somebody else just now."""
         return self._list_at_s is not None and self._pause_s > _SHORTEST_PAUSE_S
-
-    @property
-    def wants_dump(self) -> bool:
-        """Is the listing to be read on, or are there enough keys for now?"""
-        return self.dump is not None and self.listing.waiting_bytes < _MOST_WAITING_BYTES
 
     @property
     def expected_keys(self) -> float:
@@ -161,15 +159,17 @@ class Source:
             self._list_at_s = now_s
             return
         wire.start = wire.end
+        if self.listing.waiting_bytes > _MOST_WAITING_BYTES:
+            self._end_dump()
+            self.is_cut_short = True
+            return
         if self.listing.ended:
             self._end_dump()
             self._listing_ended(now_s)
 
     def check_silence(self, now_s: float) -> None:
-        """ServerError if nothing of the listing has come for a long time, though we wait for it."""
-        if not self.wants_dump:
-            self._heard_at_s = now_s
-        elif now_s - self._heard_at_s > _SILENCE_S:
+        """ServerError if nothing of the listing has come for a long time."""
+        if self.dump is not None and now_s - self._heard_at_s > _SILENCE_S:
             raise ServerError(f"its list of keys has not gone on for {_SILENCE_S:g} s")
 
     def _listing_ended(self, now_s: float) -> None:

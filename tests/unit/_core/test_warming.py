@@ -261,7 +261,7 @@ def test_a_source_without_meta_is_asked_with_gets(piece_bytes: int) -> None:
         ]
     )
     route = Route(Tally(), source_meta=False, unknown_ttl_s=60)
-    batch = listed(dump + b"END\r\n").take(route, 10)
+    batch = listed(dump + b"END\r\n", is_dated=True).take(route, 10)
     assert batch.fetch() == b"gets a b c d e f\r\n"
     batch.source_now_s = 1_000_000
     values = [(b"a", 5, 1), (b"b", 6, 2), (b"d", 8, 4), (b"e", 9, 5), (b"f", 0, 99)]
@@ -283,7 +283,7 @@ def test_a_time_that_may_have_been_changed_since_the_listing_is_unknown() -> Non
     marks.stamp_key(b"a")
     dump = b"key=a exp=-1 la=1 cas=1 x\nkey=b exp=-1 la=1 cas=2 x\nEND\r\n"
     route = Route(Tally(), marks, before, source_meta=False, target_meta=False, unknown_ttl_s=60)
-    batch = listed(dump).take(route, 10)
+    batch = listed(dump, is_dated=True).take(route, 10)
     lines = fetched(batch, b"VALUE a 0 1 1\r\nv\r\nVALUE b 0 1 2\r\nv\r\nEND\r\n")
     assert lines == [b"add a 0 60 1", b"v", b"add b 0 0 1", b"v", b"version"]
 

@@ -294,7 +294,10 @@ cdef class Batch(Copies):
                 self.unnamed += 1
                 self.count_refusal(p, length)
             return used
-        if step == C_GIVE_BACK and (starts(p, length, b"EX", 2) or starts(p, length, b"NF", 2)):
+        # Not every version lets q hide these.
+        if step in (C_CLEAR, C_GIVE_BACK) and length == 2 and (
+            memcmp(p, b"EX", 2) == 0 or memcmp(p, b"NF", 2) == 0 or memcmp(p, b"HD", 2) == 0
+        ):
             return used
         if (step == C_ASK and starts(p, length, b"HD O", 4)) or (step == C_STORE and starts(p, length, b"NS O", 4)):
             end = take_number(p + 4, p + length, &index)

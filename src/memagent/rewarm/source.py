@@ -3,9 +3,9 @@
     connect ─▶ list ─▶ (locked: again later; refused: another command; broken off: from the beginning)
                  └──▶ keys wait in `listing` ─▶ batches
 
-The listing has a connection of its own and is read as fast as it comes, whatever the copying does: the server's
-crawler holds a lock while it waits for a listing to be read, and whoever needs the crawler meanwhile (the LRU
-maintainer, a thread that serves clients) waits for that lock.
+The listing has a connection of its own and is read as fast as it comes, whatever the copying does: the
+server's crawler holds a lock while it waits for a listing to be read, and whoever needs the crawler meanwhile
+(the LRU maintainer, a thread that serves clients) waits for that lock.
 """
 
 from collections import deque

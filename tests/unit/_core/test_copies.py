@@ -32,7 +32,8 @@ def test_a_key_whose_mark_has_moved_is_taken_back_and_copied_again() -> None:
     marks.stamp_key(b"b")
     assert batch.verify(False) == 1
     assert batch.clear() == b"md b q\r\nmn\r\n"
-    assert hear(batch, CLEAR, b"MN\r\n") == b""
+    # 1.6.18 says NF in spite of q where the key has gone by itself.
+    assert hear(batch, CLEAR, b"NF\r\nMN\r\n") == b""
     again = batch.again()
     assert again is not None
     assert (len(again), again.attempt) == (1, 1)

@@ -61,6 +61,14 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "stats",
         "worker_log",
     ),
+    "fleet": (*_TABLES, "settings", "topology"),
+    "pulse": (),
+    "rewarm_process": ("rewarm.job", "errors"),
+    "rewarms": ("fleet", "snapshot", "segment", "logs", "rewarm_process", "rewarm.job"),
+    "leader": (
+        *("lifecycle", "snapshot", "settings", "fleet", "segment", "control", "logs", "rewarms"),
+    ),
+    "operators": ("leader", "lifecycle", "snapshot", "fleet", "admin.requests", "rewarm.job", *_TABLES),
     # Starts the worker's module by its name, in a process of its own.
     "processes": ("control", "errors"),
     "probe": ("snapshot", "lifecycle", "errors"),
@@ -68,12 +76,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "rewarm": (*_TABLES, "settings", "topology", "_core"),
     "rewarm.job": (*_TABLES, "settings"),
     "inspection": (*_TABLES, "settings"),
-    "admin": ("snapshot", "counters", "errors", "units", "unix_files"),
+    "admin": ("snapshot", "counters", "errors", "units", "unix_files", "logs"),
     # Both sides of the control socket ask it.
     "admin.place": (),
     "supervisor": (
         *(*_TABLES, "settings", "config", "worker", "control", "lifecycle", "probe", "rewarm", "admin"),
         *("counters", "segment", "stats", "resolver", "listeners", "processes", "daemon", "logs"),
+        *("fleet", "leader", "operators", "pulse", "rewarm_process", "snapshot", "unix_files"),
     ),
     "_core": ("errors",),
     "_net": ("_core", "errors"),

@@ -163,6 +163,9 @@ class Segment:
         """Only while nobody else counts in this place."""
         self._slots[self.worker_offset_slots(worker) + WORKER_INDEX["restarts"]] += 1
 
+    def loop_turns(self, worker: int) -> int:
+        return self._slots[self.worker_offset_slots(worker) + WORKER_INDEX["loop_turns"]]
+
     def pids(self) -> list[int]:
         """The supervisor's, then the workers'; 0 where none has been started yet."""
         return [self.supervisor_pid, *self._slots[_HEADER_SLOTS : _HEADER_SLOTS + self.workers]]

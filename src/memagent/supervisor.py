@@ -7,9 +7,11 @@
 - What can be wrong with the machine is found before the first worker starts, and is a StartError in one line.
 - Until all workers have been ready once, a worker that dies ends the start; afterwards it is replaced.
 - A worker's place keeps its listening sockets and its counters while the process in it changes.
-- Nothing here is periodic but the refresh of names: an idle supervisor sleeps.
+- Periodic are the refresh of names, the leader's look and the pulse: some wake-ups in two seconds, no more.
+- A worker that hangs is killed, and so replaced; so is one that somebody else has told to end.
 
-Tasks: one for each place, one for the refresh, one for each lookup that a worker asked for.
+Tasks: one for each place, the refresh, the leader, the pulse, one for each lookup that a worker asked for.
+`leader` cares for the servers, `operators` answers at the control socket.
 """
 
 import asyncio
@@ -17,28 +19,40 @@ import contextlib
 import os
 import signal
 import sys
+import time
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, Final
 
 from memagent import __version__, daemon, logs
+from memagent.admin.door import Door, open_door
 from memagent.control import (
     Addresses,
     Drain,
     DrainingDone,
     FromWorker,
+    Hold,
     Log,
     Ready,
     Resolve,
     Start,
     StateChange,
+    ToWorker,
 )
 from memagent.errors import StartError
+from memagent.fleet import Fleet
+from memagent.leader import Leader
 from memagent.listeners import Listeners
 from memagent.logs import Logger
+from memagent.operators import Operators
 from memagent.processes import WORKER_MODULE, Backoff, WorkerProcess, worker_environment
+from memagent.pulse import BEAT_S, Pulse
 from memagent.resolver import Resolver, is_literal
+from memagent.rewarm.job import Job
+from memagent.rewarm_process import RewarmProcess
 from memagent.segment import Segment
-from memagent.settings import Config, ServerConfig
+from memagent.settings import Config
+from memagent.snapshot import Snapshot, WorkerSnapshot
 
 _START_DEADLINE_S: Final = 30.0
 _SPARE_FILES: Final = 64
@@ -103,20 +117,14 @@ class Supervisor:
         background: daemon.Daemon | None,
     ) -> None:
         self._config = config
-        self._config_json = config.model_dump(mode="json")
         self._listeners = listeners
         self._log = log
         self._log_fd = log_fd
         self._environment = environment
         self._worker_module = worker_module
         self._background = background
-        self._servers: list[ServerConfig] = [
-            server for pool in config.pools for server in (*pool.servers, *pool.backups)
-        ]
-        self._hosts: list[str | None] = [
-            None if server.path is not None else server.host for server in self._servers
-        ]
-        self._segment = Segment.create(config.workers, len(self._servers))
+        self._fleet = Fleet(config)
+        self._segment = Segment.create(config.workers, len(self._fleet))
         self._workers: dict[int, WorkerProcess] = {}
         self._not_ready_yet = set(range(config.workers))
         self._all_ready = asyncio.Event()
@@ -125,6 +133,10 @@ class Supervisor:
         self._start_error: StartError | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._resolver = Resolver(self._name_changed, self._name_failed)
+        self._leader = Leader(self._fleet, self._segment, self, log, self._start_rewarm)
+        self._operators = Operators(self._leader, self.snapshot, self.addresses_of, self._resolver.resolve)
+        self._door: Door | None = None
+        self._restarts: Counter[int] = Counter()
 
     async def run(self) -> None:
         """StartError if the workers do not get ready."""
@@ -132,21 +144,30 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told_to_end, number)
         loop.add_signal_handler(signal.SIGHUP, self._told_to_reload)
+        await self._open_door()
         await self._resolver.resolve_all(self._names())
         places = [asyncio.create_task(self._keep(number)) for number in range(self._config.workers)]
         for place in places:
             place.add_done_callback(self._place_given_up)
         try:
             await self._wait_for_start()
+            leading = [self._spawn(self._leader.run()), self._spawn(self._beat())]
             self._spawn(self._refresh_names())
             await self._draining.wait()
             self._log.info("draining", drain_ms=self._config.drain_ms)
+            for task in leading:
+                task.cancel()
+            # Who starts the next proxy on this port must not find this one's socket.
+            await self._close_door()
+            self._spawn(self._leader.rewarms.close())
             await self._drain(places)
         finally:
             self._draining.set()
             for worker in self._workers.values():
                 worker.signal(signal.SIGKILL)
             await asyncio.wait(places)
+            await self._close_door()
+            await self._leader.close()
             for task in self._tasks:
                 task.cancel()
             self._segment.close()
@@ -198,7 +219,7 @@ class Supervisor:
         """Keep a worker running in this place until the proxy drains."""
         backoff = Backoff()
         while not self._draining.is_set():
-            lived_s = 0.0
+            lived_s, was_told = 0.0, False
             try:
                 worker = await self._start_worker(number)
             except OSError as error:
@@ -208,22 +229,23 @@ class Supervisor:
             else:
                 cause, pid = await worker.ended(), worker.pid
                 lived_s, last_error = worker.lived_s(), worker.last_error
+                was_told = worker.has_drained
                 del self._workers[number]
                 self._segment.take_place(number, 0)
+                self._leader.wake()
             if self._draining.is_set():
                 return
             if not self._all_ready.is_set():
                 self._fail_start(number, cause, last_error)
                 return
             delay_s = backoff.delay_s(lived_s)
-            self._log.error(
-                "worker died, it is replaced",
-                worker=number,
-                pid=pid,
-                cause=cause,
-                delay_ms=int(delay_s * 1000),
-            )
+            facts = {"worker": number, "pid": pid, "cause": cause, "delay_ms": int(delay_s * 1000)}
+            if was_told:
+                self._log.warning("worker was told to end by somebody else, it is replaced", **facts)
+            else:
+                self._log.error("worker died, it is replaced", **facts)
             self._segment.count_restart(number)
+            self._restarts[number] += 1
             with contextlib.suppress(TimeoutError):
                 if delay_s > 0:
                     await asyncio.wait_for(self._draining.wait(), delay_s)
@@ -238,20 +260,40 @@ class Supervisor:
     async def _start_worker(self, number: int) -> WorkerProcess:
         listeners = self._listeners.of_worker(number)
         inherited = [self._segment.fd, *(listener.fd for listener in listeners)]
-        stderr_fd = self._log_fd
-        if stderr_fd is None and self._background is not None:
-            stderr_fd = asyncio.subprocess.DEVNULL
         worker = await WorkerProcess.start(
-            number, self._worker_module, self._environment, inherited, stderr_fd, self
+            number, self._worker_module, self._environment, inherited, self._stderr_fd(), self
         )
         self._workers[number] = worker
         self._segment.take_place(number, worker.pid)
-        addresses = tuple(() if host is None else self._resolver.known(host) for host in self._hosts)
-        worker.send(Start(self._config_json, number, self._segment.fd, listeners, addresses))
+        config = self._fleet.config.model_dump(mode="json")
+        addresses = tuple(self.addresses_of(server) for server in range(len(self._fleet)))
+        worker.send(Start(config, number, self._segment.fd, listeners, addresses))
+        if self._leader.lifecycle.held:
+            worker.send(Hold(self._leader.lifecycle.held))
         if self._draining.is_set():
             # Told to end while this one was on its way.
             worker.send(Drain())
         return worker
+
+    def _stderr_fd(self) -> int | None:
+        if self._log_fd is None and self._background is not None:
+            return asyncio.subprocess.DEVNULL
+        return self._log_fd
+
+    async def _start_rewarm(self, job: Job) -> RewarmProcess:
+        return await RewarmProcess.start(job, self._environment, (self._segment.fd,), self._stderr_fd())
+
+    async def _beat(self) -> None:
+        """Wake every worker now and then; one whose loop does not turn is ended."""
+        pulse = Pulse()
+        while True:
+            await asyncio.sleep(BEAT_S)
+            self._leader.tell_held()
+            by_pid = {worker.pid: worker for worker in self._workers.values()}
+            turns = {pid: self._segment.loop_turns(worker.number) for pid, worker in by_pid.items()}
+            for pid in pulse.beat(time.monotonic(), turns):
+                self._log.error("worker hangs, it is killed", worker=by_pid[pid].number, pid=pid)
+                by_pid[pid].signal(signal.SIGKILL)
 
     def _fail_start(self, number: int, cause: str, last_error: str) -> None:
         if self._start_error is None:
@@ -271,18 +313,26 @@ class Supervisor:
                 if level == "error":
                     worker.last_error = text
                 self._log.log(_LEVELS[level], text, worker=worker.number)
-            case StateChange(server, state, reason) if 0 <= server < len(self._servers):
-                name = self._servers[server].name
-                if state == "up":
-                    self._log.info("server is up", server=name, worker=worker.number, reason=reason)
-                else:
-                    self._log.warning("server is down", server=name, worker=worker.number, reason=reason)
-            case Resolve(server) if 0 <= server < len(self._servers):
+            case StateChange(server) if 0 <= server < len(self._fleet):
+                self._log_state(worker, message)
+                self._leader.heard(message)
+            case Resolve(server) if 0 <= server < len(self._fleet):
                 self._spawn(self._answer_resolve(worker, server))
             case DrainingDone():
+                worker.has_drained = True
                 self._log.debug("worker has drained", worker=worker.number)
             case _:
                 self.heard_nonsense(worker, f"no such server: {message}")
+
+    def _log_state(self, worker: WorkerProcess, change: StateChange) -> None:
+        levels = {"down": "warning", "up": "info"}
+        self._log.log(
+            _LEVELS[levels.get(change.state, "debug")],
+            f"server is {change.state}",
+            server=self._leader.name(change.server),
+            worker=worker.number,
+            reason=change.reason,
+        )
 
     def heard_nonsense(self, worker: WorkerProcess, problem: str) -> None:
         self._log.error("a message from a worker made no sense", worker=worker.number, problem=problem)
@@ -299,7 +349,8 @@ class Supervisor:
     # ------------------------------------------------------------ names
 
     def _names(self) -> list[str]:
-        return [host for host in self._hosts if host is not None and not is_literal(host)]
+        hosts = [member.host for member in self._fleet.members]
+        return [host for host in hosts if host is not None and not is_literal(host)]
 
     async def _refresh_names(self) -> None:
         while self._names():
@@ -307,25 +358,73 @@ class Supervisor:
             await self._resolver.resolve_all(self._names())
 
     async def _answer_resolve(self, worker: WorkerProcess, server: int) -> None:
-        host = self._hosts[server]
+        host = self._fleet.members[server].host
         addresses = await self._resolver.resolve(host) if host is not None else ()
         worker.send(Addresses(server, addresses))
 
     def _name_changed(self, host: str, addresses: tuple[str, ...]) -> None:
         self._log.info("name resolved", name=host, addresses=addresses)
-        for server, each in enumerate(self._hosts):
-            if each == host:
-                for worker in self._workers.values():
-                    worker.send(Addresses(server, addresses))
+        for member in self._fleet.members:
+            if member.host == host:
+                self.tell_all(Addresses(member.number, addresses))
 
     def _name_failed(self, host: str, why: str) -> None:
         kept = self._resolver.known(host)
         self._log.warning("name cannot be resolved", name=host, why=why, addresses_kept=kept)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._spawned_ended)
+        return task
+
+    def _spawned_ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("a task ended by a mistake of ours", exc_info=error)
+
+    # ------------------------------------------------------------ what the leader and operators need
+
+    def tell_all(self, message: ToWorker) -> None:
+        for worker in self._workers.values():
+            if not worker.send(message):
+                # It has not read for very long; it would act on what is no longer so.
+                worker.signal(signal.SIGKILL)
+
+    def is_alive(self, worker: int) -> bool:
+        """As long as it may still act on what it knows."""
+        return worker in self._workers
+
+    def addresses_of(self, server: int) -> tuple[str, ...]:
+        """What its name means now; nothing for a Unix socket."""
+        host = self._fleet.members[server].host
+        return () if host is None else self._resolver.known(host)
+
+    def snapshot(self) -> Snapshot:
+        """What is going on."""
+        return Snapshot(
+            version=__version__,
+            pid=os.getpid(),
+            now_s=time.time(),
+            started_s=self._segment.started_s,
+            listen=tuple(self._listeners.addresses),
+            draining=self._draining.is_set(),
+            workers=tuple(
+                WorkerSnapshot(number, pid, self._restarts[number])
+                for number, pid in enumerate(self._segment.pids()[1:])
+            ),
+            pools=self._leader.pool_snapshots(),
+        )
+
+    async def _open_door(self) -> None:
+        # By the address that we have, because port 0 stands for any.
+        listen = self._listeners.addresses[0]
+        self._door = await open_door(self._config.control_socket, listen, self._operators.answer, self._log)
+
+    async def _close_door(self) -> None:
+        if self._door is not None:
+            await self._door.close()
+            self._door = None
 
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}

@@ -7,7 +7,7 @@ from memagent._core.marks import Marks
 from memagent._core.metrics import Block
 from memagent._core.pool import Pool
 from memagent._core.reply import ReplyParser
-from memagent._core.ring import Placement
+from memagent._core.ring import Placement, ring_name
 from memagent._core.server import Server
 from memagent._core.turn import Turn
 from memagent.counters import SERVER_COUNTERS
@@ -25,6 +25,20 @@ def make_placement(pool: PoolConfig) -> Placement:
         pool.hash_tag.encode(),
         pool.copies,
     )
+
+
+def name_on_ring(pool: PoolConfig, server: ServerConfig) -> str | None:
+    """What a server must be named to keep its place on the ring at another address; None: any name does.
+
+    modula and jump go by the order of the list; names decide it only where all servers have one.
+    """
+    if server.named:
+        return server.name
+    if pool.distribution in ("modula", "jump"):
+        return None
+    if pool.distribution == "magent-ketama":
+        return f"{server.host}-{server.port}" if server.port else server.host
+    return ring_name(server.host, server.port)
 
 
 def make_pools(config: Config, segment: Segment, worker: int, turn: Turn, memory: Memory) -> list[Pool]:

@@ -85,7 +85,11 @@ class Case:
 
 def run(test: Callable[[Case], Coroutine[Any, Any, None]]) -> Case:
     case = Case()
-    asyncio.run(test(case))
+    async def whole() -> None:
+        await test(case)
+        await case.supervisor._leader.close()
+
+    asyncio.run(whole())
     case.supervisor._segment.close()
     return case
 

@@ -1,0 +1,193 @@
+"""The control socket itself: lines in, lines out. What they mean is `answer`'s business.
+
+    connection ─▶ line ─▶ read_request ─▶ answer ─▶ progress ..., last line ─▶ connection
+                            └──────────── RefusedError ────────────────────────────▶
+
+- Whatever comes in, the proxy lives: a line that is no request is answered with an error, and one without an
+  end closes its connection; so does a client that says nothing for long, or does not read.
+- Connections are few: the one too many is told so.
+- The file is 0600 before anybody can connect, replaces only what a dead process left, and is removed at last.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from memagent.admin import place
+from memagent.admin.requests import RefusedError, Request, read_request
+from memagent.errors import StartError
+from memagent.logs import Logger
+from memagent.unix_files import InUseError, NotASocketError, UnixFile, remove_stale
+
+Answer = Callable[[Request], AsyncIterator[dict[str, Any]]]
+
+_LONGEST_LINE_BYTES: Final = 64 * 1024
+_MOST_CONNECTIONS: Final = 32
+_SILENCE_S: Final = 300.0
+_UNREAD_S: Final = 10.0
+
+
+class Door:
+    """Made by `open`."""
+
+    def __init__(self, listening: socket.socket, file: UnixFile, answer: Answer) -> None:
+        self._socket = listening
+        self._file = file
+        self._answer = answer
+        self._connections: dict[asyncio.Task[None], socket.socket] = {}
+        self._loop = asyncio.get_running_loop()
+        self._listen()
+
+    @classmethod
+    async def open(cls, path: str, answer: Answer) -> "Door":
+        """InUseError, NotASocketError, or OSError if there can be no socket."""
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            with _alone_in(Path(path).parent):
+                remove_stale(path)
+                before = os.umask(0o177)
+                try:
+                    listening.bind(path)
+                finally:
+                    os.umask(before)
+                listening.listen(_MOST_CONNECTIONS)
+                return cls(listening, UnixFile.at(path), answer)
+        except BaseException:
+            listening.close()
+            raise
+
+    @property
+    def path(self) -> str:
+        return self._file.path
+
+    async def close(self) -> None:
+        """Nobody comes in any more, and who is in goes out."""
+        self._file.remove()
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+        for task in self._connections:
+            task.cancel()
+        while self._connections:
+            await asyncio.wait(self._connections)
+
+    def _listen(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.add_reader(self._socket, self._accept)
+
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._socket.accept()
+        except BlockingIOError:
+            return
+        except OSError:
+            # Out of files: it will pass, and the backlog waits.
+            self._loop.remove_reader(self._socket)
+            self._loop.call_later(1, self._listen)
+            return
+        connection.setblocking(False)
+        task = asyncio.create_task(self._attend(connection))
+        self._connections[task] = connection
+        task.add_done_callback(self._over)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        # Closed already, unless the task was cancelled before it began.
+        self._connections.pop(task).close()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._loop.call_exception_handler(
+                {"message": "an answer at the control socket failed", "exception": error}
+            )
+
+    async def _attend(self, connection: socket.socket) -> None:
+        reader, writer = await asyncio.open_unix_connection(sock=connection, limit=_LONGEST_LINE_BYTES)
+        try:
+            await self._serve(reader, writer)
+        finally:
+            if writer.transport.get_write_buffer_size():
+                writer.transport.abort()
+            else:
+                writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            if len(self._connections) > _MOST_CONNECTIONS:
+                refusal = RefusedError(f"{_MOST_CONNECTIONS} connections are open already", "try again")
+                await _say(writer, refusal.as_json())
+                return
+            while (line := await _line(reader, writer)) is not None:
+                if line.strip():
+                    await self._reply(line, reader, writer)
+        except (OSError, TimeoutError):
+            # The other side is gone or silent: nobody is left to be told.
+            pass
+
+    async def _reply(self, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            answers = self._answer(read_request(line))
+            async for answer in answers:
+                await _say(writer, answer)
+                if reader.at_eof():
+                    return
+        except RefusedError as refusal:
+            await _say(writer, refusal.as_json())
+
+
+async def open_door(given: str | None, listen: str, answer: Answer, log: Logger) -> Door | None:
+    """At the path that is given, or where `place` says; `listen` is the proxy's first address.
+
+    StartError if the path that is given cannot be had; without the usual one the proxy runs nevertheless.
+    """
+    path = given or ""
+    try:
+        if given is None:
+            path = str(Path(place.directory_of_proxy(os.environ, os.getuid()), place.file_name(listen)))
+        return await Door.open(path, answer)
+    except InUseError:
+        problem = f"{path}: another proxy answers there"
+        hint = "give each proxy a control_socket of its own"
+    except NotASocketError:
+        problem = f"{path}: there is a file that is not a socket"
+        hint = "remove it, or give another path"
+    except OSError as error:
+        problem = f"{path}: {error.strerror or error}"
+        hint = "give a path, shorter than 108 bytes, in a directory that this user may write to"
+    except ValueError as error:
+        problem, hint = str(error), "give control_socket a path of your own"
+    if given is not None:
+        raise StartError(f"control_socket {problem}", hint)
+    log.warning("no control socket: magent's commands cannot reach this proxy", problem=problem, hint=hint)
+    return None
+
+
+async def _line(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes | None:
+    """The next whole line; None at the end, half a line included."""
+    try:
+        return await asyncio.wait_for(reader.readuntil(b"\n"), _SILENCE_S)
+    except asyncio.IncompleteReadError:
+        return None
+    except asyncio.LimitOverrunError:
+        await _say(writer, RefusedError(f"a line has at most {_LONGEST_LINE_BYTES} bytes").as_json())
+        return None
+
+
+async def _say(writer: asyncio.StreamWriter, answer: dict[str, Any]) -> None:
+    writer.write(json.dumps(answer).encode() + b"\n")
+    await asyncio.wait_for(writer.drain(), _UNREAD_S)
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Two proxies that start at once must not both remove the same dead one's file."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)

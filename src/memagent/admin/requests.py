@@ -1,0 +1,100 @@
+"""What may be asked over the control socket: one line of JSON -> a Request, or a RefusedError in words."""
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as checked
+
+from memagent.units import quoted
+
+_STRICT: Final = ConfigDict(extra="forbid", strict=True)
+
+
+class RefusedError(Exception):
+    """What was asked is not done. `can_force`: it is if the request says so."""
+
+    def __init__(self, error: str, hint: str | None = None, can_force: bool = False) -> None:
+        super().__init__(error)
+        self.error = error
+        self.hint = hint
+        self.can_force = can_force
+
+    def as_json(self) -> dict[str, Any]:
+        force = {"force": True} if self.can_force else {}
+        return {"error": self.error, "hint": self.hint, **force}
+
+
+@checked(frozen=True, config=_STRICT)
+class Snapshot:
+    verb: Literal["snapshot"]
+
+
+@checked(frozen=True, config=_STRICT)
+class Config:
+    verb: Literal["config"]
+
+
+@checked(frozen=True, config=_STRICT, kw_only=True)
+class OfServer:
+    """About one server: its name or address, and what else it takes to tell it from others."""
+
+    server: str
+    pool: str | None = None
+    backup: bool | None = None
+
+
+@checked(frozen=True, config=_STRICT, kw_only=True)
+class Drain(OfServer):
+    verb: Literal["drain"]
+    force: bool = False
+    wait: bool = True
+
+
+@checked(frozen=True, config=_STRICT, kw_only=True)
+class Undrain(OfServer):
+    verb: Literal["undrain"]
+    wait: bool = True
+
+
+@checked(frozen=True, config=_STRICT, kw_only=True)
+class Replace(OfServer):
+    verb: Literal["replace"]
+    address: str
+    force: bool = False
+    keep_data: bool = False
+    wait: bool = True
+
+
+@checked(frozen=True, config=_STRICT, kw_only=True)
+class Rewarm(OfServer):
+    verb: Literal["rewarm"]
+    wait: bool = True
+
+
+@checked(frozen=True, config=_STRICT, kw_only=True)
+class RewarmControl(OfServer):
+    verb: Literal["rewarm_pause", "rewarm_resume", "rewarm_abort"]
+
+
+Request = Snapshot | Config | Drain | Undrain | Replace | Rewarm | RewarmControl
+
+_request: Final[TypeAdapter[Request]] = TypeAdapter(Annotated[Request, Field(discriminator="verb")])
+
+
+def read_request(line: bytes) -> Request:
+    """RefusedError says what is wrong with it."""
+    try:
+        return _request.validate_json(line)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    match first["type"]:
+        case "json_invalid":
+            raise RefusedError("that is no JSON", "one object a line") from None
+        case "union_tag_not_found" | "dict_type" | "dataclass_type" | "model_attributes_type":
+            raise RefusedError('a request is an object with a "verb"') from None
+        case "union_tag_invalid":
+            verb = quoted(first["ctx"]["tag"])
+            hint = f"known are {first['ctx']['expected_tags']}"
+            raise RefusedError(f"unknown verb {verb}", hint.replace("'", "")) from None
+    where = ".".join(str(part) for part in first["loc"][1:])
+    raise RefusedError(f"{where}: {first['msg']}" if where else first["msg"]) from None

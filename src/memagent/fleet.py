@@ -1,0 +1,121 @@
+"""The servers of all pools by their numbers, as they are configured now.
+
+Numbered as everywhere: over all pools, each pool's servers before its backups. `config` is what is in force:
+a server that was replaced stands in it with its new address, in such words that its ring has not moved.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from memagent.addresses import Address, parse_address
+from memagent.settings import Config, PoolConfig, ServerConfig
+from memagent.topology import name_on_ring
+from memagent.units import quoted
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A server and where it stands."""
+
+    number: int
+    pool: PoolConfig
+    server: ServerConfig
+    backup: bool
+    place: int  # among the pool's servers and then its backups
+    replaced: bool
+
+    @property
+    def address(self) -> str:
+        return str(Address(self.server.host, self.server.port, self.server.path))
+
+    @property
+    def host(self) -> str | None:
+        """What a name server may be asked; None for a Unix socket."""
+        return None if self.server.path is not None else self.server.host
+
+
+class Fleet:
+    """All servers of a proxy."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._replaced: set[int] = set()
+        self.members: list[Member] = list(self._list())
+
+    def _list(self) -> Iterator[Member]:
+        number = 0
+        for pool in self.config.pools:
+            for place, server in enumerate((*pool.servers, *pool.backups)):
+                is_backup = place >= len(pool.servers)
+                yield Member(number, pool, server, is_backup, place, number in self._replaced)
+                number += 1
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def of_pool(self, pool: PoolConfig) -> list[Member]:
+        """In the order of their places."""
+        return [member for member in self.members if member.pool.name == pool.name]
+
+    def sources(self, number: int) -> tuple[int, ...]:
+        """Who holds copies of this server's keys."""
+        member = self.members[number]
+        if not member.pool.has_copies:
+            return ()
+        others = [each for each in self.of_pool(member.pool) if each.number != number]
+        if member.pool.backups:
+            others = [each for each in others if each.backup != member.backup]
+        return tuple(each.number for each in others)
+
+    def find(self, name: str, pool: str | None, backup: bool | None) -> list[Member]:
+        """By name or address: the one, none, or those that it may be."""
+        among = [
+            each
+            for each in self.members
+            if (pool is None or each.pool.name == pool) and (backup is None or each.backup == backup)
+        ]
+        named = [each for each in among if each.server.name == name]
+        return named or [each for each in among if name in (each.address, each.server.address)]
+
+    def with_address(self, number: int, text: str) -> ServerConfig:
+        """What the server would be at this address; ValueError, in words, if it cannot be there."""
+        member = self.members[number]
+        address = parse_address(text)
+        for other in self.of_pool(member.pool):
+            if str(address) == other.address:
+                what = "is where it is already" if other.number == number else f"is {other.server.name}"
+                raise ValueError(f"{quoted(text)} {what}")
+        given: dict[str, object] = {"address": text, "weight": member.server.weight}
+        name = name_on_ring(member.pool, member.server)
+        if name is not None:
+            given["name"] = name
+        server = ServerConfig.model_validate(given)
+        try:
+            self._with(number, server)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            raise ValueError(str(first.get("ctx", {}).get("error", first["msg"]))) from None
+        return server
+
+    def replace(self, number: int, server: ServerConfig) -> None:
+        """It is another machine from now on."""
+        self.config = self._with(number, server)
+        self._replaced.add(number)
+        self.members = list(self._list())
+
+    def _with(self, number: int, server: ServerConfig) -> Config:
+        member = self.members[number]
+        servers = [*member.pool.servers, *member.pool.backups]
+        servers[member.place] = server
+        border = len(member.pool.servers)
+        changed = PoolConfig.model_validate(
+            {
+                **dict(member.pool),
+                "servers": tuple(servers[:border]),
+                "backups": tuple(servers[border:]),
+            }
+        )
+        pools = tuple(changed if each.name == changed.name else each for each in self.config.pools)
+        return self.config.model_copy(update={"pools": pools})

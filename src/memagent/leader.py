@@ -1,0 +1,239 @@
+"""What the supervisor does about servers: it sees to it that one outage is over for all workers at once.
+
+    shared memory: how servers stand ──▶ lifecycle.look ──▶ open it, re-warm it, tell the workers, log, count
+    a worker's StateChange ─▶ look soon ────┘   ▲
+    a re-warm's last report ────────────────────┘
+
+- `lifecycle` decides, `look` does what it says; nothing here has an opinion.
+- While nothing is under way a look every two seconds counts the time; else looks are some 50 ms apart.
+- Only processes that `Crew` calls alive have a say.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from memagent.control import Flush, Hold, Replace, StateChange, ToWorker
+from memagent.fleet import Fleet
+from memagent.lifecycle import (
+    Action,
+    Changed,
+    Count,
+    Lifecycle,
+    Open,
+    Place,
+    Readdress,
+    Row,
+    Server,
+    StartWarm,
+    StopWarm,
+    TellHeld,
+)
+from memagent.lifecycle import Flush as FlushServer
+from memagent.logs import Logger
+from memagent.rewarms import Ending, Rewarms, Start
+from memagent.segment import Segment
+from memagent.settings import ServerConfig
+from memagent.snapshot import PoolSnapshot, ServerSnapshot
+
+_IDLE_S: Final = 2.0
+
+
+class Crew(Protocol):
+    """The workers, as far as they matter here."""
+
+    def tell_all(self, message: ToWorker) -> None: ...
+
+    def is_alive(self, worker: int) -> bool: ...
+
+    def addresses_of(self, server: int) -> tuple[str, ...]: ...
+
+
+class Leader:
+    """One run of the proxy's leading part."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        segment: Segment,
+        crew: Crew,
+        log: Logger,
+        start_rewarm: Start,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.fleet = fleet
+        self._segment = segment
+        self._crew = crew
+        self._log = log
+        self._clock = clock
+        self._standings = [segment.standing(number) for number in range(len(fleet))]
+        self.lifecycle = Lifecycle([self._facts(number) for number in range(len(fleet))], clock())
+        self.rewarms = Rewarms(
+            fleet, segment, log, start_rewarm, crew.addresses_of, self._warm_ended, clock
+        )
+        self.next_address: dict[int, tuple[ServerConfig, tuple[str, ...]]] = {}
+        self._woken = asyncio.Event()
+        self._news: dict[int, tuple[str, int]] = {}
+
+    def _facts(self, number: int) -> Server:
+        pool = self.fleet.members[number].pool
+        return Server(self.fleet.sources(number), pool.rewarm, pool.warm_for_at_most_ms / 1000)
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            try:
+                self.look()
+            except Exception as error:
+                # Ours to mend; a leader that is gone would let no server return any more.
+                self._log.error("a look at the servers failed", exc_info=error)
+            pause_s = self.lifecycle.pause_s()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), _IDLE_S if pause_s is None else pause_s)
+            self._woken.clear()
+
+    async def close(self) -> None:
+        """Let go of every process and of the shared memory; `run` must have ended."""
+        await self.rewarms.close()
+        self._standings.clear()
+
+    def wake(self) -> None:
+        """Something has happened: look soon."""
+        self._woken.set()
+
+    def heard(self, message: StateChange) -> None:
+        """A worker says how it takes a server."""
+        # The first worker knows why, the others only that it is so.
+        news = message.state, message.outage
+        if self._news.get(message.server) != news:
+            self._news[message.server] = news
+            self.lifecycle.heard(message.server, message.reason)
+        self.wake()
+
+    # ------------------------------------------------------------ looking and doing
+
+    def look(self) -> None:
+        rows = [self._row(number) for number in range(len(self.fleet))]
+        for action in self.lifecycle.look(self._clock(), rows):
+            self._do(action)
+
+    def _row(self, number: int) -> Row:
+        standing = self._standings[number]
+        places = []
+        # Words before outage: an outage that begins meanwhile makes them old, never newer than they are.
+        for worker in range(self._segment.workers):
+            alive = self._crew.is_alive(worker)
+            used, outage, phase, emptied = standing.word(worker)
+            places.append(Place(alive, used, outage, phase, emptied))
+        in_flight = 0
+        if self.lifecycle.lives[number].held:
+            totals = self._segment.server_totals(number)
+            in_flight = totals["in_flight"] + totals["pending"]
+        opened = standing.opened
+        return Row(standing.outage, opened, tuple(places), in_flight)
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case Count(server, name, step):
+                self._segment.count_as_leader(server, name, step)
+            case Changed(server, _, state):
+                self._log_change(server, state)
+            case Open(server, outage):
+                self._standings[server].open(outage)
+                self.wake()
+            case TellHeld():
+                self.tell_held()
+            case FlushServer(server):
+                self._log.info("server is flushed before it is used", server=self.name(server))
+                self._crew.tell_all(Flush(server))
+            case Readdress(server):
+                self._readdress(server)
+            case StartWarm(server, _, sources):
+                self.rewarms.start(server, sources)
+            case StopWarm(server, why):
+                self.rewarms.stop(server, why)
+
+    def tell_held(self) -> None:
+        """Who must not be asked; every worker hears it again and again."""
+        self._crew.tell_all(Hold(self.lifecycle.held))
+
+    def _log_change(self, server: int, state: str) -> None:
+        life, member = self.lifecycle.lives[server], self.fleet.members[server]
+        if state in ("down", "up") and not member.pool.has_copies:
+            # Nothing was agreed on: the workers' own lines say it all.
+            return
+        facts = {"server": member.server.name, "outage": life.outage, "reason": life.reason}
+        if state == "down":
+            self._log.warning("outage begins", **facts)
+        elif state == "up":
+            self._log.info("outage is over: server is up for all workers", **facts)
+        else:
+            self._log.info(f"server is {state} for all workers", **facts)
+
+    def _readdress(self, number: int) -> None:
+        server, addresses = self.next_address.pop(number)
+        before = self.fleet.members[number].address
+        self.fleet.replace(number, server)
+        keep_data = self.lifecycle.lives[number].keep_data
+        self._crew.tell_all(Replace(number, server.address, addresses, keep_data))
+        self._log.warning(
+            "server is replaced",
+            server=self.name(number),
+            before=before,
+            now=self.fleet.members[number].address,
+            hint="write it into the configuration file too",
+        )
+
+    def name(self, number: int) -> str:
+        return self.fleet.members[number].server.name
+
+    def _warm_ended(self, number: int, how: Ending, verified: bool) -> None:
+        self.lifecycle.warm_ended(number, how, verified)
+        self.wake()
+
+    def abort_warm(self, number: int) -> bool:
+        """Has there been one?"""
+        actions = self.lifecycle.abort(number)
+        for action in actions:
+            self._do(action)
+        return bool(actions)
+
+    # ------------------------------------------------------------ what is shown
+
+    def pool_snapshots(self) -> tuple[PoolSnapshot, ...]:
+        return tuple(
+            PoolSnapshot(
+                pool.name,
+                pool.distribution,
+                pool.has_copies,
+                tuple(self.server_snapshot(member.number) for member in self.fleet.of_pool(pool)),
+            )
+            for pool in self.fleet.config.pools
+        )
+
+    def server_snapshot(self, number: int) -> ServerSnapshot:
+        member, life = self.fleet.members[number], self.lifecycle.lives[number]
+        totals = self._segment.server_totals(number)
+        return ServerSnapshot(
+            number=number,
+            pool=member.pool.name,
+            name=member.server.name,
+            address=member.address,
+            backup=member.backup,
+            weight=member.server.weight,
+            state=life.state,
+            since_s=time.time() - (self._clock() - life.since_s),
+            reason=life.reason,
+            outage=life.outage,
+            emptied=life.emptied,
+            held=life.held,
+            journal_keys=totals["journal_keys"],
+            journal_bytes=totals["journal_bytes"],
+            journal_overflows=totals["journal_overflows"],
+            connections=totals["connections"],
+            in_flight=totals["in_flight"],
+            replaced=member.replaced,
+            warm=self.rewarms.snapshot(number, life.warm == "paused"),
+        )

@@ -1,0 +1,234 @@
+"""What operators ask of a running proxy over its control socket, and what they are told meanwhile.
+
+    Request ─▶ which server? may it be? ─▶ lifecycle ─▶ progress, until it is so ─▶ the last line
+
+What is asked for goes on when nobody listens any more: only the telling is here.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+from memagent.addresses import Address
+from memagent.admin import requests
+from memagent.admin.requests import OfServer, RefusedError, Request
+from memagent.fleet import Member
+from memagent.leader import Leader
+from memagent.lifecycle import Life
+from memagent.rewarm.job import Pause, Resume
+from memagent.snapshot import Snapshot, as_json
+from memagent.units import quoted
+
+_LOOK_EVERY_S: Final = 0.05
+_TELL_EVERY_S: Final = 1.0
+
+Resolve = Callable[[str], Awaitable[tuple[str, ...]]]
+
+
+class Operators:
+    """`snapshot` and `addresses_of` know what the leader does not."""
+
+    def __init__(
+        self,
+        leader: Leader,
+        snapshot: Callable[[], Snapshot],
+        addresses_of: Callable[[int], tuple[str, ...]],
+        resolve: Resolve,
+    ) -> None:
+        self._leader = leader
+        self._snapshot = snapshot
+        self._addresses_of = addresses_of
+        self._resolve = resolve
+
+    async def answer(self, request: Request) -> AsyncIterator[dict[str, Any]]:
+        """Progress, then the last line; RefusedError."""
+        match request:
+            case requests.Snapshot():
+                yield {"ok": True, "snapshot": as_json(self._snapshot())}
+            case requests.Config():
+                yield self._config()
+            case requests.RewarmControl():
+                member = self._find(request)
+                self._control_rewarm(member, request.verb)
+                yield self._last(member)
+            case requests.Drain():
+                member = self._find(request)
+                self._drain(member, request)
+                async for line in self._follow(member, request.wait, lambda life: life.state == "drained"):
+                    yield line
+            case requests.Undrain():
+                member = self._find(request)
+                self._undrain(member)
+                async for line in self._follow(member, request.wait, _is_up):
+                    yield line
+            case requests.Replace():
+                member = self._find(request)
+                text = await self._replace(member, request)
+                async for line in self._follow(member, request.wait, _is_up):
+                    yield {**line, "text": text} if "ok" in line else line
+            case requests.Rewarm():
+                member = self._find(request)
+                self._rewarm(member)
+                async for line in self._follow(member, request.wait, _is_up):
+                    yield line
+
+    # ------------------------------------------------------------ verbs
+
+    def _config(self) -> dict[str, Any]:
+        fleet = self._leader.fleet
+        addresses = []
+        for member in fleet.members:
+            known = [
+                str(Address(each, member.server.port, None))
+                for each in self._addresses_of(member.number)
+            ]
+            addresses.append(known if member.host is not None else [member.address])
+        return {"ok": True, "config": fleet.config.model_dump(mode="json"), "addresses": addresses}
+
+    def _drain(self, member: Member, request: requests.Drain) -> None:
+        life = self._life(member)
+        if life.after == "replace":
+            raise RefusedError(f"{member.server.name} is being replaced", "wait until that is done")
+        if not request.force and life.state == "up":
+            self._check_copies(member, "drained")
+        self._leader.lifecycle.hold(member.number)
+        self._tell_held(member, "drain")
+
+    def _undrain(self, member: Member) -> None:
+        life = self._life(member)
+        if life.after == "replace":
+            raise RefusedError(f"{member.server.name} is being replaced", "wait until that is done")
+        if not life.held:
+            raise RefusedError(f"{member.server.name} is not drained: it is {life.state}")
+        self._leader.lifecycle.release(member.number)
+        self._tell_held(member, "undrain")
+
+    async def _replace(self, member: Member, request: requests.Replace) -> str:
+        if self._life(member).after == "replace":
+            raise RefusedError(f"{member.server.name} is being replaced", "wait until that is done")
+        try:
+            server = self._leader.fleet.with_address(member.number, request.address)
+        except ValueError as error:
+            raise RefusedError(f"address: {error}") from None
+        if not request.force and self._life(member).state == "up":
+            self._check_copies(member, "replaced")
+        addresses: tuple[str, ...] = ()
+        if server.path is None:
+            addresses = await self._resolve(server.host)
+            if not addresses:
+                raise RefusedError(f"{quoted(server.host)} has no address", "is the name right?")
+        if self._life(member).after == "replace":
+            raise RefusedError(f"{member.server.name} is being replaced", "wait until that is done")
+        self._leader.next_address[member.number] = server, addresses
+        self._leader.lifecycle.hold(member.number, "replace", request.keep_data)
+        self._tell_held(member, "replace")
+        part = "backups" if member.backup else "servers"
+        entry = f"address: {server.address}"
+        if server.named:
+            entry += f", name: {server.name}"
+        if server.weight != 1:
+            entry += f", weight: {server.weight}"
+        return (
+            f"change the configuration file too, or a restart goes back to {member.address}: "
+            f"pool {member.pool.name}, {part}: {{{entry}}}"
+        )
+
+    def _rewarm(self, member: Member) -> None:
+        life, name = self._life(member), member.server.name
+        if not member.pool.has_copies:
+            raise RefusedError(f"the pool {member.pool.name} has no copies to fill {name} from")
+        if life.warm_runs or life.asked:
+            return
+        if life.held:
+            raise RefusedError(f"{name} is {life.state}", "undrain it first")
+        if life.state == "down":
+            raise RefusedError(f"{name} is down", "it is filled by itself when it comes back empty")
+        sources = self._leader.fleet.sources(member.number)
+        if not any(self._leader.lifecycle.lives[each].state == "up" for each in sources):
+            raise RefusedError(f"no server that has copies of {name}'s keys is up")
+        self._leader.lifecycle.ask_rewarm(member.number)
+        self._tell_held(member, "rewarm")
+
+    def _control_rewarm(self, member: Member, verb: str) -> None:
+        leader, number = self._leader, member.number
+        match verb:
+            case "rewarm_abort":
+                done = leader.abort_warm(number)
+            case "rewarm_pause":
+                done = leader.lifecycle.pause(number, True)
+                leader.rewarms.tell(number, Pause())
+            case _:
+                done = leader.lifecycle.pause(number, False)
+                leader.rewarms.tell(number, Resume())
+        if not done:
+            raise RefusedError(f"no re-warm of {member.server.name} is under way")
+        leader.wake()
+
+    # ------------------------------------------------------------ parts of them
+
+    def _find(self, request: OfServer) -> Member:
+        found = self._leader.fleet.find(request.server, request.pool, request.backup)
+        if len(found) == 1:
+            return found[0]
+        if not found:
+            known = ", ".join(dict.fromkeys(each.server.name for each in self._leader.fleet.members))
+            raise RefusedError(f"there is no server {quoted(request.server)}", f"there are {known}")
+        which = ", ".join(
+            f"{'backup' if each.backup else 'server'} of the pool {each.pool.name}" for each in found
+        )
+        hint = "say the pool, and whether it is a backup"
+        raise RefusedError(f"{quoted(request.server)} may be: {which}", hint)
+
+    def _life(self, member: Member) -> Life:
+        return self._leader.lifecycle.lives[member.number]
+
+    def _check_copies(self, member: Member, what: str) -> None:
+        """RefusedError if keys would be out of reach."""
+        name = member.server.name
+        if not member.pool.has_copies:
+            raise RefusedError(
+                f"{name} holds the only copy of its keys: while it is {what} they are out of reach",
+                f"the pool {member.pool.name} has no backups and no copies: 2",
+                can_force=True,
+            )
+        lives = self._leader.lifecycle.lives
+        missing = [
+            f"{self._leader.name(each)} is {lives[each].state}"
+            for each in self._leader.fleet.sources(member.number)
+            if lives[each].state != "up"
+        ]
+        if missing:
+            raise RefusedError(
+                f"some keys of {name} have no other live copy: {', '.join(missing)}",
+                "wait until that is up again",
+                can_force=True,
+            )
+
+    def _tell_held(self, member: Member, verb: str) -> None:
+        life = self._life(member)
+        life.reason = f"told to {verb}"
+        self._leader.tell_held()
+        self._leader.look()
+        self._leader.wake()
+
+    async def _follow(
+        self, member: Member, wait: bool, is_done: Callable[[Life], bool]
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The server as it goes along, then the last line."""
+        told_state, told_s = "", 0.0
+        while wait and not is_done(self._life(member)):
+            now_s = time.monotonic()
+            state = self._life(member).state
+            if state != told_state or now_s - told_s >= _TELL_EVERY_S:
+                told_state, told_s = state, now_s
+                yield {"progress": as_json(self._leader.server_snapshot(member.number))}
+            await asyncio.sleep(_LOOK_EVERY_S)
+        yield self._last(member)
+
+    def _last(self, member: Member) -> dict[str, Any]:
+        return {"ok": True, "server": as_json(self._leader.server_snapshot(member.number))}
+
+
+def _is_up(life: Life) -> bool:
+    return life.state == "up" and not life.held

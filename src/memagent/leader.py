@@ -91,7 +91,9 @@ class Leader:
                 self._log.error("a look at the servers failed", exc_info=error)
             pause_s = self.lifecycle.pause_s()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._woken.wait(), _IDLE_S if pause_s is None else pause_s)
+                # Not wait_for: in Python 3.11 that loses a cancellation which comes together with the event.
+                async with asyncio.timeout(_IDLE_S if pause_s is None else pause_s):
+                    await self._woken.wait()
             self._woken.clear()
 
     async def close(self) -> None:

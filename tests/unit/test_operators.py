@@ -1,0 +1,194 @@
+"""What operators ask for and are told."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from memagent.admin.requests import RefusedError, read_request
+from memagent.control import Hold
+from memagent.operators import Operators
+from memagent.settings import Config
+from memagent.snapshot import ServerSnapshot, Snapshot, from_json
+from tests.support.leading import CLEAN, DOWN, Leading, lead, until
+
+NAMES = {"new.test": ("10.7.7.7",), "2001:db8::1": ("2001:db8::1",)}
+
+
+class Case:
+    """An operator at a leader's."""
+
+    def __init__(self, leading: Leading) -> None:
+        self.leading = leading
+        self.operators = Operators(leading.leader, self.snapshot, leading.addresses_of, self.resolve)
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot("1", 1, 2.0, 1.0, (), False, (), self.leading.leader.pool_snapshots())
+
+    async def resolve(self, host: str) -> tuple[str, ...]:
+        return NAMES.get(host, (host,) if host[0].isdigit() else ())
+
+    async def lines(self, line: str) -> list[dict[str, Any]]:
+        return [answer async for answer in self.operators.answer(read_request(line.encode()))]
+
+    async def last(self, line: str) -> dict[str, Any]:
+        return (await self.lines(line))[-1]
+
+    async def refused(self, line: str, says: str) -> RefusedError:
+        with pytest.raises(RefusedError, match=says) as caught:
+            await self.lines(line)
+        return caught.value
+
+
+def server_of(answer: dict[str, Any]) -> ServerSnapshot:
+    return from_json(ServerSnapshot, answer.get("server") or answer["progress"])
+
+
+def test_snapshot_and_config():
+    async def test(leading: Leading) -> None:
+        case = Case(leading)
+        [answer] = await case.lines('{"verb": "snapshot"}')
+        found = from_json(Snapshot, answer["snapshot"])
+        assert [server.name for server in found.servers()] == [
+            server.name for server in case.snapshot().servers()
+        ]
+        [answer] = await case.lines('{"verb": "config"}')
+        assert Config.model_validate(answer["config"]) == leading.fleet.config
+        assert answer["addresses"] == [["10.0.0.1:1"], ["10.0.0.2:2"], ["10.0.0.3:3"], ["unix:/run/m"]]
+
+    lead(test, backups=["10.0.0.3:3", "unix:/run/m"])
+
+
+def test_drained_and_back():
+    async def test(leading: Leading) -> None:
+        case = Case(leading)
+        draining = asyncio.create_task(case.lines('{"verb": "drain", "server": "10.0.0.1:1"}'))
+        await until(lambda: leading.told[-1:] == [Hold((0,))], "told to hold")
+        await until(lambda: leading.state(0) == "draining", "draining")
+        leading.fail(0)
+        answers = await draining
+        assert server_of(answers[0]).state == "draining"
+        assert (server_of(answers[-1]).state, server_of(answers[-1]).held) == ("drained", True)
+        assert server_of(answers[-1]).reason == "told to drain"
+        await case.refused('{"verb": "rewarm", "server": "10.0.0.1:1"}', "is drained")
+        back = await case.last('{"verb": "undrain", "server": "10.0.0.1:1", "wait": false}')
+        assert leading.told[-1] == Hold(())
+        assert server_of(back).state == "down"
+        leading.all_say(0, CLEAN)
+        await until(lambda: leading.is_open(0) and leading.state(0) == "up", "open")
+        await case.refused('{"verb": "undrain", "server": "10.0.0.1:1"}', "not drained: it is up")
+
+    lead(test)
+
+
+def test_no_key_is_left_without_a_live_copy_unless_forced():
+    async def test(leading: Leading) -> None:
+        case = Case(leading)
+        leading.fail(3)
+        leading.leader.look()
+        refusal = await case.refused('{"verb": "drain", "server": "10.0.0.1:1"}', "10.0.0.4:4 is down")
+        assert refusal.can_force
+        await case.refused('{"verb": "replace", "server": "10.0.0.1:1", "address": "10.9.9.9:1"}', "no other")
+        assert leading.told == []
+        line = '{"verb": "drain", "server": "10.0.0.1:1", "force": true, "wait": false}'
+        assert server_of(await case.last(line)).held
+        # What is down already loses nobody anything.
+        assert server_of(await case.last('{"verb": "drain", "server": "10.0.0.4:4", "wait": false}')).held
+
+    lead(test)
+
+
+def test_without_copies_every_server_is_the_only_one():
+    async def test(leading: Leading) -> None:
+        case = Case(leading)
+        refusal = await case.refused('{"verb": "drain", "server": "10.0.0.1:1"}', "only copy")
+        assert refusal.can_force
+        await case.refused('{"verb": "rewarm", "server": "10.0.0.1:1"}', "no copies")
+        draining = asyncio.create_task(
+            case.last('{"verb": "drain", "server": "10.0.0.1:1", "force": true}')
+        )
+        await until(lambda: leading.state(0) == "draining", "draining")
+        leading.all_say(0, DOWN)
+        assert server_of(await draining).state == "drained"
+
+    lead(test, backups=[])
+
+
+def test_which_server_is_meant():
+    async def test(leading: Leading) -> None:
+        case = Case(leading)
+        await case.refused('{"verb": "drain", "server": "nobody"}', "no server")
+        refusal = await case.refused('{"verb": "drain", "server": "both"}', "server of the pool main, backup")
+        assert "pool" in str(refusal.hint)
+        line = '{"verb": "drain", "server": "both", "backup": true, "wait": false}'
+        assert server_of(await case.last(line)).number == 2
+
+    both = {"address": "10.0.0.3:3", "name": "both"}
+    lead(test, servers=[both, "10.0.0.2:2"], backups=[both, "10.0.0.4:4"])
+
+
+def test_replaced():
+    async def test(leading: Leading) -> None:
+        case = Case(leading)
+        for address, says in {
+            "10.0.0.1:1": "already",
+            "10.0.0.2:2": "is 10.0.0.2:2",
+            "10.0.0.3:3": "is 10.0.0.3:3",
+            "nowhere.test:1": "has no address",
+            "a:b:c": "address",
+        }.items():
+            line = f'{{"verb": "replace", "server": "10.0.0.1:1", "address": "{address}"}}'
+            await case.refused(line, says)
+        line = '{"verb": "replace", "server": "10.0.0.1:1", "address": "new.test:5"}'
+        replacing = asyncio.create_task(case.lines(line))
+        await until(lambda: leading.state(0) == "draining", "draining")
+        await case.refused(line, "being replaced")
+        await case.refused('{"verb": "drain", "server": "10.0.0.1:1"}', "being replaced")
+        await case.refused('{"verb": "undrain", "server": "10.0.0.1:1"}', "being replaced")
+        leading.fail(0)
+        await until(lambda: leading.fleet.members[0].replaced, "replaced")
+        leading.all_say(0, CLEAN, emptied=True)
+        last = (await replacing)[-1]
+        assert "servers: {address: new.test:5, name: 10.0.0.1:1}" in last["text"]
+        found = server_of(last)
+        assert (found.address, found.state, found.replaced) == ("new.test:5", "up", True)
+        assert found.warm is not None
+
+    lead(test)
+
+
+def test_rewarmed_because_somebody_asked():
+    async def test(leading: Leading) -> None:
+        case = Case(leading)
+        warming = asyncio.create_task(case.lines('{"verb": "rewarm", "server": "10.0.0.3:3"}'))
+        await until(lambda: Hold((2,)) in leading.told, "out of service")
+        leading.fail(2)
+        await until(lambda: leading.told[-1] == Hold(()), "let go")
+        leading.all_say(2, CLEAN)
+        await until(lambda: leading.segment.server_totals(2)["warm_keys"] == 40, "progress")
+        both = asyncio.create_task(case.lines('{"verb": "rewarm", "server": "10.0.0.3:3"}'))
+        paused = server_of(await case.last('{"verb": "rewarm_pause", "server": "10.0.0.3:3"}'))
+        assert paused.warm is not None
+        assert paused.warm.state == "paused"
+        await case.last('{"verb": "rewarm_resume", "server": "10.0.0.3:3"}')
+        await case.last('{"verb": "rewarm_abort", "server": "10.0.0.3:3"}')
+        for answers in (await warming, await both):
+            found = server_of(answers[-1])
+            assert found.warm is not None
+            assert (found.state, found.warm.state) == ("up", "aborted")
+        for verb in ("rewarm_pause", "rewarm_resume", "rewarm_abort"):
+            await case.refused(f'{{"verb": "{verb}", "server": "10.0.0.3:3"}}', "no re-warm")
+
+    lead(test, "wait")
+
+
+def test_a_rewarm_that_makes_no_sense():
+    async def test(leading: Leading) -> None:
+        case = Case(leading)
+        leading.fail(0)
+        leading.fail(1)
+        leading.leader.look()
+        await case.refused('{"verb": "rewarm", "server": "10.0.0.1:1"}', "is down")
+        await case.refused('{"verb": "rewarm", "server": "10.0.0.3:3"}', "no server that has copies")
+
+    lead(test)

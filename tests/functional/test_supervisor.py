@@ -233,6 +233,44 @@ def test_an_idle_supervisor_uses_no_processor_time(make: Any):
     assert cpu_seconds(supervisor.process.pid) - before <= 0.02
 
 
+def test_a_worker_that_hangs_is_replaced(make: Any):
+    supervisor = make().start().wait_ready()
+    both = supervisor.ask_each()
+    with Wire(("127.0.0.1", supervisor.port)) as wire:
+        victim = int(wire.ask(b"pid\r\n"))
+        wire.send(b"hang\r\n")
+        (hangs,) = supervisor.wait_for("worker hangs")
+        assert hangs["pid"] == victim
+        (died,) = supervisor.wait_for("worker died")
+        assert (died["pid"], died["cause"]) == (victim, "killed by SIGKILL")
+    assert supervisor.ask_each() - {victim} >= both - {victim}
+
+
+def test_a_proxy_that_was_stopped_as_a_whole_kills_nobody(make: Any):
+    supervisor = make().start().wait_ready()
+    both = supervisor.ask_each()
+    everybody = [*both, supervisor.process.pid]
+    for pid in everybody:
+        os.kill(pid, signal.SIGSTOP)
+    time.sleep(12)  # longer than a worker may hang
+    for pid in reversed(everybody):
+        os.kill(pid, signal.SIGCONT)
+    assert supervisor.ask_each() == both
+    time.sleep(5)  # two beats: what was missed is looked at
+    assert supervisor.ask_each() == both
+    assert not supervisor.lines("worker hangs")
+
+
+def test_a_worker_that_somebody_else_told_to_end_did_not_die(make: Any):
+    supervisor = make().start().wait_ready()
+    victim = supervisor.ask_each().pop()
+    os.kill(victim, signal.SIGTERM)
+    (told,) = supervisor.wait_for("worker was told to end")
+    assert (told["pid"], told["level"], told["cause"]) == (victim, "warning", "exit code 0")
+    assert victim not in supervisor.ask_each()
+    assert not supervisor.lines("worker died")
+
+
 def test_nonsense_from_a_worker_is_logged_and_survived(make: Any):
     supervisor = make("nonsense", workers=1).start()
     supervisor.wait_for("made no sense")

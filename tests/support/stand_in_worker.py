@@ -8,7 +8,7 @@ STAND_IN says how it misbehaves: a word for all of them, or WORD@FILE while that
     nonsense       sends packets that make no sense, then behaves
     resolve        asks for the addresses of server 0
 A client's line is answered: "pid" with the pid, "addresses" with what is known of server 0; "count" counts a
-get_hit.
+get_hit, "hang" is the last thing that it hears.
 """
 
 import contextlib
@@ -40,6 +40,7 @@ class Worker:
         self.listeners: list[socket.socket] = []
         self.addresses: tuple[str, ...] = ()
         self.does = behaviour()
+        self.block: Block | None = None
         self.told_to_end = False
 
     def run(self) -> int:
@@ -53,6 +54,8 @@ class Worker:
         while not self.told_to_end:
             for key, _ in self.selector.select():
                 key.data()
+            if self.block is not None:
+                self.block.add(WORKER_INDEX["loop_turns"])
         return 0
 
     def told(self) -> None:
@@ -111,9 +114,13 @@ class Worker:
             self.selector.unregister(client)
             client.close()
         elif line == b"count\r\n":
+            assert self.block is not None
             self.block.add(WORKER_INDEX["get_hits"])
             self.block.add(WORKER_INDEX["curr_connections"])
             client.sendall(b"%d %d\r\n" % (self.block[WORKER_INDEX["get_hits"]], self.block[0]))
+        elif line == b"hang\r\n":
+            while True:
+                signal.pause()
         elif line == b"addresses\r\n":
             client.sendall(" ".join(self.addresses).encode() + b"\r\n")
         else:

@@ -65,9 +65,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "pulse": (),
     "rewarm_process": ("rewarm.job", "errors"),
     "rewarms": ("fleet", "snapshot", "segment", "logs", "rewarm_process", "rewarm.job"),
-    "leader": (
-        *("lifecycle", "snapshot", "settings", "fleet", "segment", "control", "logs", "rewarms"),
-    ),
+    "leader": (*("lifecycle", "snapshot", "settings", "fleet", "segment", "control", "logs", "rewarms"),),
     "operators": ("leader", "lifecycle", "snapshot", "fleet", "admin.requests", "rewarm.job", *_TABLES),
     # Starts the worker's module by its name, in a process of its own.
     "processes": ("control", "errors"),

@@ -70,9 +70,7 @@ class Leader:
         self._clock = clock
         self._standings = [segment.standing(number) for number in range(len(fleet))]
         self.lifecycle = Lifecycle([self._facts(number) for number in range(len(fleet))], clock())
-        self.rewarms = Rewarms(
-            fleet, segment, log, start_rewarm, crew.addresses_of, self._warm_ended, clock
-        )
+        self.rewarms = Rewarms(fleet, segment, log, start_rewarm, crew.addresses_of, self._warm_ended, clock)
         self.next_address: dict[int, tuple[ServerConfig, tuple[str, ...]]] = {}
         self._woken = asyncio.Event()
         self._news: dict[int, tuple[str, int]] = {}

@@ -80,8 +80,7 @@ class Operators:
         addresses = []
         for member in fleet.members:
             known = [
-                str(Address(each, member.server.port, None))
-                for each in self._addresses_of(member.number)
+                str(Address(each, member.server.port, None)) for each in self._addresses_of(member.number)
             ]
             addresses.append(known if member.host is not None else [member.address])
         return {"ok": True, "config": fleet.config.model_dump(mode="json"), "addresses": addresses}

@@ -1,12 +1,12 @@
 """A re-warm that copies nothing: python -m tests.support.stand_in_rewarm, told by REWARM what to do.
 
-    done         reports progress, then done
-    wait         reports progress, then does nothing until it is told to abort; then it reports aborted
-    deaf         the same, but it never ends by itself
-    unverified   reports failed, with copies that were not verified
-    failed       reports failed
-    die          ends without a last report
-    nonsense     says what makes no sense, then done
+done         reports progress, then done
+wait         reports progress, then does nothing until it is told to abort; then it reports aborted
+deaf         the same, but it never ends by itself
+unverified   reports failed, with copies that were not verified
+failed       reports failed
+die          ends without a last report
+nonsense     says what makes no sense, then done
 """
 
 import os

@@ -104,9 +104,7 @@ def test_without_copies_every_server_is_the_only_one():
         refusal = await case.refused('{"verb": "drain", "server": "10.0.0.1:1"}', "only copy")
         assert refusal.can_force
         await case.refused('{"verb": "rewarm", "server": "10.0.0.1:1"}', "no copies")
-        draining = asyncio.create_task(
-            case.last('{"verb": "drain", "server": "10.0.0.1:1", "force": true}')
-        )
+        draining = asyncio.create_task(case.last('{"verb": "drain", "server": "10.0.0.1:1", "force": true}'))
         await until(lambda: leading.state(0) == "draining", "draining")
         leading.all_say(0, DOWN)
         assert server_of(await draining).state == "drained"

@@ -85,6 +85,7 @@ class Case:
 
 def run(test: Callable[[Case], Coroutine[Any, Any, None]]) -> Case:
     case = Case()
+
     async def whole() -> None:
         await test(case)
         await case.supervisor._leader.close()

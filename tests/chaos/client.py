@@ -44,6 +44,7 @@ class Client(asyncio.Protocol):
         self._stats: list[str] = []
         self._transport: asyncio.Transport | None = None
         self.gone: str | None = None
+        self._sent = b""
 
     @classmethod
     async def connect(cls, name: str, host: str, port: int) -> "Client":
@@ -57,6 +58,7 @@ class Client(asyncio.Protocol):
             raise Gone(self.gone or "not connected")
         loop = asyncio.get_running_loop()
         now = time.monotonic()
+        self._sent = data
         futures = [loop.create_future() for _ in shapes]
         self._awaited.extend((shape, future, now) for shape, future in zip(shapes, futures, strict=True))
         self._transport.write(data)
@@ -73,7 +75,7 @@ class Client(asyncio.Protocol):
     def give_up_after(self, limit_s: float) -> None:
         """End the connection if the oldest request has waited for longer."""
         if self._awaited and time.monotonic() - self._awaited[0][2] > limit_s:
-            self.gone = f"no reply in {limit_s:g} s"
+            self.gone = f"no reply in {limit_s:g} s to {self._sent[:200]!r}, received {bytes(self._buffer)!r}"
             self.close()
 
     def close(self) -> None:

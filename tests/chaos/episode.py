@@ -21,7 +21,9 @@ WHOLE_S = 40.0
 
 REFILL_S = 4.0
 EQUAL_S = 15.0
-SHOWN_IN_FULL = 4
+SHOWN_IN_FULL = 2
+"""Of each kind."""
+
 POLL_S = 0.1
 
 Draw = Callable[[Node, random.Random], faults.Fault]
@@ -55,11 +57,11 @@ class Result:
             f"keys that differ after writes at the same time: {self.differing_shared}",
             f"violations: {self.kinds() or 'none'}",
         ]
-        for number, each in enumerate(self.violations):
-            if number < SHOWN_IN_FULL:
+        for each in self.violations:
+            lines.append(f"--- {each.kind}: {each.key}: {each.text}" + (f": {each.op}" if each.op else ""))
+        for each in self.violations:
+            if each.rendered:
                 lines.append(f"--- {each.kind}: {each.key}: {each.text}\n{each.rendered}")
-            elif number < 40:
-                lines.append(f"--- {each.kind}: {each.key}: {each.text}: {each.op}")
         return "\n".join(lines)
 
 
@@ -95,13 +97,17 @@ class Episode:
 
     def _report(self, violation: Violation) -> None:
         """Each kind once a key: a wrong value is read again and again."""
-        if (violation.kind, violation.key) in self._seen:
+        if (violation.kind, violation.key) in self._seen or len(self.result.violations) >= 3 * self.enough:
             return
         self._seen.add((violation.kind, violation.key))
         self.result.violations.append(violation)
-        if len(self.result.violations) <= SHOWN_IN_FULL:
+        if self.result.kinds()[violation.kind] <= SHOWN_IN_FULL:
             model = self.load.models.get(violation.key.encode())
-            if model is not None:
+            if model is None:
+                violation.rendered = "\n".join(
+                    f"{self.world.events.at(at)} {line}" for at, line in self.world.events.lines
+                )
+            else:
                 now = self.world.look_at_one(model.key)
                 violation.rendered = model.history.render(self.world.events, violation.op) + "\n" + now
 

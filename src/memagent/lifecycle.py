@@ -239,6 +239,7 @@ class Lifecycle:
         if life.tainted:
             if self._now_s - life.since_s >= SETTLE_S:
                 self.hold(number, "flush")
+                life.reason = "a re-warm has left copies that were not verified"
                 yield TellHeld()
             return
         if (life.asked or (life.emptied and server.rewarm)) and not life.enough:
@@ -297,8 +298,9 @@ class Lifecycle:
     # ------------------------------------------------------------ what else happens
 
     def heard(self, server: int, reason: str) -> None:
-        """A worker says why it takes a server for what it does."""
-        self.lives[server].reason = reason
+        """A worker says why it takes a server for what it does; of one that is held we know it ourselves."""
+        if not self.lives[server].held:
+            self.lives[server].reason = reason
 
     def warm_ended(self, server: int, how: Literal["done", "failed", "aborted"], verified: bool) -> None:
         """The process that copied is no more. `verified`: none of its copies can be an old value."""

@@ -67,6 +67,7 @@ class WorkerProcess:
     ) -> None:
         self.number = number
         self.last_error = ""
+        self.is_ready = False
         self.has_drained = False
         self._process = process
         self._channel = channel

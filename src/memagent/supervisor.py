@@ -289,7 +289,8 @@ class Supervisor:
         while True:
             await asyncio.sleep(BEAT_S)
             self._leader.tell_held()
-            by_pid = {worker.pid: worker for worker in self._workers.values()}
+            # One that is still starting has no loop yet, however long that takes.
+            by_pid = {worker.pid: worker for worker in self._workers.values() if worker.is_ready}
             turns = {pid: self._segment.loop_turns(worker.number) for pid, worker in by_pid.items()}
             for pid in pulse.beat(time.monotonic(), turns):
                 self._log.error("worker hangs, it is killed", worker=by_pid[pid].number, pid=pid)
@@ -338,6 +339,7 @@ class Supervisor:
         self._log.error("a message from a worker made no sense", worker=worker.number, problem=problem)
 
     def _worker_ready(self, worker: WorkerProcess) -> None:
+        worker.is_ready = True
         self._log.info("worker is ready", worker=worker.number, pid=worker.pid)
         self._not_ready_yet.discard(worker.number)
         if not self._not_ready_yet and not self._all_ready.is_set():

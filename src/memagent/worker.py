@@ -183,7 +183,7 @@ class Worker:
             case Hold(numbers):
                 for endpoint in self._loop.endpoints:
                     if endpoint.server.index in numbers:
-                        endpoint.server.hold("an operator has taken it out of service")
+                        endpoint.server.hold("it is held out of service")
                     elif endpoint.server.held:
                         endpoint.server.release()
             case Replace(number, address, addresses, keep_data):

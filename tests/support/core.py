@@ -12,6 +12,7 @@ A server that `holds` takes requests and keeps its replies until its `wire` move
 """
 
 import gc
+from collections.abc import Sequence
 from itertools import count
 
 from memagent._core.buffer import Memory
@@ -29,6 +30,7 @@ from memagent._core.retrieval import Retrieval
 from memagent._core.ring import Placement
 from memagent._core.server import Server
 from memagent._core.session import Context, Session
+from memagent._core.standing import Standing
 from memagent._core.turn import Turn
 from memagent.counters import SERVER_COUNTERS, SERVER_INDEX, WORKER_COUNTERS, WORKER_INDEX
 
@@ -170,14 +172,17 @@ class FakeServer:
         self.is_frozen = True
 
     def thaw(self) -> None:
-        """It runs again: whatever it had got is done now, on connections that nobody has any more as well."""
+        """It runs again, and what it had got is done; what came on connections given up, when `do_late` says so."""
         self.is_frozen = False
-        for wire in self.old:
-            wire.take(wire.unread)
-        self.drop_old()
         for wire in self.wires:
             data, wire.unread = wire.unread, b""
             wire.take(data)
+
+    def do_late(self) -> None:
+        """What it had got on connections that nobody has any more is done, and they end."""
+        for wire in self.old:
+            wire.take(wire.unread)
+        self.drop_old()
 
     def keep_old(self, wire: Wire) -> None:
         """A frozen server's connection is given up: what it brought is in the kernel's hands."""
@@ -283,6 +288,8 @@ class World:
         fallback: str = "always",
         acknowledge: str = "owner",
         overlaps: Marks | None = None,
+        marks: Marks | None = None,
+        standings: Sequence[Standing | None] | None = None,
         distribution: str = "modula",
         key_hash: str = "djb",
         **server_settings: int,
@@ -306,6 +313,7 @@ class World:
                 self.memory,
                 parser,
                 has_copies=has_copies,
+                standing=standings[i] if standings else None,
                 **server_settings,
             )
             for i, block in enumerate(self.server_counters)
@@ -324,6 +332,7 @@ class World:
             fallback=fallback,
             acknowledge=acknowledge,
             overlaps=overlaps,
+            marks=marks,
             multiget_deadline_us=multiget_deadline_us,
         )
         self.context = Context(

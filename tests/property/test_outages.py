@@ -1,9 +1,9 @@
 """Several workers, one server and its copy, and whatever can happen to that server (behaviour section 3).
 
 Writes come one after another, through any worker, while the server freezes and does later what it has got,
-restarts quicker than anybody sees, dies, comes back, is held by an operator, and workers die and are replaced.
-The copy never fails. So every read, through any worker, must find what was written last: what was acknowledged,
-or, of a write whose client was told that it had failed or may have, what stood there before.
+restarts quicker than anybody sees, dies, comes back, is held by an operator; workers die and are replaced.
+The copy never fails. So every read, through any worker, must find what was written last: what was
+acknowledged, or, of a write whose client was told that it had failed, what stood there before.
 """
 
 from dataclasses import dataclass, field
@@ -20,8 +20,10 @@ from tests.support.fake_memcached import Store
 N_WORKERS = 3
 WARMING = 3
 TICK_US = 50_000
+EVENTS = ["freeze", "thaw", "late", "restart", "die", "revive", "lead", "cut"]
 KEYS = [b"k%d" % i for i in range(3)]
 
+Step = tuple[str, int | None, bytes | int | None]
 steps = st.one_of(
     st.tuples(st.just("set"), st.integers(0, N_WORKERS - 1), st.sampled_from(KEYS)),
     st.tuples(st.just("set"), st.integers(0, N_WORKERS - 1), st.sampled_from(KEYS)),
@@ -54,7 +56,7 @@ class Proxy:
     def __post_init__(self) -> None:
         slots = standing_slots(N_WORKERS)
         self.rows = [bytearray(8 * slots) for _ in range(2)]
-        self.marks = Marks()
+        self.marks, self.overlaps = Marks(), Marks()
         self.stores = [Store(), Store()]
         self.pid, self.started_s = 1, 1_700_000_000
         self.frozen = self.dead = self.held = False
@@ -67,6 +69,7 @@ class Proxy:
             1,
             has_copies=True,
             marks=self.marks,
+            overlaps=self.overlaps,
             standings=[Standing(row, 0, N_WORKERS, place) for row in self.rows],
             probe_max_us=400_000,
             journal_keys=self.journal_keys,
@@ -229,7 +232,7 @@ class Proxy:
                 server.release()
 
     def replace_worker(self, place: int) -> None:
-        """It dies, and its connections with it: what they had brought to a frozen server is done nevertheless."""
+        """It dies, and its connections with it."""
         gone = self.workers[place]
         if self.frozen or gone.servers[0].old:
             return  # what it had brought to the server would be done by nobody's leave

@@ -371,7 +371,7 @@ cdef class Mutation(Exchange):
                 and self.kind != V_DELETE
                 and (code == R_NOT_FOUND or (code == R_NOT_STORED and self.kind != V_ADD))
                 and (self.pool.fallback == ALWAYS or not self.owner.readable())
-                and (follower.readable() or (follower.follows() and not follower.emptied))
+                and follower.whole()
             ):
                 # a copy may have it: then it is put back, and the request runs again
                 self.repaired_before = True

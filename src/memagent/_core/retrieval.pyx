@@ -155,7 +155,7 @@ cdef class Retrieval(Exchange):
                 self.pool.fallback == ALWAYS or server is not self.owner
             ):
                 other = self.other()
-                if other is not None and (other.readable() or (other.follows() and not other.emptied)):
+                if other is not None and other.whole():
                     self.missed_by = server
                     self.counters.slot[W_FALLBACKS] += 1
                     self.ask(other)

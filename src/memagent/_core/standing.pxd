@@ -31,6 +31,7 @@ cdef class Standing:
 
     cdef uint64_t begin(self, uint64_t joined) noexcept
     cdef int say(self, uint64_t outage, int phase, bint emptied) except -1
+    cdef bint all_say(self, uint64_t outage, int phase) noexcept
     cdef int bury(self, size_t place) except -1
     cdef inline uint64_t outage_now(self) noexcept:
         return load(self.row.slot + AT_OUTAGE)

@@ -55,6 +55,16 @@ cdef class Standing:
             store(self.row.slot + AT_WORDS + self.place, word)
         return 0
 
+    cdef bint all_say(self, uint64_t outage, int phase) noexcept:
+        """Have all workers joined this outage, and are they in this phase of it?"""
+        cdef size_t place
+        cdef uint64_t word
+        for place in range(self.n_places):
+            word = load(self.row.slot + AT_WORDS + place)
+            if word & USED and (word >> 8 != outage or <int> (word & PHASES) != phase):
+                return False
+        return True
+
     cdef int bury(self, size_t place) except -1:
         """Nobody will ever take this place again: its word does not count any more."""
         store(self.row.slot + AT_WORDS + place, 0)

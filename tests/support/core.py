@@ -172,7 +172,7 @@ class FakeServer:
         self.is_frozen = True
 
     def thaw(self) -> None:
-        """It runs again; what it had got is done, but on connections given up: there when `do_late` says so."""
+        """It runs again; what it had got is done, but on connections given up, where `do_late` does it."""
         self.is_frozen = False
         for wire in self.wires:
             data, wire.unread = wire.unread, b""

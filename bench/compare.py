@@ -216,10 +216,16 @@ def session(rig: Rig, scenarios: Sequence[Scenario], given: Namespace) -> Iterat
             yield result
 
 
+def two_cores() -> bool:
+    if len(os.sched_getaffinity(0)) < 2:
+        print("two cores are needed: one for the proxy, one for everything else", file=sys.stderr)
+        return False
+    return True
+
+
 def finish(results: Iterable[Result], given: Namespace, name: str) -> int:
     """Collects what there is to measure and writes it down."""
-    if len(os.sched_getaffinity(0)) < 2:
-        print("the comparison needs two cores: one for the proxy, one for everything else", file=sys.stderr)
+    if not two_cores():
         return 1
     try:
         collected = list(results)

@@ -1,0 +1,34 @@
+"""The benchmarks of copies and of faults run, and measure what they say; not how fast anything is."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.processes import ROOT
+
+
+def bench(part: str, *args: str) -> str:
+    command = [sys.executable, "-m", f"bench.{part}", "--rounds", "1", "--servers", "own", "--no-save", *args]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("scenario", ["set-50", "miss-50"])
+def test_copies_are_compared_with_none(scenario: str) -> None:
+    only = "memagent,memagent-copies"
+    told = bench("copies", "--scenarios", scenario, "--only", only, "--seconds", "0.1")
+    assert len(re.findall(r"^  memagent.* errors 0$", told, re.MULTILINE)) == 2, told
+    assert re.search(r"CPU, memagent-copies / memagent: \d", told), told
+
+
+def test_the_journal_of_a_server_that_is_gone_is_weighed() -> None:
+    told = bench("faults", "--parts", "journal", "--scale", "0.005")
+    assert re.search(r"keys in the journal +5,000 ", told), told
+
+
+def test_nobody_gets_an_error_while_a_server_is_frozen() -> None:
+    told = bench("faults", "--parts", "frozen", "--scale", "0.1", "--seconds", "1")
+    assert re.search(r"errors and misses +0 \(worst\)", told), told

@@ -183,6 +183,7 @@ cdef class ReplyParser:
         cdef size_t i = 2
         cdef size_t digits
         cdef uint64_t length = 0
+        self.value_start = self.value_length = 0
         if code == R_VA:
             i = digits = 3
             while i < end and 48 <= p[i] <= 57:

@@ -329,3 +329,12 @@ def test_a_meta_set_survives_the_owner() -> None:
     pair.run()
     assert pair.someone.take().startswith(b"HD Ox\r\nSERVER_ERROR unknown outcome")
     assert pair.say(b"mg k v\r\n") == b"VA 2\r\nv2\r\n"
+
+
+def test_a_meta_count_without_its_number_is_not_compared() -> None:
+    pair = meta()
+    pair.say(b"set long 0 0 1000\r\n%b\r\nmg long v\r\n" % (b"x" * 1000))
+    for by in range(4):
+        assert pair.say(b"ma k D%d\r\n" % by) == b"HD\r\n"
+    assert pair.held(b"k") == (b"13", b"13")
+    assert pair.count("divergences") == 0

@@ -13,9 +13,10 @@ from rich.text import Text
 from memagent._bench.generator import Generator
 from memagent._bench.job import Job, Outcome, Progress, run
 from memagent._bench.workload import VERBS
+from memagent.cli.table import roughly
 from memagent.cli.values import COUNT, SECONDS, unit
 from memagent.errors import ConfigError, MemagentError
-from memagent.units import format_bytes, parse_bytes
+from memagent.units import parse_bytes
 
 
 def _mix(text: str) -> dict[str, float]:
@@ -159,7 +160,7 @@ def _print_table(outcome: Outcome, console: Console) -> None:
     rows = [
         ("requests/s", f"{outcome.throughput:,.0f}"),
         ("requests", f"{counts['requests']:,} in {outcome.elapsed_s:.2f} s"),
-        ("in / out", f"{_size(counts['bytes_in'])} / {_size(counts['bytes_out'])}"),
+        ("in / out", f"{roughly(counts['bytes_in'])} / {roughly(counts['bytes_out'])}"),
         *((f"{name} latency", f"{value:,.0f} us") for name, value in outcome.latency_us.items()),
         ("hits / misses", f"{counts['hits']:,} / {counts['misses']:,}"),
         ("stored / not stored", f"{counts['stored']:,} / {counts['not_stored']:,}"),
@@ -176,11 +177,3 @@ def _print_table(outcome: Outcome, console: Console) -> None:
             console.print(f"first {what.removesuffix('_sample')}: {counts[what]!r}", markup=False)
     if not outcome.complete:
         console.print("interrupted: these are the numbers until then")
-
-
-def _size(count: int) -> str:
-    # A whole number of the largest unit reads better than the exact count.
-    for size in (2**30, 2**20, 2**10):
-        if count >= 10 * size:
-            return format_bytes(count // size * size)
-    return format_bytes(count)

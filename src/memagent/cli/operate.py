@@ -125,7 +125,8 @@ def follow(proxy: RunningProxy, verb: str, words: dict[str, Any]) -> tuple[Serve
 
 def _progress(server: ServerSnapshot) -> str:
     if server.state == "draining":
-        return f"{server.name}: draining, {server.in_flight:,} requests under way"
+        requests = "request" if server.in_flight == 1 else "requests"
+        return f"{server.name}: draining, {server.in_flight:,} {requests} under way"
     if server.state == "returning" and server.journal_keys:
         return f"{server.name}: returning, {server.journal_keys:,} keys to be set right"
     if server.state == "warming" and server.warm is not None:

@@ -10,10 +10,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from memagent.cli.reach import print_json, reach_options, server_argument, talk, which
 from memagent.cli.running import RunningProxy
-from memagent.cli.table import for_how_long
+from memagent.cli.table import for_how_long, roughly
 from memagent.errors import ConfigError
 from memagent.snapshot import ServerSnapshot, WarmSnapshot
-from memagent.units import format_bytes
 
 _DONE = ("done", "failed", "aborted")
 
@@ -75,10 +74,9 @@ def _watched(steps: Iterator[ServerSnapshot | dict[str, Any]]) -> dict[str, Any]
         for step in steps:
             if isinstance(step, dict):
                 return step
-            per_cent = step.warm.per_cent if step.warm is not None else 0
-            bar.update(
-                task, description=f"{step.name} {step.state}", completed=per_cent, text=_how_far(step.warm)
-            )
+            warm = _current(step)
+            per_cent = warm.per_cent if warm is not None else 0
+            bar.update(task, description=f"{step.name} {step.state}", completed=per_cent, text=_how_far(warm))
     raise AssertionError("an answer has a last line")
 
 
@@ -88,13 +86,18 @@ def _told(steps: Iterator[ServerSnapshot | dict[str, Any]]) -> dict[str, Any]:
     for step in steps:
         if isinstance(step, dict):
             return step
-        warm = step.warm
+        warm = _current(step)
         now = (step.state, warm.state, int(warm.per_cent // 10)) if warm is not None else (step.state,)
         if now != told:
             told = now
             per_cent = f"{warm.per_cent:.0f} %, " if warm is not None else ""
             talk(f"{step.name} {step.state}: {per_cent}{_how_far(warm)}")
     raise AssertionError("an answer has a last line")
+
+
+def _current(server: ServerSnapshot) -> WarmSnapshot | None:
+    """The re-warm under way; before it begins, what is known is the last one."""
+    return server.warm if server.state == "warming" else None
 
 
 def _how_far(warm: WarmSnapshot | None) -> str:
@@ -118,16 +121,9 @@ def _print(server: ServerSnapshot) -> None:
     )
     if warm is None:
         return
-    copied = f"{warm.keys_copied:,} keys copied, {_size(warm.bytes_copied)}"
+    copied = f"{warm.keys_copied:,} keys copied, {roughly(warm.bytes_copied)}"
     why = f": {warm.reason}" if warm.reason and warm.state != "done" else ""
     if warm.state in _DONE and warm.ended_s is not None:
         click.echo(f"re-warm {warm.state}{why}: {copied}, in {for_how_long(warm.ended_s - warm.started_s)}")
     else:
         click.echo(f"re-warm {warm.state}{why}: {copied}, {_how_far(warm)}")
-
-
-def _size(count: int) -> str:
-    for size in (2**30, 2**20, 2**10):
-        if count >= 10 * size:
-            return format_bytes(count // size * size)
-    return format_bytes(count)

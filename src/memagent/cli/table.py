@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
+from memagent.units import format_bytes
+
 
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Iterator[str]:
     """A line for each row; the columns numbered in `right` are numbers."""
@@ -12,6 +14,14 @@ def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Iterato
             for index, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         yield "  ".join(cells).rstrip()
+
+
+def roughly(count_bytes: int) -> str:
+    """A whole number of the largest unit that leaves two digits reads better than the exact count."""
+    for size in (2**30, 2**20, 2**10):
+        if count_bytes >= 10 * size:
+            return format_bytes(count_bytes // size * size)
+    return f"{count_bytes}B"
 
 
 def for_how_long(seconds: float) -> str:

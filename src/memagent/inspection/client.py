@@ -11,7 +11,7 @@ import hashlib
 import re
 import socket
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
@@ -23,6 +23,8 @@ FOREVER: Final = -1
 _LONGEST_LINE_BYTES: Final = 8192
 _RECEIVE_BYTES: Final = 1 << 16
 _LARGEST_ITEM_BYTES: Final = 1 << 30
+_LONGEST_LISTING_S: Final = 20.0
+_IN_LISTS: Final = (b"mg ", b"key=", b"ITEM ")
 _META_HIT = re.compile(rb"(?:VA (\d+)|HD)((?: [!-~]+)*)", re.ASCII)
 _CLASSIC_HIT = re.compile(rb"VALUE (\S+) (\d+) (\d+)(?: (\d+))?")
 
@@ -93,13 +95,22 @@ class Connection:
             found[name] = value
         return found
 
-    def lines(self, request: bytes) -> Generator[bytes, None, None]:
-        """The lines of a long answer; the deadline begins anew with each, and the reader knows the end."""
+    def listing(self, request: bytes, most_lines: int) -> list[bytes]:
+        """The lines of a list, up to and with its end or a refusal, but hardly more than `most_lines`.
+
+        Read as fast as it comes, and looked at afterwards: a server's crawler holds a lock while it waits for
+        a reader, and clients may wait for that lock. After too long a list the connection is of no use.
+        """
         self._begin()
         self._send(request + b"\r\n")
-        while True:
+        end_s = time.monotonic() + _LONGEST_LISTING_S
+        n_lines = 0
+        while not _is_whole(self._buffer) and n_lines < most_lines and time.monotonic() < end_s:
             self._begin()
-            yield self._line()
+            n_lines += self._receive().count(b"\n")
+        *lines, _ = bytes(self._buffer).split(b"\n")
+        self._buffer.clear()
+        return [line.removesuffix(b"\r") for line in lines]
 
     def close(self) -> None:
         self._socket.close()
@@ -193,7 +204,7 @@ class Connection:
         del self._buffer[: at + 1]
         return line.removesuffix(b"\r")
 
-    def _receive(self) -> None:
+    def _receive(self) -> bytes:
         try:
             self._socket.settimeout(self._left_s())
             data = self._socket.recv(_RECEIVE_BYTES)
@@ -205,12 +216,20 @@ class Connection:
             raise ServerError("closes the connection")
         self.bytes_read += len(data)
         self._buffer += data
+        return data
 
     def _left_s(self) -> float:
         left_s = self._deadline_s - time.monotonic()
         if left_s <= 0:
             raise TimeoutError
         return left_s
+
+
+def _is_whole(answer: bytearray) -> bool:
+    """Does a list end here, or is it none?"""
+    if (b"\n" + answer[-6:]).endswith((b"\nEND\r\n", b"\nEN\r\n")):
+        return True
+    return answer.endswith(b"\n") and not answer.startswith(_IN_LISTS)
 
 
 def _shown(line: bytes) -> str:

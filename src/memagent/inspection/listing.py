@@ -13,7 +13,6 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import unquote_to_bytes
@@ -25,7 +24,6 @@ from memagent.inspection.keys import problem_of
 from memagent.units import quoted
 
 _DUMPS: Final = (b"lru_crawler mgdump hash", b"lru_crawler metadump hash", b"lru_crawler metadump all")
-_DEADLINE_S: Final = 20.0
 _MOST_LINES: Final = 200_000
 _BUSY_TRIES: Final = 20
 _BUSY_PAUSE_S: Final = 0.25
@@ -86,28 +84,23 @@ def _read_dump(
     skip = chance.randint(0, last_start) if is_random_order and last_start > 0 else 0
     keys: list[bytes] = []
     seen = unspeakable = 0
-    end_s = time.monotonic() + _DEADLINE_S
-    with closing(connection.lines(dump)) as lines:
-        for number, line in enumerate(lines):
-            if line in (b"EN", b"END") or number >= _MOST_LINES or time.monotonic() > end_s:
-                break
-            key = _key_of(line)
-            if key is None:
-                if number == 0:
-                    return _printable(line)
-                break
-            if number < skip:
-                continue
-            if problem_of(key) is not None:
-                unspeakable += 1
-                continue
-            seen += 1
-            if len(keys) < count:
-                keys.append(key)
-            elif (place := chance.randrange(seen)) < count:
-                keys[place] = key
-            if is_random_order and len(keys) == count:
-                break
+    enough = skip + 2 * count if is_random_order else _MOST_LINES
+    for number, line in enumerate(connection.listing(dump, min(enough, _MOST_LINES))):
+        key = _key_of(line)
+        if key is None:
+            if number == 0 and line not in (b"EN", b"END"):
+                return _printable(line)
+            break
+        if number < skip:
+            continue
+        if problem_of(key) is not None:
+            unspeakable += 1
+            continue
+        seen += 1
+        if len(keys) < count:
+            keys.append(key)
+        elif (place := chance.randrange(seen)) < count:
+            keys[place] = key
     return Sample(keys, unspeakable, dump.decode())
 
 
@@ -138,7 +131,8 @@ def _cachedump(connection: Connection, count: int, chance: random.Random, refusa
 
 
 def _cachedump_keys(connection: Connection, number: str) -> Iterator[bytes]:
-    for line in connection.lines(b"stats cachedump %b %d" % (number.encode(), _CACHEDUMP_KEYS)):
+    request = b"stats cachedump %b %d" % (number.encode(), _CACHEDUMP_KEYS)
+    for line in connection.listing(request, 2 * _CACHEDUMP_KEYS):
         if line == b"END":
             return
         item = _ITEM.fullmatch(line)

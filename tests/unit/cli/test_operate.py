@@ -69,7 +69,7 @@ def test_each_change_is_told_once(run):
     assert (code, out) == (0, "server a (10.0.0.1:11211) is drained\n")
     assert err.splitlines() == [
         "a: draining, 2 requests under way",
-        "a: draining, 1 requests under way",
+        "a: draining, 1 request under way",
         "magent undrain a takes it back into service",
     ]
 

@@ -56,6 +56,8 @@ def test_what_is_asked(run, arguments, request_):
 
 def test_lines_where_nobody_watches(run):
     steps = [
+        # with what is known of the last one
+        replace(DONE, state="returning"),
         replace(WARMING, warm=None),
         at(0, keys_total=None, eta_s=None, keys_per_s=0.0),
         *(at(per_cent) for per_cent in (5, 11, 12, 19, 20)),
@@ -65,6 +67,7 @@ def test_lines_where_nobody_watches(run):
     code, out, err, _ = run(["a"], *map(progress, steps), done(DONE))
     assert code == 0
     assert err.splitlines() == [
+        "a returning: about to begin",
         "a warming: about to begin",
         "a warming: 0 %, 0 keys, 0/s",
         "a warming: 11 %, 110 of 1,000 keys, 20/s, 27 s left",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from memagent.cli.table import aligned, for_how_long
+from memagent.cli.table import aligned, for_how_long, roughly
 
 
 def test_columns():
@@ -29,3 +29,10 @@ def test_columns():
 )
 def test_for_how_long(seconds, text):
     assert for_how_long(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0B"), (10_239, "10239B"), (10_240, "10KiB"), (99_000, "96KiB"), (2**34, "16GiB")]
+)
+def test_roughly(count, text):
+    assert roughly(count) == text

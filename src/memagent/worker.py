@@ -183,9 +183,9 @@ class Worker:
             case Hold(numbers):
                 for endpoint in self._loop.endpoints:
                     if endpoint.server.index in numbers:
-                        endpoint.server.hold("it is held out of service")
+                        endpoint.hold("it is held out of service")
                     elif endpoint.server.held:
-                        endpoint.server.release()
+                        endpoint.release()
             case Replace(number, address, addresses, keep_data):
                 self._replace(number, address, addresses, keep_data)
             case Flush(number):

@@ -338,6 +338,16 @@ cdef class Endpoint:
         if addresses:
             self.addresses = addresses
 
+    def hold(self, str reason not None):
+        """Out of service, by an operator's wish."""
+        self.server.hold(reason)
+        self.poller.work_ahead = True
+
+    def release(self):
+        """Back. An idle loop sleeps until there are events, and this is none: it has to be told to probe."""
+        self.server.release()
+        self.poller.work_ahead = True
+
     def replace(self, list addresses not None, bint keep_data=False):
         """Another machine takes the server's place."""
         cdef Link link
@@ -346,6 +356,7 @@ cdef class Endpoint:
         self.addresses = addresses
         self.failures_in_row = 0
         self.server.become_another(keep_data)
+        self.poller.work_ahead = True
 
     def connect(self):
         """Connect ahead of the first request."""

@@ -145,15 +145,14 @@ def test_a_worker_that_dies_in_an_outage_takes_its_notes_with_it(workers: int) -
 
 
 def test_without_a_supervisor_the_workers_agree_among_themselves() -> None:
-    with running(2) as case:
-        with case.proxy.connect() as wire:
-            case.set_all(wire, b"first")
-            os.kill(case.proxy.pid, signal.SIGKILL)
-            assert case.proxy.process.wait() == -signal.SIGKILL
-            case.owner.pause()
-            case.set_all(wire, b"second")
-            case.wait_down()
-            case.set_all(wire, b"third")
-            case.owner.resume()
-            case.wait_up()
-            case.read_all(b"third")
+    with running(2) as case, case.proxy.connect() as wire:
+        case.set_all(wire, b"first")
+        os.kill(case.proxy.pid, signal.SIGKILL)
+        assert case.proxy.process.wait() == -signal.SIGKILL
+        case.owner.pause()
+        case.set_all(wire, b"second")
+        case.wait_down()
+        case.set_all(wire, b"third")
+        case.owner.resume()
+        case.wait_up()
+        case.read_all(b"third")

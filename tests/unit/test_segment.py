@@ -161,7 +161,7 @@ def test_rows_and_marks_lie_behind_the_counters(segment: Segment):
     marks.stamp_flush()
     assert segment.marks_offset_bytes + MARKS_BYTES == segment.overlaps_offset_bytes
     assert segment.overlaps_offset_bytes + MARKS_BYTES == len(segment.buffer)
-    assert (first.identity, last.word(1)[1], marks.read_key(b"k")) == (2**64 - 1, 2**50, 1)
+    assert (first.identity, last.word(1)[1], marks.read_key(b"k")) == (2**64 - 1, 2**50, (1, 1))
     assert set(segment.server_totals(2).values()) == {0}
     segment.reset()
     assert first.outage == last.outage == 0

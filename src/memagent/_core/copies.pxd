@@ -26,7 +26,7 @@ cdef struct Item:
     int64_t expires_s       # as listed, by the source's clock
     uint64_t cas            # as listed, and later as fetched
     uint32_t slot
-    uint32_t mark
+    uint64_t mark
     uint16_t length
     uint8_t state
     bint is_binary          # its key goes as base64
@@ -59,7 +59,7 @@ cdef class Copies:
     cdef size_t capacity
     cdef Buffer text                # the keys, one after the other
     cdef Buffer out                 # requests that were not taken
-    cdef uint32_t flush_mark
+    cdef uint64_t flush_mark
     cdef int unanswered             # pieces of stores that the target has not answered
     cdef size_t unnamed             # stores that the target refused without saying which
     cdef readonly bint fetched      # the source has said all

@@ -6,7 +6,7 @@
 
 Invariants
 - A key counts once for what became of it; `copied` goes down again for what has to be taken back.
-- A key's mark is read before its fetch is sent, and again when nothing that was under way then can still take effect.
+- A key's mark is read before its fetch is sent, and again when its store was answered.
 """
 
 cimport cython
@@ -124,7 +124,7 @@ cdef class Copies:
         cdef size_t i, n = 0
         cdef Item *item
         cdef Marks marks = self.route.marks
-        cdef bint all_moved = marks is not None and marks.read(FLUSH_MARK) != self.flush_mark
+        cdef bint all_moved = marks is not None and marks.moved(FLUSH_MARK, self.flush_mark)
         for i in range(self.count):
             item = &self.items[i]
             if item.state != STORED:
@@ -132,7 +132,7 @@ cdef class Copies:
             if (
                 all_moved
                 or (late and item.is_finite)
-                or (marks is not None and marks.read(item.slot) != item.mark)
+                or (marks is not None and marks.moved(item.slot, item.mark))
             ):
                 item.state = MOVED
                 n += 1

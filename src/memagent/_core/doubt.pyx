@@ -51,7 +51,7 @@ cdef class Doubt(Hurried):
         self.delays += 1
         if self.delays > MOST_DELAYS:
             return self.end()
-        self.mark = self.pool.overlaps.read(self.slot)
+        self.mark = <uint32_t> self.pool.overlaps.read(self.slot)
         self.due_us = (<Server> self.pool.servers[0]).turn.now_us + QUIET_US
         self.pool.doubts.append(self)
         return 0
@@ -60,7 +60,7 @@ cdef class Doubt(Hurried):
         """The pause is over."""
         cdef Server owner
         cdef Server copy
-        if self.mark != self.pool.overlaps.read(self.slot):
+        if self.mark != <uint32_t> self.pool.overlaps.read(self.slot):
             return self.later()
         owner = self.pool.owner(self.key, len(self.key))
         copy = self.pool.copy(self.key, len(self.key))
@@ -109,7 +109,7 @@ cdef class Doubt(Hurried):
     cdef int decide(self) except -1:
         cdef bytes own = self.own_reply
         cdef bytes theirs = self.follower_reply
-        if self.failing or self.mark != self.pool.overlaps.read(self.slot):
+        if self.failing or self.mark != <uint32_t> self.pool.overlaps.read(self.slot):
             return self.later()
         if own != theirs:
             if own == b"END\r\n":

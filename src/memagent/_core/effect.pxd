@@ -1,6 +1,6 @@
 """What a follower is told without anybody waiting for its answer."""
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from memagent._core.channel cimport Awaiting
 from memagent._core.limits cimport MAX_KEY_BYTES
@@ -20,5 +20,7 @@ cdef class Effect(Awaiting):
     cdef int lose(self) except -1
 
 cdef int delete_on(Pool pool, Block counters, Server server, const unsigned char *key, size_t length) except -1
+cdef int take_back(Pool pool, Block counters, Server server, const unsigned char *key, size_t length,
+                   uint64_t cas) except -1
 cdef int touch_follower(Pool pool, Block counters, Server server, const unsigned char *key, size_t length,
                         bytes exptime) except -1

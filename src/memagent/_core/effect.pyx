@@ -1,13 +1,14 @@
 """What a follower is told without anybody waiting for its answer.
 
     delete_on        the follower loses a key that it could not follow
+    take_back        a server loses what was copied to it too late
     touch_follower   the time to live that a gat has given
 
 A follower that is out, or that fails, has the key in its journal afterwards.
 """
 
 cimport cython
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from memagent._core.channel cimport Awaiting, Channel, Failure
@@ -34,7 +35,7 @@ cdef class Effect(Awaiting):
     cdef int replied(self, uint32_t part, Code code, const unsigned char *p, size_t n, ReplyParser parser) except -1:
         if code == R_ERROR or code == R_CLIENT_ERROR or code == R_SERVER_ERROR:
             return self.lose()
-        self.pool.marks.stamp(self.slot)
+        self.pool.marks.end(self.slot)
         return 0
 
     cdef int failed(self, uint32_t part, Failure why, bint sent) except -1:
@@ -43,7 +44,7 @@ cdef class Effect(Awaiting):
     cdef int lose(self) except -1:
         self.counters.slot[W_EFFECTS_FAILED] += 1
         self.server.missed(self.key, self.key_length)
-        self.pool.marks.stamp(self.slot)
+        self.pool.marks.end(self.slot)
         return 0
 
 
@@ -61,7 +62,7 @@ cdef int tell(Pool pool, Block counters, Server server, const unsigned char *key
     memcpy(effect.key, key, length)
     effect.key_length = length
     effect.slot = slot_of(key, length)
-    pool.marks.stamp(effect.slot)
+    pool.marks.begin(effect.slot)
     channel.append(line, len(line))
     channel.append(b"\r\n", 2)
     return channel.ticket(effect, 0, expects, server.deadline())
@@ -71,6 +72,16 @@ cdef int delete_on(Pool pool, Block counters, Server server, const unsigned char
     if is_text(key, length):
         return tell(pool, counters, server, key, length, b"delete " + key[:length], E_DELETE)
     return tell(pool, counters, server, key, length, b"md %b b" % base64_of(key, length), E_MD)
+
+
+cdef int take_back(Pool pool, Block counters, Server server, const unsigned char *key, size_t length,
+                   uint64_t cas) except -1:
+    """Delete what was copied there, if it is still that: where the server has told its cas unique."""
+    cdef bytes line
+    if cas == 0:
+        return delete_on(pool, counters, server, key, length)
+    line = b"md %b" % key[:length] if is_text(key, length) else b"md %b b" % base64_of(key, length)
+    return tell(pool, counters, server, key, length, line + b" C%d" % cas, E_MD)
 
 
 cdef int touch_follower(Pool pool, Block counters, Server server, const unsigned char *key, size_t length,

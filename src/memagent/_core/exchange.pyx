@@ -140,7 +140,7 @@ cdef class Broadcast(Exchange):
         self.counters.slot[W_CMD_FLUSH] += 1
         self.pool = pool
         if pool.has_copies:
-            pool.marks.stamp(FLUSH_MARK)
+            pool.marks.begin(FLUSH_MARK)
         self.servers = pool.servers + pool.backups
         self.outstanding = 1
         for part, server in enumerate(self.servers):
@@ -164,7 +164,7 @@ cdef class Broadcast(Exchange):
         if self.outstanding:
             return 0
         if self.pool.has_copies:
-            self.pool.marks.stamp(FLUSH_MARK)
+            self.pool.marks.end(FLUSH_MARK)
         if self.trouble is None:
             return self.settle(b"OK\r\n", 4)
         return self.settle_text(f"SERVER_ERROR {self.trouble}")

@@ -1,6 +1,6 @@
-"""Where a key has been written lately: counters in shared memory that only ever move."""
+"""Which keys are being written: two counters for each slot, in shared memory."""
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef enum:
     MARKS = 1 << 20       # slots; keys share them by their hash
@@ -16,9 +16,13 @@ cdef inline uint32_t slot_of(const unsigned char *key, size_t length) noexcept n
 
 
 cdef class Marks:
-    cdef uint32_t *slots
+    cdef uint64_t *slots
     cdef Py_buffer _view
     cdef bint _held
 
-    cdef uint32_t stamp(self, uint32_t slot) noexcept
-    cdef uint32_t read(self, uint32_t slot) noexcept
+    cdef uint32_t begin(self, uint32_t slot) noexcept
+    cdef void end(self, uint32_t slot) noexcept
+    cdef uint64_t read(self, uint32_t slot) noexcept
+    cdef bint moved(self, uint32_t slot, uint64_t mark) noexcept
+
+cdef bint is_quiet(uint64_t mark) noexcept

@@ -25,7 +25,8 @@ cdef class Mutation(Exchange):
     cdef uint32_t slot
     cdef bint at_once            # the follower is sent the request together with the authority
     cdef bint ordered            # the follower is sent the effect when the authority has answered; counted in pool.ordered
-    cdef bint stamps
+    cdef bint stamps             # copiers of this key must know of this write,
+    cdef bint marked             # and do now
     cdef uint32_t overlap        # pool.overlaps when this write began
     cdef bint switched           # the authority has failed and the follower's answer counts
     cdef bint repaired_before
@@ -63,7 +64,8 @@ cdef class Mutation(Exchange):
     cdef int take_part(self) except -1
     cdef int unorder(self) except -1
     cdef bint is_harmless(self) noexcept
-    cdef int stamp(self) except -1
+    cdef void mark(self) noexcept
+    cdef void unmark(self) noexcept
     cdef bint overlapped(self) noexcept
     cdef int complete(self) except -1
     cdef int fail(self, Failure why, bint sent) except -1

@@ -124,7 +124,7 @@ cdef inline Code classic(Code code, Verb kind) noexcept:
 
 
 cdef inline bint is_meta_number(const unsigned char *p, const KeyRef *word) noexcept:
-    """Do the meta commands of every version read this number as the classic ones do? Not those with a plus, or longer ones."""
+    """Do the meta commands of every version read this number as the classic ones do? Not one with a plus, or a long one."""
     return word.length <= SAFE_NUMBER_BYTES and p[word.start] != 43
 
 
@@ -139,6 +139,7 @@ cdef bytes words_of(Code code):
 
 
 @cython.final
+@cython.no_gc_clear  # __dealloc__ needs `memory` and `pool`
 cdef class Mutation(Exchange):
     """set, add, replace, append, prepend, cas, incr, decr, delete or touch; ms, md and ma."""
 
@@ -146,6 +147,7 @@ cdef class Mutation(Exchange):
         if self.text != NULL:
             free(self.text)
             self.memory.used_bytes -= self.text_length
+        self.unmark()
 
     cdef int start(self, Pool pool, RequestParser request, const unsigned char *p) except -1:
         cdef Server authority
@@ -243,9 +245,9 @@ cdef class Mutation(Exchange):
         else:
             is_plain = self.asked.exptime is None or self.asked.exptime == b"0"
         self.stamps = self.kind != V_SET or self.left_out is not None or not is_plain
-        self.stamp()
+        self.mark()
         if self.pool.overlaps is not None and other is not None:
-            self.overlap = self.pool.overlaps.stamp(self.slot)
+            self.overlap = self.pool.overlaps.begin(self.slot)
         if (
             (self.kind <= V_REPLACE or self.kind == V_CAS)
             and self.authority.keeps_cas and (other is None or other.keeps_cas)
@@ -283,7 +285,6 @@ cdef class Mutation(Exchange):
             follower.missed(self.key, self.key_length)
             return 0
         self.telling = True
-        self.stamp()
         return self.write(follower, THEIRS, V_SET if self.verb == V_REPLACE or self.verb == V_CAS else self.verb, base)
 
     cdef int write(self, Server server, uint32_t part, Verb verb, const unsigned char *base) except -1:
@@ -376,6 +377,7 @@ cdef class Mutation(Exchange):
                 # a copy may have it: then it is put back, and the request runs again
                 self.repaired_before = True
                 self.own_reply = p[:n]
+                self.unmark()
                 self.hurry(self.pool, follower)
                 return repair_for(self, self.pool, self.counters, follower, self.authority, self.key, self.key_length)
             if done or self.kind == V_DELETE:
@@ -388,6 +390,8 @@ cdef class Mutation(Exchange):
         if self.left_out is not None:
             self.left_out.degraded -= 1
             self.left_out = None
+        if not self.telling:
+            self.unmark()
         if self.follower_code != R_MORE:
             self.judge(self.follower_code)
         if self.telling and (self.kind == V_DELETE or self.kind == V_ADD or self.pool.acknowledge_all):
@@ -415,6 +419,7 @@ cdef class Mutation(Exchange):
             # somebody has it there: it was not free
             delete_on(self.pool, self.counters, self.authority, self.key, self.key_length)
             return self.respond(code, p, n)
+        self.unmark()
         self.judge(code)
         self.complete()
         if self.done:
@@ -467,6 +472,7 @@ cdef class Mutation(Exchange):
             self.left_out = None
         if self.pool.has_copies and (sent or self.at_once):
             self.stamps = True
+            self.mark()
             authority.missed(self.key, self.key_length)
         if self.at_once:
             self.counters.slot[W_FAILOVERS] += 1
@@ -479,11 +485,11 @@ cdef class Mutation(Exchange):
                 return self.fail(why, sent)
             return self.respond_theirs()
         if not self.ordered:
-            self.stamp()
+            self.complete()
             return self.fail(why, sent)
         self.unorder()
         if (sent and not harmless) or self.done or not self.follower.follows():
-            self.stamp()
+            self.complete()
             return self.fail(why, sent)
         # the other one decides, as if it were the authority
         self.counters.slot[W_FAILOVERS] += 1
@@ -492,7 +498,8 @@ cdef class Mutation(Exchange):
         self.left_out = authority
         self.authority = self.follower
         self.follower = None
-        self.stamp()
+        self.stamps = True
+        self.mark()
         self.hurry(self.pool, self.authority)
         return self.ask(self.text)
 
@@ -500,6 +507,7 @@ cdef class Mutation(Exchange):
         if self.done:
             return 0
         if present and self.authority.follows():
+            self.mark()
             self.hurry(self.pool, self.authority)
             return self.ask(self.text)
         return self.own(self.own_code, self.own_reply, len(self.own_reply))
@@ -575,22 +583,28 @@ cdef class Mutation(Exchange):
             and (self.asked is None or not self.asked.has_cas)
         )
 
-    cdef int stamp(self) except -1:
-        if self.stamps:
-            self.pool.marks.stamp(self.slot)
-        return 0
+    cdef void mark(self) noexcept:
+        """Copiers of this key shall know that it is being written."""
+        if self.stamps and not self.marked:
+            self.marked = True
+            self.pool.marks.begin(self.slot)
+
+    cdef void unmark(self) noexcept:
+        if self.marked:
+            self.marked = False
+            self.pool.marks.end(self.slot)
 
     cdef bint overlapped(self) noexcept:
         """Has another write of this key been under way at the same time?"""
-        return self.pool.overlaps is not None and self.pool.overlaps.read(self.slot) != self.overlap
+        return self.pool.overlaps is not None and <uint32_t> self.pool.overlaps.read(self.slot) != self.overlap
 
     cdef int complete(self) except -1:
         """Both servers have answered, or never will."""
         cdef bint overlapped = self.overlapped()
-        self.stamp()
+        self.unmark()
         if self.pool.overlaps is None or not self.pool.has_copies:
             return 0
-        self.pool.overlaps.stamp(self.slot)
+        self.pool.overlaps.begin(self.slot)
         if overlapped:
             # another worker may have sent its write in between: in another order to each server
             doubt(self.pool, self.counters, self.key, self.key_length)

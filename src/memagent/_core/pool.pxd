@@ -49,7 +49,7 @@ cdef class Pool:
     cdef size_t n_refilling
     cdef readonly set doubted                   # keys that doubts are under way for
     cdef readonly object doubts                 # Doubts, the earliest first
-    cdef readonly object unverified             # Repairs that may have to be taken back, the earliest first
+    cdef readonly object paused             # Repairs that wait for a moment, the earliest first
 
     cdef Server owner(self, const unsigned char *key, size_t length)
     cdef Server copy(self, const unsigned char *key, size_t length)

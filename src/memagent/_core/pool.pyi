@@ -27,7 +27,7 @@ class Pool:
     refills: deque[Any]
     doubted: set[bytes]
     doubts: deque[Any]
-    unverified: deque[Any]
+    paused: deque[Any]
     def __new__(
         cls,
         name: str,

@@ -65,7 +65,7 @@ cdef class Pool:
         self.hurried = []
         self.repairing = set()
         self.refills = deque()
-        self.unverified = deque()
+        self.paused = deque()
         self.doubted = set()
         self.doubts = deque()
 
@@ -115,9 +115,9 @@ cdef class Pool:
         return 0
 
     cdef int expire(self, int64_t now_us) except -1:
-        """End what has taken too long, verify repairs, look into doubts; to be called now and then."""
+        """End what has taken too long, go on with repairs, look into doubts; to be called now and then."""
         cdef Hurried first
-        for queue in (self.unverified, self.doubts):
+        for queue in (self.paused, self.doubts):
             while queue:
                 first = queue[0]
                 if first.due_us > now_us:
@@ -130,7 +130,7 @@ cdef class Pool:
 
     cdef bint waits(self) noexcept:
         """Is there anything that time brings?"""
-        return len(self.hurried) > 0 or len(self.unverified) > 0 or len(self.doubts) > 0
+        return len(self.hurried) > 0 or len(self.paused) > 0 or len(self.doubts) > 0
 
     def place(self, bytes key not None):
         """For tests: (owner, copy or None)."""

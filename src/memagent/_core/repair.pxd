@@ -1,6 +1,6 @@
 """An item copied from one of its servers to the other."""
 
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from memagent._core.channel cimport Channel
 from memagent._core.exchange cimport Exchange
@@ -11,9 +11,9 @@ from memagent._core.reply cimport Code, ReplyParser
 from memagent._core.server cimport Server
 
 cdef enum Step:
+    WAITING
     READING
     ADDING
-    UNVERIFIED
 
 
 cdef class Repair(Hurried):
@@ -23,17 +23,19 @@ cdef class Repair(Hurried):
     cdef Server target
     cdef Exchange then           # who waits for it, if anybody
     cdef bint overwrites         # the target has another value, not none
-    cdef bint refills            # counted in target.refilling,
-    cdef bint is_refilling       # and in pool.n_refilling
+    cdef bint refills            # counted in target.refilling and pool.n_refilling
     cdef Step step
     cdef int tries
     cdef uint32_t slot
-    cdef uint32_t mark
-    cdef uint32_t flush_mark
+    cdef uint64_t mark
+    cdef uint64_t flush_mark
+    cdef int64_t since_us        # the marks have not moved
     cdef bytes key
     cdef bytes name              # as it stands in a meta line
 
     cdef int start(self) except -1
+    cdef int wait(self) except -1
+    cdef int again(self) except -1
     cdef bint moved(self) noexcept
     cdef int add(self, Code code, const unsigned char *p, ReplyParser parser) except -1
     cdef int put(self, Channel channel, bytes head, const unsigned char *value, size_t length) except -1
@@ -41,7 +43,6 @@ cdef class Repair(Hurried):
     cdef int give_up(self) except -1
     cdef int drop(self) except -1
     cdef int finish(self) except -1
-    cdef int leave(self) except -1
 
 
 cdef int repair(Pool pool, Block counters, Server source, Server target, const unsigned char *key, size_t length) except -1

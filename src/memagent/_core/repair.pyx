@@ -1,27 +1,28 @@
 """An item copied from one of its servers to the other, whole: value, flags, time to live and, where it can be, cas.
 
-    READING: mg, gets ──▶ ADDING: ms ME, add ──▶ UNVERIFIED ──▶ done
-       ▲ source's answer     target's answer        │ as long as a request may take
-       └──────────── taken back, once more ◀────────┘ a write has moved the mark
+    WAITING ──▶ READING: mg, gets ──▶ ADDING: ms ME, add ──▶ done
+      ▲ until nobody writes it          │                      │
+      └──── a write has begun ◀─────────┴──── taken back ◀─────┘
 
 Who asks for one: a retrieval that fell back, a write whose follower could not follow, a conditional request that found
 nothing where a copy has it (it waits), and a server's return for every key of its journal (refill).
 
 Invariants (behaviour section 2, repair):
 - Add semantics: what is newer on the target stays; but a value that is known to be wrong is overwritten.
-- What a write has overtaken is taken back (marks.pyx), at once and again when everything that was under way has ended.
+- What a write may have overtaken is taken back (marks.pyx), and done again.
+- Whoever waits for a repair is not counted as writing: two of them would wait for each other.
 - An item without a known time to live gets `repair_ttl_s`, never an endless one.
 """
 
 cimport cython
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memchr
 
 from memagent._core.cas cimport GLOBAL_CAS
 from memagent._core.channel cimport Channel, Failure
-from memagent._core.effect cimport delete_on
+from memagent._core.effect cimport delete_on, take_back
 from memagent._core.exchange cimport Exchange
-from memagent._core.marks cimport FLUSH_MARK, slot_of
+from memagent._core.marks cimport FLUSH_MARK, is_quiet, slot_of
 from memagent._core.metrics cimport (
     S_REFILLS,
     W_REPAIRS,
@@ -51,11 +52,11 @@ from memagent._core.reply cimport (
 from memagent._core.server cimport Server
 
 cdef enum:
-    MOST_REPAIRS = 32768      # under way, those not yet verified included: one more is left to the next reader
+    MOST_REPAIRS = 4096       # under way: one more is left to the next reader
     MOST_REFILLS = 128        # under way at once
-    MOST_UNVERIFIED = 20000   # while there are more, no refill begins
-    MOST_TRIES = 3
-    VERIFY_GRACE_US = 250_000
+    MOST_TRIES = 20
+    PAUSE_US = 10_000
+    GRACE_US = 250_000        # a mark that has not moved for longer than a request may take was left open by a dead worker
     LONGEST_RELATIVE_S = 60 * 60 * 24 * 30  # memcached takes a larger number for a time of day
 
 
@@ -121,9 +122,8 @@ def refill(Pool pool not None, Block counters not None, Server target not None, 
 cdef int go_on(Pool pool) except -1:
     """Start refills that wait, as many as may be under way."""
     cdef Repair first
-    while pool.refills and pool.n_refilling < MOST_REFILLS and len(pool.unverified) < MOST_UNVERIFIED:
+    while pool.refills and pool.n_refilling < MOST_REFILLS:
         first = pool.refills.popleft()
-        first.is_refilling = True
         pool.n_refilling += 1
         first.start()
     return 0
@@ -134,10 +134,20 @@ cdef class Repair(Hurried):
     cdef int start(self) except -1:
         cdef Channel channel = self.source.channel(self.key, len(self.key))
         cdef bytes line
+        cdef int64_t now_us = self.source.turn.now_us
+        cdef uint64_t mark = self.pool.marks.read(self.slot)
+        cdef uint64_t flush_mark = self.pool.marks.read(FLUSH_MARK)
+        if self.tries == 0 or mark != self.mark or flush_mark != self.flush_mark:
+            self.since_us = now_us
+        self.mark = mark
+        self.flush_mark = flush_mark
         self.tries += 1
         self.pool.repairing.add(self.key)
-        self.mark = self.pool.marks.read(self.slot)
-        self.flush_mark = self.pool.marks.read(FLUSH_MARK)
+        if (
+            not (is_quiet(mark) and is_quiet(flush_mark))
+            and now_us - self.since_us < self.source.request_timeout_us + GRACE_US
+        ):
+            return self.wait()
         if not self.source.follows() or not self.source.has_room(channel) or not (self.source.meta or self.name is self.key):
             return self.give_up()
         self.step = READING
@@ -150,10 +160,30 @@ cdef class Repair(Hurried):
         channel.append(b"\r\n", 2)
         return channel.ticket(self, 0, E_VALUES, self.source.deadline())
 
+    cdef int wait(self) except -1:
+        """Somebody writes the key: a little later."""
+        self.step = WAITING
+        self.due_us = self.source.turn.now_us + PAUSE_US
+        self.pool.paused.append(self)
+        return 0
+
+    cdef int too_late(self) except -1:
+        """The pause is over."""
+        return self.start()
+
+    cdef int again(self) except -1:
+        """A write has come in between."""
+        return self.wait() if self.tries < MOST_TRIES else self.give_up()
+
     cdef bint moved(self) noexcept:
-        return self.mark != self.pool.marks.read(self.slot) or self.flush_mark != self.pool.marks.read(FLUSH_MARK)
+        """Has a write begun since the marks were read?"""
+        return (
+            <uint32_t> self.mark != <uint32_t> self.pool.marks.read(self.slot)
+            or <uint32_t> self.flush_mark != <uint32_t> self.pool.marks.read(FLUSH_MARK)
+        )
 
     cdef int replied(self, uint32_t part, Code code, const unsigned char *p, size_t n, ReplyParser parser) except -1:
+        cdef int64_t cas = 0
         if self.step == READING:
             if code == R_EN or (code == R_VALUES and parser.n_items == 0):
                 self.tell(False)
@@ -164,11 +194,7 @@ cdef class Repair(Hurried):
                 self.give_up()
                 return 0
             if self.moved():
-                # written meanwhile: what was read may be old
-                if self.tries < MOST_TRIES:
-                    self.start()
-                else:
-                    self.give_up()
+                self.again()
                 return 0
             self.add(code, p, parser)
             return 0
@@ -177,14 +203,16 @@ cdef class Repair(Hurried):
             self.tell(True)
             self.finish()
         elif code == R_HD or code == R_STORED:
-            self.counters.slot[W_REPAIRS] += 1
-            self.step = UNVERIFIED
-            self.due_us = self.target.turn.now_us + self.target.request_timeout_us + VERIFY_GRACE_US
-            self.pool.unverified.append(self)
-            self.leave()
-            self.tell(True)
             if self.moved():
-                delete_on(self.pool, self.counters, self.target, self.key, len(self.key))
+                self.counters.slot[W_REPAIRS_UNDONE] += 1
+                if code == R_HD:
+                    meta_flag(p, parser.flags_start, parser.flags_length, 99, &cas)
+                take_back(self.pool, self.counters, self.target, self.key, len(self.key), <uint64_t> cas)
+                self.again()
+                return 0
+            self.counters.slot[W_REPAIRS] += 1
+            self.tell(True)
+            self.finish()
         else:
             self.give_up()
         return 0
@@ -229,8 +257,7 @@ cdef class Repair(Hurried):
             head = b"ms %b %d T%d F%b%b" % (
                 self.name.split(b" ")[0], length, ttl_s, line, b"" if self.name is self.key else b" b"
             )
-            if not self.overwrites:
-                head += b" ME"
+            head += b" c" if self.overwrites else b" ME c"
             if self.target.keeps_cas and cas & GLOBAL_CAS:
                 head += b" E%d" % cas
         else:
@@ -251,16 +278,6 @@ cdef class Repair(Hurried):
             # it may be there now, or come later
             self.target.missed(self.key, len(self.key))
         return self.give_up()
-
-    cdef int too_late(self) except -1:
-        """All that was under way has ended: has any of it been about this key?"""
-        if not self.moved():
-            return self.finish()
-        self.counters.slot[W_REPAIRS_UNDONE] += 1
-        delete_on(self.pool, self.counters, self.target, self.key, len(self.key))
-        if self.tries < MOST_TRIES and self.target.follows():
-            return self.start()
-        return self.finish()
 
     cdef int give_up(self) except -1:
         self.counters.slot[W_REPAIRS_FAILED] += 1
@@ -287,11 +304,6 @@ cdef class Repair(Hurried):
         if self.refills:
             self.refills = False
             self.target.refilling -= 1
-        return self.leave()
-
-    cdef int leave(self) except -1:
-        """Make room for the next refill."""
-        if self.is_refilling:
-            self.is_refilling = False
             self.pool.n_refilling -= 1
-        return go_on(self.pool)
+            return go_on(self.pool)
+        return 0

@@ -1,5 +1,7 @@
 """A retrieval of one key."""
 
+from libc.stdint cimport uint32_t
+
 from memagent._core.asked cimport Asked
 from memagent._core.channel cimport Channel, Failure
 from memagent._core.exchange cimport Exchange
@@ -19,6 +21,8 @@ cdef class Retrieval(Exchange):
     cdef bytes line              # as sent to a server, where verb and key do not make it
     cdef bytes first_line        # a mg that makes an item where there is none looks first
     cdef bytes exptime           # gat, mg T: what the key's time to live becomes
+    cdef uint32_t slot
+    cdef bint marked             # as a write of its time to live, until this object is gone
     cdef unsigned char key[MAX_KEY_BYTES]
     cdef size_t key_length
 

@@ -43,6 +43,7 @@ from memagent._core.server cimport Server
 
 
 @cython.final
+@cython.no_gc_clear  # __dealloc__ needs `pool`
 cdef class Retrieval(Exchange):
     """get, gets, gat or gats of one key; mg and me."""
 
@@ -89,8 +90,14 @@ cdef class Retrieval(Exchange):
             self.line = p[request.body_start:request.body_end]
             self.exptime = p[request.argument.start:request.argument.start + request.argument.length]
         if self.exptime is not None and self.pool.has_copies:
-            self.pool.marks.stamp(slot_of(self.key, self.key_length))
+            self.slot = slot_of(self.key, self.key_length)
+            self.marked = True
+            self.pool.marks.begin(self.slot)
         return 0
+
+    def __dealloc__(self):
+        if self.marked:
+            self.pool.marks.end(self.slot)
 
     cdef int put(self, Channel channel, bytes line) except -1:
         cdef Server server = self.server

@@ -489,7 +489,7 @@ cdef class Batch(Copies):
             item.expires_s == UNKNOWN or item.cas != fetched.cas
             or (
                 self.route.marks is not None and self.route.marks_before is not None
-                and self.route.marks_before.read(item.slot) != item.mark
+                and self.route.marks.moved(item.slot, self.route.marks_before.read(item.slot))
             )
         ):
             fetched.ttl_s = self.route.unknown_ttl_s

@@ -21,7 +21,6 @@ from memagent.segment import Segment
 from memagent.snapshot import WarmSnapshot, WarmState
 
 _LOG_EVERY_S: Final = 10.0
-_VERIFY_MARGIN_MS: Final = 250
 _STOP_MARGIN_S: Final = 3.0
 
 Ending = Literal["done", "failed", "aborted"]
@@ -164,7 +163,6 @@ class Rewarms:
             bytes_per_s=pool.rewarm_bytes_per_s,
             marks_fd=self._segment.fd,
             marks_offset_bytes=self._segment.marks_offset_bytes,
-            verify_delay_ms=pool.request_timeout_ms + _VERIFY_MARGIN_MS,
         )
 
     def _progress(self, number: int, warm: Warm, report: Report) -> None:

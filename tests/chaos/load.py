@@ -91,10 +91,14 @@ class Hand:
             except Gone as gone:
                 now = time.monotonic()
                 self.client = None
-                self.load.report(Violation("dropped connection", f"{self.name}: {gone}", None, self.name, now))
+                self.load.report(
+                    Violation("dropped connection", f"{self.name}: {gone}", None, self.name, now)
+                )
             except OSError as error:
                 now = time.monotonic()
-                self.load.report(Violation("refused connection", f"{self.name}: {error}", None, self.name, now))
+                self.load.report(
+                    Violation("refused connection", f"{self.name}: {error}", None, self.name, now)
+                )
             await asyncio.sleep(self.rng.random() * 2 * self.pause_s)
         if self.client is not None:
             self.client.close()

@@ -16,7 +16,7 @@ from memagent._core.buffer cimport Buffer, Memory
 from memagent._core.limits cimport MAX_KEY_BYTES, MAX_REPLY_BYTES
 from memagent._core.marks cimport FLUSH_MARK, Marks, slot_of
 
-ATTEMPTS = 3
+ATTEMPTS = 10
 
 cdef Memory memory = Memory(0)
 

@@ -4,7 +4,7 @@
     marks ─▶  fetch ─▶ source    value, flags, time to live, cas
               store ─▶ target    added, so that nothing newer is overwritten
               ... for as long as a request may take ...
-              verify             has a mark moved? then clear ─▶ target, and again, three times at most
+              verify             has a mark moved? then clear ─▶ target, and again, ten times at most
 
 Who owns the sockets sends what `ask`, `fetch`, `stores`, `clear` and `give_back` return and hands to `hear` what
 comes back, in the order in which it was sent, until `heard`.

@@ -44,7 +44,7 @@ class Job:
     bytes_per_s: int = 0
     marks_fd: int | None = None
     marks_offset_bytes: int = 0
-    verify_delay_ms: int = 1_250
+    verify_delay_ms: int = 0
     type: Literal["job"] = "job"
 
 

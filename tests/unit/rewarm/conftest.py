@@ -33,7 +33,9 @@ def run(stack: ExitStack) -> Run:
         verify_delay_ms: int = 20,
         **settings: int,
     ) -> Report:
-        ports = [stack.enter_context(Liar(server.serve)).port for server in (target, *sources)]
+        ports = [
+            stack.enter_context(Liar(server.serve, says_who=False)).port for server in (target, *sources)
+        ]
         addresses = [f"127.0.0.1:{port}" for port in ports]
         values = {"name": "main", "servers": addresses[:1], "backups": addresses[1:]}
         pool = PoolConfig.model_validate({**values, "request_timeout_ms": 300})

@@ -30,7 +30,7 @@ def connect(port: int) -> Wire:
 @pytest.mark.parametrize("meta", [True, False])
 def test_the_same_process_is_cleared_and_a_new_one_left_alone(meta: bool, identity: str, left: int) -> None:
     server = MetaServer({key: Stored(b"v") for key in (b"a", b"b", b"c", b"other")}, speaks_meta=meta)
-    with Liar(server.serve) as liar:
+    with Liar(server.serve, says_who=False) as liar:
         batches = [stored([b"a", b"b"], meta), stored([b"c"], meta)]
         assert salvage(batches, lambda: connect(liar.port), identity, 0.01) == 0
     assert len(server.items) == left
@@ -56,6 +56,6 @@ def test_one_that_breaks_off_again_is_tried_again() -> None:
     batch = stored([b"a"])
     hear(batch, STORE, b"MN\r\n")
     batch.finish()
-    with Liar(server.serve) as liar:
+    with Liar(server.serve, says_who=False) as liar:
         assert salvage([batch], lambda: connect(liar.port), "1", 0.01) == 0
     assert server.items == {}

@@ -51,7 +51,7 @@ def list_all(source: Source) -> None:
 )
 def test_the_version_decides_how_it_lists(version: str, meta: bool, command: bytes) -> None:
     server = MetaServer(ITEMS, version, meta)
-    with Liar(server.serve) as liar:
+    with Liar(server.serve, says_who=False) as liar:
         source = source_at(liar.port, Marks())
         assert (source.marks_before is None) == meta
         assert source.expected_keys == 0
@@ -63,7 +63,7 @@ def test_the_version_decides_how_it_lists(version: str, meta: bool, command: byt
 
 
 def test_it_is_done_when_nothing_is_left() -> None:
-    with Liar(MetaServer(ITEMS).serve) as liar:
+    with Liar(MetaServer(ITEMS).serve, says_who=False) as liar:
         source = source_at(liar.port)
         assert not source.is_done
         list_all(source)
@@ -77,7 +77,7 @@ def test_it_is_done_when_nothing_is_left() -> None:
 
 
 def test_what_is_to_be_copied_again_comes_first() -> None:
-    with Liar(MetaServer(ITEMS).serve) as liar:
+    with Liar(MetaServer(ITEMS).serve, says_who=False) as liar:
         source = source_at(liar.port)
         list_all(source)
         source.set_target(source.facts, Route(source.tally))
@@ -94,7 +94,7 @@ def test_a_locked_listing_is_asked_for_less_and_less_often() -> None:
     server = MetaServer(
         ITEMS, twist=lambda line, reply: b"BUSY later\r\n" if line.startswith(b"lru_crawler") else reply
     )
-    with Liar(server.serve) as liar:
+    with Liar(server.serve, says_who=False) as liar:
         source = source_at(liar.port)
         waits = []
         now_s = 0.0
@@ -114,7 +114,7 @@ def test_a_locked_listing_is_asked_for_less_and_less_often() -> None:
 
 def test_a_listing_that_does_not_go_on_is_given_up() -> None:
     server = MetaServer(twist=lambda line, reply: b"mg a\r\n" if line.startswith(b"lru_crawler") else reply)
-    with Liar(server.serve) as liar:
+    with Liar(server.serve, says_who=False) as liar:
         source = source_at(liar.port)
         source.begin_listing(0.0)
         source.check_silence(29.0)

@@ -41,7 +41,7 @@ def test_replies_meet_their_own_batches_in_order() -> None:
             talk.say(reply + b"MN\r\n")
         talk.silence()
 
-    with Liar(script) as server:
+    with Liar(script, says_who=False) as server:
         talk = talk_with(server.port)
         trips = [trip(), trip(), trip()]
         for each in trips:
@@ -67,7 +67,7 @@ def test_a_server_that_speaks_without_being_asked_is_not_to_be_trusted() -> None
         talk.say(b"MN\r\n")
         talk.silence()
 
-    with Liar(script) as server:
+    with Liar(script, says_who=False) as server:
         talk = talk_with(server.port)
 
         def refused() -> bool:
@@ -81,7 +81,7 @@ def test_a_server_that_speaks_without_being_asked_is_not_to_be_trusted() -> None
 
 
 def test_silence_counts_from_the_last_thing_that_moved() -> None:
-    with Liar(liar.Talk.honest) as server:
+    with Liar(liar.Talk.honest, says_who=False) as server:
         talk = talk_with(server.port)
         one = trip()
         talk.say(one.batch.ask(), one, ASK, 10.0)

@@ -18,7 +18,7 @@ def wire_to(port: int, request_timeout_s: float = 5.0) -> Wire:
 
 
 def test_a_server_introduces_itself() -> None:
-    with Liar(Talk.honest) as liar:
+    with Liar(Talk.honest, says_who=False) as liar:
         wire = wire_to(liar.port)
         facts = wire.introduce()
         wire.close()
@@ -32,7 +32,7 @@ def test_a_server_that_refuses_is_taken_as_it_is() -> None:
             talk.line()
             talk.say(b"ERROR\r\n")
 
-    with Liar(refuse) as liar:
+    with Liar(refuse, says_who=False) as liar:
         wire = wire_to(liar.port)
         facts = wire.introduce(settings=True)
         wire.close()
@@ -73,7 +73,7 @@ def test_a_server_that_never_comes_to_an_end_is_given_up(answer: bytes, problem:
         talk.say(answer)
         talk.silence()
 
-    with Liar(script) as liar:
+    with Liar(script, says_who=False) as liar:
         wire = wire_to(liar.port, 0.2)
         with pytest.raises(ServerError, match=problem):
             wire.introduce()
@@ -98,7 +98,7 @@ def test_much_is_sent_and_received_without_blocking() -> None:
         talk.say(talk.block(size))
         talk.silence()
 
-    with Liar(echo) as liar:
+    with Liar(echo, says_who=False) as liar:
         wire = wire_to(liar.port)
         wire.introduce()
         data = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
@@ -133,7 +133,7 @@ def test_room_is_made_by_moving_what_is_left() -> None:
             talk.say(b"y" * 50_000)
             talk.line()
 
-    with Liar(script) as liar:
+    with Liar(script, says_who=False) as liar:
         wire = wire_to(liar.port)
         wire.introduce()
         for _ in range(20):

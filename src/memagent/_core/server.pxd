@@ -60,7 +60,6 @@ cdef class Server:
     cdef public size_t lingering       # old connections that may still bring it what was sent before
     cdef public bint unsettled         # one of them was lost: it may still do what it had got
     cdef int64_t play_from_us          # when all that can have been sent before is done
-    cdef int64_t flush_from_us         # when a flush_all forgets all that was stored before
     cdef bint needs_flush              # it may have anything
     cdef readonly bint emptied         # it came back empty, and has not been up since
     cdef bint restarted                # another process was met: it is empty

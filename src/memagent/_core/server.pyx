@@ -39,8 +39,7 @@ from memagent._core.standing cimport Standing
 from memagent._core.turn cimport Turn
 
 cdef enum:
-    SETTLE_US = 1_000_000        # what a lost connection had brought is done by then
-    FLUSH_AFTER_US = 3_000_000   # flush_all spares what memcached takes for stored in this or the last second
+    SETTLE_US = 1_000_000   # what a lost connection had brought is done by then
     REFILL_WINDOW = 256
 
 NAMES = ("up", "down", "returning", "warming")
@@ -179,7 +178,6 @@ cdef class Server:
         if self.up:
             self.counters.slot[S_DOWNS] += 1
             self.probe_wait_us = self.probe_min_us
-            self.flush_from_us = self.turn.now_us + FLUSH_AFTER_US
         else:
             self.probe_wait_us = min(self.probe_wait_us * 2, self.probe_max_us)
         self.timeouts_in_row = 0
@@ -274,8 +272,6 @@ cdef class Server:
             self.emptied = True
         elif self.unsettled:
             self.play_from_us += SETTLE_US
-        if self.flush_from_us == 0:
-            self.flush_from_us = self.turn.now_us + FLUSH_AFTER_US
         return self.enter(RETURNING, "another process answers: it is empty" if self.fresh else "a probe was answered")
 
     cdef int advance(self) except -1:
@@ -291,7 +287,7 @@ cdef class Server:
                 self.player.flushed = self.needs_flush = False
                 self.emptied = True
             if self.needs_flush or self.journal.overflowed or self.journal.flush_missed:
-                if not self.player.flushing and self.turn.now_us >= self.flush_from_us:
+                if not self.player.flushing:
                     self.needs_flush = True
                     self.journal.clear()
                     self.player.flush()
@@ -362,7 +358,6 @@ cdef class Server:
             return
         if self.up:
             self.joined = self.standing.begin(self.joined)
-            self.flush_from_us = self.turn.now_us + FLUSH_AFTER_US
         self.clean = self.probing = False
         self.enter(DOWN, reason)
 

@@ -116,8 +116,7 @@ def test_a_flush_in_place_of_what_nobody_knows(make_world: MakeWorld, why: str) 
         life.server.miss_flush()
     else:
         life.server.owe_flush("it may have anything")
-    assert life.run(2 * SECOND_US) == "returning", "memcached spares what it takes for stored just now"
-    assert life.run(2 * SECOND_US) == "warming"
+    assert life.run() == "warming"
     assert (life.fake.lines, life.fake.store.items) == ([b"flush_all"], {})
     assert life.word == (True, 1, WARMING, True)
 
@@ -125,11 +124,11 @@ def test_a_flush_in_place_of_what_nobody_knows(make_world: MakeWorld, why: str) 
 def test_what_is_missed_behind_the_flush_is_played(make_world: MakeWorld) -> None:
     life = Life(make_world)
     life.server.miss_flush()
-    assert life.run(2 * SECOND_US) == "returning"
+    while life.server.state_name != "returning":
+        life.run(TICK_US)
     life.fake.holds = True
-    for _ in range(200):
-        if not life.server.player.flushing:
-            life.run(TICK_US)
+    life.run(2 * TICK_US)
+    assert life.server.player.flushing
     life.server.miss(b"late")
     life.fake.release()
     life.run()

@@ -1,3 +1,4 @@
+# cython: cdivision=True
 """A request that changes one key: the authority decides, the follower gets the effect.
 
     set, delete     ──┬─▶ authority ─▶ its answer is the reply
@@ -105,6 +106,23 @@ cdef inline void tally(Block counters, Code code, Code hit, int hits, int misses
         counters.slot[misses] += 1
 
 
+cdef inline unsigned char *put(unsigned char *at, const unsigned char *text, size_t length) noexcept:
+    memcpy(at, text, length)
+    return at + length
+
+
+cdef inline unsigned char *put_number(unsigned char *at, uint64_t number) noexcept:
+    cdef unsigned char digits[20]
+    cdef int n = 20
+    while True:
+        n -= 1
+        digits[n] = <unsigned char> (48 + number % 10)
+        number //= 10
+        if number == 0:
+            break
+    return put(at, &digits[n], 20 - n)
+
+
 cdef inline bint is_done(Code code) noexcept:
     """Has the server done what it was asked for?"""
     return code == R_STORED or code == R_NUMBER or code == R_TOUCHED or code == R_DELETED
@@ -139,6 +157,7 @@ cdef bytes words_of(Code code):
 
 
 @cython.final
+@cython.freelist(256)  # too large for Python's own allocator of small objects
 @cython.no_gc_clear  # __dealloc__ needs `memory` and `pool`
 cdef class Mutation(Exchange):
     """set, add, replace, append, prepend, cas, incr, decr, delete or touch; ms, md and ma."""
@@ -190,8 +209,11 @@ cdef class Mutation(Exchange):
 
     cdef int choose(self, Pool pool, const unsigned char *key, size_t length) except -1:
         """Authority and follower."""
-        cdef Server owner = pool.owner(key, length)
-        cdef Server copy
+        cdef int index = -1
+        cdef Server owner
+        cdef Server copy = None
+        pool.owner_index = pool.placement.owner_and_copy(key, length, &index)
+        owner = <Server> pool.servers[pool.owner_index]
         self.pool = pool
         self.owner = owner
         self.started_us = owner.turn.now_us
@@ -200,7 +222,8 @@ cdef class Mutation(Exchange):
         if not pool.has_copies:
             self.authority = owner if owner.follows() else None
             return 0
-        copy = pool.copy(key, length)
+        if index >= 0:
+            copy = <Server> (pool.backups[index] if pool.backups else pool.servers[index])
         self.authority = pool.authority(owner, copy)
         if self.authority is not owner and self.authority is not None:
             self.counters.slot[W_FAILOVERS] += 1
@@ -291,6 +314,8 @@ cdef class Mutation(Exchange):
         """Send the request as `verb`; `base` is where it begins."""
         cdef Channel channel = server.channel(self.key, self.key_length)
         cdef bytes word
+        cdef unsigned char text[MAX_KEY_BYTES + 128]
+        cdef unsigned char *at
         cdef uint64_t cas = self.wanted_cas
         if self.has_cas:
             taken_cas(&cas, server, server is self.owner)
@@ -301,15 +326,16 @@ cdef class Mutation(Exchange):
                 word = b" E%d" % self.cas
                 channel.append(word, len(word))
         elif self.cas:
-            word = b" %d T" % self.value_length
-            channel.append(b"ms ", 3)
-            channel.append(self.key, self.key_length)
-            channel.append(word, len(word))
-            channel.append(base + self.words[1].start, self.words[1].length)
-            channel.append(b" F", 2)
-            channel.append(base + self.words[0].start, self.words[0].length)
-            word = b" E%d" % self.cas
-            channel.append(word, len(word))
+            # words that are longer than a number may be have been refused by is_meta_number
+            at = put(text, b"ms ", 3)
+            at = put(at, self.key, self.key_length)
+            at[0] = c' '
+            at = put(put_number(at + 1, self.value_length), b" T", 2)
+            at = put(at, base + self.words[1].start, self.words[1].length)
+            at = put(at, b" F", 2)
+            at = put(at, base + self.words[0].start, self.words[0].length)
+            at = put_number(put(at, b" E", 2), self.cas)
+            channel.append(text, at - text)
             if verb == V_ADD:
                 channel.append(b" ME", 3)
             elif verb == V_REPLACE:

@@ -5,7 +5,6 @@ from libc.stdint cimport uint32_t, uint64_t
 from memagent._core.asked cimport Asked
 from memagent._core.channel cimport Channel, Failure
 from memagent._core.exchange cimport Exchange
-from memagent._core.limits cimport MAX_KEY_BYTES
 from memagent._core.pool cimport Pool
 from memagent._core.reply cimport Code
 from memagent._core.request cimport KeyRef, RequestParser, Verb
@@ -20,7 +19,7 @@ cdef class Mutation(Exchange):
     cdef Server authority
     cdef Server follower         # gets the effect; None if there is none, or if it is out
     cdef Server left_out         # the follower that is out, while the authority has not answered
-    cdef unsigned char key[MAX_KEY_BYTES]
+    cdef bytes key               # not in the object: Python's own allocator serves no more than 512 bytes
     cdef size_t key_length
     cdef uint32_t slot
     cdef bint at_once            # the follower is sent the request together with the authority

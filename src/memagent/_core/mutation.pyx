@@ -29,6 +29,7 @@ from memagent._core.channel cimport F_BUSY, F_DOWN, F_TIMED_OUT, Channel, Failur
 from memagent._core.doubt cimport doubt
 from memagent._core.effect cimport delete_on
 from memagent._core.exchange cimport Exchange, explain, send
+from memagent._core.limits cimport MAX_KEY_BYTES
 from memagent._core.marks cimport slot_of
 from memagent._core.metrics cimport (
     S_BUSY_REJECTIONS,
@@ -157,7 +158,6 @@ cdef bytes words_of(Code code):
 
 
 @cython.final
-@cython.freelist(256)  # too large for Python's own allocator of small objects
 @cython.no_gc_clear  # __dealloc__ needs `memory` and `pool`
 cdef class Mutation(Exchange):
     """set, add, replace, append, prepend, cas, incr, decr, delete or touch; ms, md and ma."""
@@ -217,7 +217,7 @@ cdef class Mutation(Exchange):
         self.pool = pool
         self.owner = owner
         self.started_us = owner.turn.now_us
-        memcpy(self.key, key, length)
+        self.key = key[:length]
         self.key_length = length
         if not pool.has_copies:
             self.authority = owner if owner.follows() else None

@@ -30,6 +30,7 @@ cdef class Retrieval(Exchange):
     cdef int put(self, Channel channel, bytes line) except -1
     cdef int ask(self, Server server) except -1
     cdef Server other(self)
+    cdef Server peer(self)
     cdef int miss(self, const unsigned char *p, size_t n) except -1
     cdef int give_up(self, Failure why) except -1
     cdef int answer(self, const unsigned char *p, size_t n) except -1

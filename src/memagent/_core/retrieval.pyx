@@ -122,10 +122,14 @@ cdef class Retrieval(Exchange):
 
     cdef Server other(self):
         """The key's other server, if it has not been asked and may be."""
-        cdef Server copy
         if self.second_asked or not self.pool.has_copies:
             return None
         self.second_asked = True
+        return self.peer()
+
+    cdef Server peer(self):
+        """The key's other server."""
+        cdef Server copy
         self.pool.owner(self.key, self.key_length)
         copy = self.pool.copy(self.key, self.key_length)
         if copy is None:
@@ -151,7 +155,7 @@ cdef class Retrieval(Exchange):
                 self.counters.slot[W_FALLBACK_HITS] += 1
                 repair(self.pool, self.counters, server, self.missed_by, self.key, self.key_length)
             elif self.exptime is not None and self.pool.has_copies:
-                other = self.other()
+                other = self.peer()
                 if other is not None:
                     touch_follower(self.pool, self.counters, other, self.key, self.key_length, self.exptime)
             self.answer(p, n)

@@ -95,6 +95,18 @@ def test_a_new_time_to_live_reaches_the_copy() -> None:
     assert pair.held(b"k") == (None, None)
 
 
+def test_a_new_time_to_live_that_only_the_copy_has_confirmed_reaches_the_owner_too() -> None:
+    pair = Pair()
+    pair.say(SET)
+    pair.servers[0].holds = True
+    pair.someone.send(b"gat 100 k\r\n")
+    pair.run()
+    pair.pass_time(1_000_000)
+    pair.run()
+    assert pair.someone.take() == HIT
+    assert b"touch k 100" in pair.lines(0) or pair.noted(0)
+
+
 def test_an_error_of_the_owner_is_not_the_last_word() -> None:
     pair = Pair()
     pair.say(SET)

@@ -404,7 +404,6 @@ cdef class Mutation(Exchange):
                 self.repaired_before = True
                 self.own_reply = p[:n]
                 self.unmark()
-                self.hurry(self.pool, follower)
                 return repair_for(self, self.pool, self.counters, follower, self.authority, self.key, self.key_length)
             if done or self.kind == V_DELETE:
                 self.tell(self.text)
@@ -530,9 +529,7 @@ cdef class Mutation(Exchange):
         return self.ask(self.text)
 
     cdef int repaired(self, bint present) except -1:
-        if self.done:
-            return 0
-        if present and self.authority.follows():
+        if present and not self.done and self.authority.follows():
             self.mark()
             self.hurry(self.pool, self.authority)
             return self.ask(self.text)

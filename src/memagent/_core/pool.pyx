@@ -108,10 +108,11 @@ cdef class Pool:
     cdef int hurry(self, Hurried exchange, int64_t started_us, Server server) except -1:
         """The next step of a request that has taken long: it must end soon after the time of one step is over."""
         cdef int64_t now_us = server.turn.now_us
-        if now_us - started_us < SLOW_US:
+        if now_us - started_us < SLOW_US or exchange.due_us:
             return 0
         self.n_hurried += 1
-        heappush(self.hurried, (started_us + server.request_timeout_us + GRACE_US, self.n_hurried, exchange))
+        exchange.due_us = started_us + server.request_timeout_us + GRACE_US
+        heappush(self.hurried, (exchange.due_us, self.n_hurried, exchange))
         return 0
 
     cdef int expire(self, int64_t now_us) except -1:

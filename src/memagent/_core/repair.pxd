@@ -39,6 +39,7 @@ cdef class Repair(Hurried):
     cdef bint moved(self) noexcept
     cdef int add(self, Code code, const unsigned char *p, ReplyParser parser) except -1
     cdef int put(self, Channel channel, bytes head, const unsigned char *value, size_t length) except -1
+    cdef int hurry(self, Server server) except -1
     cdef int tell(self, bint present) except -1
     cdef int give_up(self) except -1
     cdef int drop(self) except -1

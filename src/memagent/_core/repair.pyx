@@ -55,6 +55,7 @@ cdef enum:
     MOST_REPAIRS = 4096       # under way: one more is left to the next reader
     MOST_REFILLS = 128        # under way at once
     MOST_TRIES = 20
+    MOST_PAUSES = 200         # a key that is written all the time is left to its next reader: a return must end
     PAUSE_US = 10_000
     GRACE_US = 250_000        # a mark that has not moved for longer than a request may take was left open by a dead worker
     LONGEST_RELATIVE_S = 60 * 60 * 24 * 30  # memcached takes a larger number for a time of day
@@ -147,10 +148,11 @@ cdef class Repair(Hurried):
             not (is_quiet(mark) and is_quiet(flush_mark))
             and now_us - self.since_us < self.source.request_timeout_us + GRACE_US
         ):
-            return self.wait()
+            return self.wait() if self.tries < MOST_PAUSES else self.give_up()
         if not self.source.follows() or not self.source.has_room(channel) or not (self.source.meta or self.name is self.key):
             return self.give_up()
         self.step = READING
+        self.hurry(self.source)
         if self.source.meta:
             line = b"mg %b t f c v\r\n" % self.name
             channel.append(line, len(line))
@@ -163,6 +165,7 @@ cdef class Repair(Hurried):
     cdef int wait(self) except -1:
         """Somebody writes the key: a little later."""
         self.step = WAITING
+        self.hurry(self.source)
         self.due_us = self.source.turn.now_us + PAUSE_US
         self.pool.paused.append(self)
         return 0
@@ -268,6 +271,7 @@ cdef class Repair(Hurried):
         if not self.target.follows() or not self.target.has_room(channel) or not (self.target.meta or self.name is self.key):
             return self.give_up()
         self.step = ADDING
+        self.hurry(self.target)
         channel.append(head, len(head))
         channel.append(b"\r\n", 2)
         channel.append(value, length + 2)
@@ -278,6 +282,10 @@ cdef class Repair(Hurried):
             # it may be there now, or come later
             self.target.missed(self.key, len(self.key))
         return self.give_up()
+
+    cdef int hurry(self, Server server) except -1:
+        """One more step for whoever waits."""
+        return 0 if self.then is None else self.then.hurry(self.pool, server)
 
     cdef int give_up(self) except -1:
         self.counters.slot[W_REPAIRS_FAILED] += 1

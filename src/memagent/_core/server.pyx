@@ -310,7 +310,10 @@ cdef class Server:
         cdef bytes key
         if self.emptied or self.on_played is None:
             self.player.played.clear()
-        while self.refilling < REFILL_WINDOW:
+        for _ in range(REFILL_WINDOW):
+            # no more in one go either: where the other holder is out, each of them ends at once
+            if self.refilling >= REFILL_WINDOW:
+                return 0
             key = self.player.next_played()
             if key is None:
                 self.clean = self.clean or self.refilling == 0

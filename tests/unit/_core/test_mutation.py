@@ -245,6 +245,48 @@ def test_nothing_is_left_over() -> None:
     assert pair.finish() == {}
 
 
+def slowly_repaired() -> Pair:
+    """The owner has answered NOT_FOUND to an incr at once; its repair has heard the copy after 0.9 s."""
+    pair = filled(b"7")
+    pair.lose(0, b"k")
+    for server in pair.servers:
+        server.holds = True
+    pair.someone.send(b"incr k 1\r\n")
+    pair.run()
+    pair.pass_time(10_000)
+    pair.servers[0].wire.move_replies()
+    pair.run()
+    pair.pass_time(890_000)
+    pair.servers[1].wire.move_replies()
+    pair.run()
+    pair.lines(0)
+    return pair
+
+
+def test_a_repair_is_no_reason_to_answer_much_later_than_one_step_may_take() -> None:
+    pair = slowly_repaired()
+    pair.pass_time(340_000)
+    pair.run()
+    assert pair.someone.take() == b"NOT_FOUND\r\n"
+
+
+def test_a_request_that_was_answered_before_its_repair_ended_delays_no_later_one() -> None:
+    pair = slowly_repaired()
+    pair.pass_time(340_000)
+    for server in pair.servers:
+        server.release()
+    pair.run()
+    assert pair.someone.take() == b"NOT_FOUND\r\n"
+    assert not any(line.startswith(b"incr") for line in pair.lines(0))
+    pair.lines(1)
+    pair.servers[0].holds = True
+    pair.someone.send(b"set k 0 0 1\r\nx\r\n")
+    pair.run()
+    assert pair.lines(1) == [b"set k 0 0 1"]
+    pair.servers[0].release()
+    pair.run()
+
+
 # ---------------------------------------------------------------- meta
 
 

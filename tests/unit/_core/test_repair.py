@@ -154,3 +154,17 @@ def test_a_source_or_target_that_is_out_ends_it() -> None:
     refill(pair.pool, pair.counters, server, b"k")
     pair.run()
     assert (server.refilling, pair.count("repairs_failed")) == (0, 1)
+
+
+def test_a_return_ends_though_a_key_is_written_all_the_time() -> None:
+    pair = missing_on_owner()
+    assert pair.pool.marks is not None
+    server = pair.servers[0].server
+    pair.pool.marks.begin_key(b"k")
+    refill(pair.pool, pair.counters, server, b"k")
+    for _ in range(400):
+        pair.pool.marks.begin_key(b"k")
+        pair.pool.marks.end_key(b"k")
+        pair.pass_time(10_000)
+        pair.run()
+    assert (server.refilling, pair.count("repairs_failed")) == (0, 1)

@@ -11,6 +11,7 @@ from memagent._core.reply cimport Code, ReplyParser
 from memagent._core.server cimport Server
 
 cdef enum Step:
+    CLEARING
     WAITING
     READING
     ADDING
@@ -22,7 +23,6 @@ cdef class Repair(Hurried):
     cdef Server source
     cdef Server target
     cdef Exchange then           # who waits for it, if anybody
-    cdef bint overwrites         # the target has another value, not none
     cdef bint refills            # counted in target.refilling and pool.n_refilling
     cdef Step step
     cdef int tries
@@ -33,6 +33,8 @@ cdef class Repair(Hurried):
     cdef bytes key
     cdef bytes name              # as it stands in a meta line
 
+    cdef int clear(self) except -1
+    cdef int cleared(self, bint is_gone) except -1
     cdef int start(self) except -1
     cdef int wait(self) except -1
     cdef int again(self) except -1
@@ -42,7 +44,6 @@ cdef class Repair(Hurried):
     cdef int hurry(self, Server server) except -1
     cdef int tell(self, bint present) except -1
     cdef int give_up(self) except -1
-    cdef int drop(self) except -1
     cdef int finish(self) except -1
 
 

@@ -1,14 +1,15 @@
 """An item copied from one of its servers to the other, whole: value, flags, time to live and, where it can be, cas.
 
-    WAITING ──▶ READING: mg, gets ──▶ ADDING: ms ME, add ──▶ done
-      ▲ until nobody writes it          │                      │
-      └──── a write has begun ◀─────────┴──── taken back ◀─────┘
+    (CLEARING: delete) ─▶ WAITING ──▶ READING: mg, gets ──▶ ADDING: ms ME, add ──▶ done
+       a wrong value        ▲ until nobody writes it          │                      │
+                            └──── a write has begun ◀─────────┴──── taken back ◀─────┘
 
 Who asks for one: a retrieval that fell back, a write whose follower could not follow, a conditional request that found
 nothing where a copy has it (it waits), and a server's return for every key of its journal (refill).
 
 Invariants (behaviour section 2, repair):
-- Add semantics: what is newer on the target stays; but a value that is known to be wrong is overwritten.
+- Add semantics: what is newer on the target stays. A value that is known to be wrong is deleted first and never written
+  over: a plain set, which moves no mark, may come at any time.
 - What a write may have overtaken is taken back (marks.pyx), and done again.
 - Whoever waits for a repair is not counted as writing: two of them would wait for each other.
 - An item without a known time to live gets `repair_ttl_s`, never an endless one.
@@ -34,12 +35,17 @@ from memagent._core.metrics cimport (
 from memagent._core.names cimport base64_of, is_text
 from memagent._core.pool cimport Hurried, Pool
 from memagent._core.reply cimport (
+    E_DELETE,
+    E_MD,
     E_MG,
     E_MS,
     E_STORAGE,
     E_VALUES,
+    R_DELETED,
     R_EN,
     R_HD,
+    R_NF,
+    R_NOT_FOUND,
     R_NOT_STORED,
     R_NS,
     R_STORED,
@@ -96,12 +102,9 @@ cdef int overwrite(Pool pool, Block counters, Server source, Server target, cons
                    size_t length) except -1:
     """The target has another value than the source, whose value counts; where that cannot be copied it gets none."""
     cdef bytes name = key[:length]
-    cdef Repair made
     if name in pool.repairing or len(pool.repairing) >= MOST_REPAIRS:
         return delete_on(pool, counters, target, key, length)
-    made = make(pool, counters, source, target, name)
-    made.overwrites = True
-    return made.start()
+    return make(pool, counters, source, target, name).clear()
 
 
 def refill(Pool pool not None, Block counters not None, Server target not None, bytes key not None):
@@ -132,6 +135,26 @@ cdef int go_on(Pool pool) except -1:
 
 @cython.final
 cdef class Repair(Hurried):
+    cdef int clear(self) except -1:
+        """Begin with the target's wrong value: a write like any other."""
+        cdef Channel channel = self.target.channel(self.key, len(self.key))
+        cdef bytes line
+        self.pool.repairing.add(self.key)
+        if not self.target.follows() or not self.target.has_room(channel):
+            self.target.missed(self.key, len(self.key))
+            return self.give_up()
+        self.step = CLEARING
+        self.pool.marks.begin(self.slot)
+        line = b"%b %b\r\n" % (b"delete" if self.name is self.key else b"md", self.name)
+        channel.append(line, len(line))
+        return channel.ticket(self, 0, E_DELETE if self.name is self.key else E_MD, self.target.deadline())
+
+    cdef int cleared(self, bint is_gone) except -1:
+        if not is_gone:
+            self.target.missed(self.key, len(self.key))
+        self.pool.marks.end(self.slot)
+        return self.start() if is_gone else self.give_up()
+
     cdef int start(self) except -1:
         cdef Channel channel = self.source.channel(self.key, len(self.key))
         cdef bytes line
@@ -187,10 +210,12 @@ cdef class Repair(Hurried):
 
     cdef int replied(self, uint32_t part, Code code, const unsigned char *p, size_t n, ReplyParser parser) except -1:
         cdef int64_t cas = 0
+        if self.step == CLEARING:
+            self.cleared(code == R_DELETED or code == R_NOT_FOUND or code == R_HD or code == R_NF)
+            return 0
         if self.step == READING:
             if code == R_EN or (code == R_VALUES and parser.n_items == 0):
                 self.tell(False)
-                self.drop()
                 self.finish()
                 return 0
             if code != R_VA and code != R_VALUES:
@@ -257,14 +282,13 @@ cdef class Repair(Hurried):
             length = int(size)
             ttl_s = self.pool.repair_ttl_s
         if self.target.meta:
-            head = b"ms %b %d T%d F%b%b" % (
+            head = b"ms %b %d T%d F%b%b ME c" % (
                 self.name.split(b" ")[0], length, ttl_s, line, b"" if self.name is self.key else b" b"
             )
-            head += b" c" if self.overwrites else b" ME c"
             if self.target.keeps_cas and cas & GLOBAL_CAS:
                 head += b" E%d" % cas
         else:
-            head = b"%b %b %b %d %d" % (b"set" if self.overwrites else b"add", self.key, line, ttl_s, length)
+            head = b"add %b %b %d %d" % (self.key, line, ttl_s, length)
         return self.put(self.target.channel(self.key, len(self.key)), head, value, length)
 
     cdef int put(self, Channel channel, bytes head, const unsigned char *value, size_t length) except -1:
@@ -278,6 +302,8 @@ cdef class Repair(Hurried):
         return channel.ticket(self, 0, E_MS if self.target.meta else E_STORAGE, self.target.deadline())
 
     cdef int failed(self, uint32_t part, Failure why, bint sent) except -1:
+        if self.step == CLEARING:
+            return self.cleared(False)
         if self.step == ADDING and sent:
             # it may be there now, or come later
             self.target.missed(self.key, len(self.key))
@@ -290,15 +316,7 @@ cdef class Repair(Hurried):
     cdef int give_up(self) except -1:
         self.counters.slot[W_REPAIRS_FAILED] += 1
         self.tell(False)
-        self.drop()
         return self.finish()
-
-    cdef int drop(self) except -1:
-        """The other value on the target cannot be replaced: none is better."""
-        if self.overwrites:
-            self.overwrites = False
-            delete_on(self.pool, self.counters, self.target, self.key, len(self.key))
-        return 0
 
     cdef int tell(self, bint present) except -1:
         cdef Exchange then = self.then

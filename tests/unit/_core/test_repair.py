@@ -168,3 +168,45 @@ def test_a_return_ends_though_a_key_is_written_all_the_time() -> None:
         pair.pass_time(10_000)
         pair.run()
     assert (server.refilling, pair.count("repairs_failed")) == (0, 1)
+
+
+def test_a_wrong_value_is_replaced_and_gives_way_to_a_set_that_comes_meanwhile() -> None:
+    pair = Pair()
+    pair.say(b"set k 0 0 1\r\n5\r\n")
+    pair.servers[1].store.apply(b"set", (b"k",), (b"0", b"0"), b"9")
+    owner = pair.servers[0]
+    owner.holds = True
+    pair.someone.send(b"incr k 1\r\n")
+    pair.run()
+    for _ in range(3):
+        # until the owner has been asked for its value, and has not been heard
+        pair.lines(0)
+        owner.wire.move_replies()
+        pair.run()
+        if b"gets k" in pair.lines(0):
+            break
+    assert pair.on(1, b"k") is None
+    other = pair.client()
+    other.send(b"set k 0 0 3\r\nnew\r\n")
+    pair.run()
+    owner.release()
+    pair.run()
+    assert pair.held(b"k") == (b"new", b"new")
+    pair.pass_time(2_000_000)
+    pair.run()
+    assert pair.held(b"k") == (b"new", b"new")
+
+
+def test_a_wrong_value_that_cannot_be_deleted_is_noted() -> None:
+    pair = Pair()
+    pair.say(b"set k 0 0 1\r\n5\r\n")
+    pair.servers[1].store.apply(b"set", (b"k",), (b"0", b"0"), b"9")
+    pair.servers[1].holds = True
+    pair.say(b"incr k 1\r\n")
+    pair.servers[1].wire.move_replies()
+    pair.run()
+    assert b"delete k" in pair.lines(1)
+    pair.pass_time(1_100_000)
+    pair.run()
+    assert pair.noted(1) == 1
+    assert not pair.pool.repairing

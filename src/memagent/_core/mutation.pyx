@@ -441,8 +441,8 @@ cdef class Mutation(Exchange):
                 self.follower_reply = p[:n]
             return 0
         if not self.done and self.kind == V_ADD and code == R_NOT_STORED and self.pool.fallback != NEVER:
-            # somebody has it there: it was not free
-            delete_on(self.pool, self.counters, self.authority, self.key, self.key_length)
+            # somebody has it there: it was not free. A set that has come since is on both, and must be again.
+            overwrite(self.pool, self.counters, self.follower, self.authority, self.key, self.key_length)
             return self.respond(code, p, n)
         self.unmark()
         self.judge(code)

@@ -287,6 +287,22 @@ def test_a_request_that_was_answered_before_its_repair_ended_delays_no_later_one
     pair.run()
 
 
+def test_an_add_that_is_undone_takes_no_later_set_with_it() -> None:
+    pair = Pair(fallback="warming")
+    pair.servers[1].store.apply(b"set", (b"k",), (b"0", b"0"), b"lock")
+    pair.servers[1].holds = True
+    pair.someone.send(b"add k 0 0 1\r\nx\r\n")
+    pair.run()
+    other = pair.client()
+    assert pair.ask(other, b"set k 0 0 3\r\nset\r\n") == b"STORED\r\n"
+    pair.servers[1].release()
+    pair.run()
+    pair.pass_time(10_000)
+    pair.run()
+    assert pair.someone.take() == b"NOT_STORED\r\n"
+    assert pair.held(b"k") == (b"set", b"set")
+
+
 # ---------------------------------------------------------------- meta
 
 

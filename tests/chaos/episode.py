@@ -32,6 +32,7 @@ Draw = Callable[[Node, random.Random], faults.Fault]
 @dataclass
 class Result:
     variant: Variant
+    started: float = 0.0
     violations: list[Violation] = field(default_factory=list)
     faults: dict[str, int] = field(default_factory=dict)
     replies: int = 0
@@ -58,7 +59,8 @@ class Result:
             f"violations: {self.kinds() or 'none'}",
         ]
         for each in self.violations:
-            lines.append(f"--- {each.kind}: {each.key}: {each.text}" + (f": {each.op}" if each.op else ""))
+            after = f"--- {each.at - self.started:.3f} s: {each.kind}: {each.key}: {each.text}"
+            lines.append(after + (f": {each.op}" if each.op else ""))
         for each in self.violations:
             if each.rendered:
                 lines.append(f"--- {each.kind}: {each.key}: {each.text}\n{each.rendered}")
@@ -83,10 +85,11 @@ class Episode:
         self.pause_s = pause_s
         self.draw = draw
         self.enough = enough
-        self.result = Result(variant)
         self.world = World(variant, self.rng)
+        self.result = Result(variant, self.world.events.start)
         self.load = Load(self.world, self.rng, self._report, scale)
         self._seen: set[tuple[str, str]] = set()
+        self._known_lacking: set[Model] = set()
 
     def run(self) -> Result:
         try:
@@ -207,10 +210,12 @@ class Episode:
             await asyncio.sleep(0.2)
             lacking = await self._lacking(lacking)
         assert len(self.world.events.lines) == faults_before, "no fault while it looks"
-        self.result.unfilled += len(lacking)
-        if lacking and must_be_filled:
-            text = f"all are up, and one of its holders has it, the other not: {len(lacking)} such keys"
-            lacking[0].wrong("not refilled", text, None, time.monotonic())
+        new = [model for model in lacking if model not in self._known_lacking]
+        self._known_lacking = set(lacking)
+        self.result.unfilled += len(new)
+        if new and must_be_filled:
+            text = f"all are up, and one of its holders has it, the other not: {len(new)} such keys"
+            new[0].wrong("not refilled", text, None, time.monotonic())
 
     async def _lacking(self, models: list[Model]) -> list[Model]:
         """Those that one holder has and the other has not; of the others it is noted who has them."""

@@ -89,19 +89,16 @@ class Hand:
                 await self.connect()
                 await actor(self)
             except Gone as gone:
-                now = time.monotonic()
                 self.client = None
-                self.load.report(
-                    Violation("dropped connection", f"{self.name}: {gone}", None, self.name, now)
-                )
+                self._lost("dropped connection", gone)
             except OSError as error:
-                now = time.monotonic()
-                self.load.report(
-                    Violation("refused connection", f"{self.name}: {error}", None, self.name, now)
-                )
+                self._lost("refused connection", error)
             await asyncio.sleep(self.rng.random() * 2 * self.pause_s)
         if self.client is not None:
             self.client.close()
+
+    def _lost(self, kind: str, why: Exception) -> None:
+        self.load.report(Violation(kind, f"{self.name}: {why}", None, self.name, time.monotonic()))
 
     async def connect(self) -> None:
         if self.client is None:

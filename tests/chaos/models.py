@@ -183,7 +183,8 @@ class Register(Model):
         living = [each for each in self.versions if each.superseded_at == NEVER]
         if not any(each.value is not None for each in living):
             self.wrong("old value", "touched, although there was nothing", op, now)
-        if len(living) == 1:
+        # What may have died already on one holder, by its own clock, may be touched on the other alone.
+        if len(living) == 1 and living[0].dies_from > now:
             living[0].dies_from = op.begun + ttl_s - CLOCK_S if ttl_s else NEVER
             living[0].dies_until = now + ttl_s + CLOCK_S if ttl_s else NEVER
 

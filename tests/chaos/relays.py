@@ -9,6 +9,7 @@ JSON line; the process ends with that connection.
 import json
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ class Relays:
     """The side that gives the orders."""
 
     def __init__(self, folder: Path, targets: list[tuple[str, int]]) -> None:
+        self._lock = threading.Lock()
         path = folder / "relays.sock"
         words = [f"{host}:{port}" for host, port in targets]
         command = [sys.executable, "-m", "tests.chaos.relays", str(path), *words]
@@ -35,9 +37,10 @@ class Relays:
 
     def ask(self, relay: int, method: str, *args: Any) -> Any:
         """The answer, once it is done."""
-        self._file.write(json.dumps([relay, method, args]) + "\n")
-        self._file.flush()
-        answer = self._file.readline()
+        with self._lock:
+            self._file.write(json.dumps([relay, method, args]) + "\n")
+            self._file.flush()
+            answer = self._file.readline()
         if not answer:
             raise RuntimeError(f"the relays have ended: {self.process.describe()}")
         return json.loads(answer)

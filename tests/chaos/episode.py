@@ -21,7 +21,7 @@ WHOLE_S = 40.0
 
 REFILL_S = 4.0
 EQUAL_S = 15.0
-SHOWN_IN_FULL = 2
+SHOWN_IN_FULL = 5
 """Of each kind."""
 
 POLL_S = 0.1

@@ -98,6 +98,10 @@ class Episode:
             self.world.close()
         return self.result
 
+    @property
+    def _has_enough(self) -> bool:
+        return len(self.result.violations) >= self.enough
+
     def _report(self, violation: Violation) -> None:
         """Each kind once a key: a wrong value is read again and again."""
         if (violation.kind, violation.key) in self._seen or len(self.result.violations) >= 3 * self.enough:
@@ -123,6 +127,9 @@ class Episode:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for hand in self.load.hands:
+            hand.close()
+        await asyncio.sleep(0)  # what was closed ends in the loop's next turn
         for task in over:
             task.result()
         self._sum_up()
@@ -141,10 +148,11 @@ class Episode:
             for hand, actor in zip(load.hands, players, strict=True):
                 group.create_task(hand.run(actor))
             await self._make_trouble()
-            if await self._until_whole("after the last fault"):
+            if not self._has_enough and await self._until_whole("after the last fault"):
                 await self._rebase()
             load.is_over = True
-        await self._last_look()
+        if not self._has_enough:
+            await self._last_look()
         await asyncio.sleep(0.3)  # for the last replies' lateness to be judged
 
     def _sum_up(self) -> None:
@@ -166,7 +174,7 @@ class Episode:
 
     async def _make_trouble(self) -> None:
         end = time.monotonic() + self.seconds
-        while time.monotonic() < end and len(self.result.violations) < self.enough:
+        while time.monotonic() < end and not self._has_enough:
             await asyncio.sleep(self.rng.uniform(0.2, 1.0))
             nodes = self.rng.sample(self.world.nodes, 2 if self.rng.random() < 0.35 else 1)
             was_whole = self.world.is_whole
@@ -267,16 +275,14 @@ class Episode:
             reply = await hand.ask(b"get " + register.key + b"\r\n", "values")
             hit = reply.hits.get(register.key)
             register.read(op, hit.value if hit else None, reply.at)
-        if hand.client is not None:
-            hand.client.close()
+        hand.close()
 
     async def _fill(self) -> None:
         hand = Hand(self.load, "fill", self.rng, 0)
         await hand.connect()
         for register in self.load.still + self.load.cold + self.load.hot:
             await actors.store(hand, register)
-        if hand.client is not None:
-            hand.client.close()
+        hand.close()
 
     # --- helpers ---
 
@@ -284,15 +290,19 @@ class Episode:
         """For ever: what does the proxy say of its servers?"""
         client: Client | None = None
         assert self.world.proxy is not None
-        while True:
-            try:
-                if client is None:
-                    client = await Client.connect("poll", "127.0.0.1", self.world.proxy.port)
-                asked_at = time.monotonic()
-                self.world.listen_to(await client.stats("servers"), asked_at)
-            except (Gone, OSError):
-                client = None
-            await asyncio.sleep(POLL_S)
+        try:
+            while True:
+                try:
+                    if client is None:
+                        client = await Client.connect("poll", "127.0.0.1", self.world.proxy.port)
+                    asked_at = time.monotonic()
+                    self.world.listen_to(await client.stats("servers"), asked_at)
+                except (Gone, OSError):
+                    client = None
+                await asyncio.sleep(POLL_S)
+        finally:
+            if client is not None:
+                client.close()
 
     async def _look_after(self) -> None:
         while True:

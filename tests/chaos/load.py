@@ -94,6 +94,9 @@ class Hand:
             except OSError as error:
                 self._lost("refused connection", error)
             await asyncio.sleep(self.rng.random() * 2 * self.pause_s)
+        self.close()
+
+    def close(self) -> None:
         if self.client is not None:
             self.client.close()
 

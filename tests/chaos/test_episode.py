@@ -20,7 +20,7 @@ from tests.chaos.world import Node, Variant, World
     ids=["backups", "copies"],
 )
 def test_nothing_is_lost_and_nothing_is_old(seed: int, variant: Variant) -> None:
-    result = Episode(variant, seed, seconds=7, scale=0.3, pause_s=0.01).run()
+    result = Episode(variant, seed, seconds=5, scale=0.3, pause_s=0.01).run()
     print(result.render())
     assert sum(result.faults.values()) >= 1
     assert result.replies > 500
@@ -51,7 +51,7 @@ def bring_back_old_values(world: World, node: Node, rng: random.Random) -> None:
 def test_it_finds_keys_that_are_lost() -> None:
     variant = Variant(request_timeout_ms=300, pool={"fallback": "never", "rewarm": False})
     episode = Episode(
-        variant, 3, seconds=10, scale=0.3, pause_s=0.01, draw=lambda node, rng: restart, enough=1
+        variant, 3, seconds=20, scale=0.3, pause_s=0.01, draw=lambda node, rng: restart, enough=1
     )
     assert {"lost key", "not refilled"} & set(episode.run().kinds())
 
@@ -60,7 +60,7 @@ def test_it_finds_keys_that_are_lost() -> None:
 def test_it_finds_old_values() -> None:
     variant = Variant(request_timeout_ms=300)
     draw: faults.Fault = bring_back_old_values
-    episode = Episode(variant, 4, seconds=10, scale=0.3, pause_s=0.01, draw=lambda node, rng: draw, enough=1)
+    episode = Episode(variant, 4, seconds=20, scale=0.3, pause_s=0.01, draw=lambda node, rng: draw, enough=1)
     result = episode.run()
     assert "old value" in result.kinds()
     assert ">>" in result.render()

@@ -24,8 +24,11 @@ from tests.chaos.holders import NEVER, Keeping, Pair
 FORGET_S = 10.0
 """No request lasts as long as this; what was over before that is of no use."""
 
-CLOCK_S = 1.2
-"""memcached counts in whole seconds, from a tick of its own."""
+EARLY_S = 2.1
+LATE_S = 1.2
+"""memcached counts in whole seconds and by ticks of its own, a little more than a second apart. One that
+falls just before a full second is followed by one just after the next but one: what was written between them
+counts as written almost two seconds earlier."""
 
 
 @dataclass
@@ -114,14 +117,14 @@ class Register(Model):
         op = self.begin(verb, f"{shown} ttl={ttl_s:g}" if ttl_s else shown, client, now)
         version = Version(value, now)
         if ttl_s:
-            version.dies_from = now + ttl_s - CLOCK_S
+            version.dies_from = now + ttl_s - EARLY_S
         self.versions.append(version)
         return op, version
 
     def stored(self, op: Op, version: Version, reply: str, now: float, ttl_s: float = 0) -> None:
         self.end(op, reply, now)
         if ttl_s:
-            version.dies_until = now + max(ttl_s, 0) + CLOCK_S
+            version.dies_until = now + max(ttl_s, 0) + LATE_S
         self._done(op, version, now)
 
     def deleted(self, op: Op, version: Version, had_it: bool, now: float) -> None:
@@ -176,7 +179,7 @@ class Register(Model):
     def begin_touch(self, client: str, now: float, ttl_s: float) -> Op:
         for each in self.versions:
             if ttl_s:
-                each.dies_from = min(each.dies_from, now + ttl_s - CLOCK_S)
+                each.dies_from = min(each.dies_from, now + ttl_s - EARLY_S)
             each.dies_until = NEVER
         return self.begin("touch", f"ttl={ttl_s:g}", client, now)
 
@@ -187,8 +190,8 @@ class Register(Model):
             self.wrong("old value", "touched, although there was nothing", op, now)
         # What may have died already on one holder, by its own clock, may be touched on the other alone.
         if len(living) == 1 and living[0].dies_from > now:
-            living[0].dies_from = op.begun + ttl_s - CLOCK_S if ttl_s else NEVER
-            living[0].dies_until = now + ttl_s + CLOCK_S if ttl_s else NEVER
+            living[0].dies_from = op.begun + ttl_s - EARLY_S if ttl_s else NEVER
+            living[0].dies_until = now + ttl_s + LATE_S if ttl_s else NEVER
 
     def not_touched(self, op: Op, reply: str, now: float) -> None:
         """NOT_FOUND, or an error."""
@@ -212,7 +215,7 @@ class Register(Model):
         elif found.superseded_at < op.begun:
             over = op.begun - found.superseded_at
             self.wrong("old value", f"a newer write had been acknowledged {over:.3f} s before", op, now)
-        elif found.dies_until + CLOCK_S < op.begun:
+        elif found.dies_until + LATE_S < op.begun:
             over = op.begun - found.dies_until
             self.wrong("expired value", f"it had to be gone {over:.3f} s before", op, now)
 

@@ -240,7 +240,7 @@ class TestRegister:
 
     def test_it_is_gone_too_early(self, story: Story, register: Registered) -> None:
         register.set(b"1", ttl_s=5)
-        story.tick(3)
+        story.tick(2.5)
         register.get(None)
         assert story.kinds() == ["lost key"]
 

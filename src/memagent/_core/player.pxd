@@ -25,4 +25,5 @@ cdef class Player(Awaiting):
     cdef int play(self) except -1
     cdef bint is_done(self) noexcept
     cdef int stop(self) except -1
+    cdef str refusal(self, str verb, const unsigned char *p, size_t n)
     cdef bytes next_played(self)

@@ -122,7 +122,7 @@ cdef class Player(Awaiting):
             self.played.add(key, len(key))
         return self.play()
 
-    def refusal(self, str verb not None, const unsigned char *p, size_t n):
+    cdef str refusal(self, str verb, const unsigned char *p, size_t n):
         return f"it refused {verb}: {p[:n].decode('utf-8', 'replace').strip()}"
 
     cdef int failed(self, uint32_t part, Failure why, bint sent) except -1:

@@ -13,6 +13,10 @@ from memagent._core.turn import Turn
 
 _State = Literal["up", "down", "returning", "warming"]
 
+NAMES: tuple[str, ...]
+GAUGE: tuple[int, ...]
+HELD: int
+
 @final
 class Server:
     name: str

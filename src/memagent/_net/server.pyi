@@ -5,6 +5,8 @@ from memagent._core.channel import Channel
 from memagent._core.server import Server
 from memagent._net.poller import Handler, Poller
 
+GREETING_WORDS: bytes
+
 @final
 class Link(Handler):
     channel: Channel

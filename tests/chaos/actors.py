@@ -7,9 +7,10 @@ from typing import TypeVar
 
 from tests.chaos.client import Hit, Reply
 from tests.chaos.conditional import Counter, Lock, Log
-from tests.chaos.history import Op
-from tests.chaos.load import FLAGS, Hand
-from tests.chaos.models import Register
+from tests.chaos.history import LOST, Op
+from tests.chaos.holders import NEVER
+from tests.chaos.load import FLAGS, Hand, Load
+from tests.chaos.models import LATE_LOST_S, Register, Violation
 
 LONGEST_LOG = 50
 LONGEST_COUNTER = 150
@@ -40,7 +41,7 @@ async def read(hand: Hand) -> None:
     chosen = {model.key: model for model in rng.sample(models, rng.choice((1, 1, 1, 5, 20)))}
     verb = rng.choice(("get", "gets"))
     now = time.monotonic()
-    ops = {key: model.begin(verb, f"1 of {len(chosen)}", hand.name, now) for key, model in chosen.items()}
+    ops = {key: model.begin(verb, f"1 of {len(chosen)}", hand.label, now) for key, model in chosen.items()}
     reply = await hand.ask(verb.encode() + b" " + b" ".join(chosen) + b"\r\n", "values")
     for key, model in chosen.items():
         if reply.line == "END":
@@ -70,7 +71,7 @@ async def _write(hand: Hand, model: Register, is_shared: bool = False) -> None:
     if chance < 0.55:
         await store(hand, model, hand.rng.choice((0, 0, 0, 2, 4, 100)))
     elif chance < 0.75:
-        op, version = model.begin_write("delete", None, hand.name, time.monotonic())
+        op, version = model.begin_write("delete", None, hand.label, time.monotonic())
         reply = await hand.ask(b"delete " + model.key + b"\r\n")
         if reply.line in ("DELETED", "NOT_FOUND"):
             model.deleted(op, version, reply.line == "DELETED", reply.at)
@@ -86,7 +87,7 @@ async def _write(hand: Hand, model: Register, is_shared: bool = False) -> None:
 
 async def store(hand: Hand, model: Register, ttl_s: int = 0) -> Reply:
     value, flags = hand.load.value()
-    op, version = model.begin_write("set", value, hand.name, time.monotonic(), ttl_s)
+    op, version = model.begin_write("set", value, hand.label, time.monotonic(), ttl_s)
     reply = await hand.ask(_set(model.key, value, flags, ttl_s))
     if reply.line == "STORED":
         model.stored(op, version, reply.line, reply.at, ttl_s)
@@ -99,15 +100,14 @@ async def _store_quietly(hand: Hand, model: Register) -> None:
     """Two requests for one key on one connection reach every holder in this order."""
     value, flags = hand.load.value()
     now = time.monotonic()
-    op, version = model.begin_write("set", value, hand.name, now)
+    op, version = model.begin_write("set", value, hand.label, now)
     request = _set(model.key, value, flags, tail=b" noreply") + b"get " + model.key + b"\r\n"
     op.verb = "set noreply"
-    reading = model.begin("get", "behind it", hand.name, now)
-    [future] = hand.send(request, "values")
-    reply = await hand.awaited(future, b"set-noreply ")
-    model.lost_reply(op, version, reply.at)
+    reading = model.begin("get", "behind it", hand.label, now)
+    reply = await hand.ask(request, "values", "set-noreply")
+    model.no_reply(op, version, reply.at, reply.line)
     # As if it had begun later: the write before it on this connection is over.
-    if model.pair.both_sound(reading.begun):
+    if model.pair.both_sound(reading.begun) and not reply.is_error:
         reading.begun = math.nextafter(reply.at, math.inf)
     if reply.line == "END":
         model.read(reading, _found(hand, model, reply.hits.get(model.key), reply.at), reply.at)
@@ -118,14 +118,14 @@ async def _store_quietly(hand: Hand, model: Register) -> None:
 
 async def _touch(hand: Hand, model: Register, ttl_s: int) -> None:
     if hand.rng.random() < 0.5:
-        op = model.begin_touch(hand.name, time.monotonic(), ttl_s)
+        op = model.begin_touch(hand.label, time.monotonic(), ttl_s)
         reply = await hand.ask(b"touch %b %d\r\n" % (model.key, ttl_s))
         if reply.line == "TOUCHED":
             model.touched(op, reply.at, ttl_s)
         else:
             model.not_touched(op, reply.line, reply.at)
         return
-    op = model.begin_touch(hand.name, time.monotonic(), ttl_s)
+    op = model.begin_touch(hand.label, time.monotonic(), ttl_s)
     op.verb = "gat"
     reply = await hand.ask(b"gat %d %b\r\n" % (ttl_s, model.key), "values")
     hit = reply.hits.get(model.key)
@@ -136,13 +136,31 @@ async def _touch(hand: Hand, model: Register, ttl_s: int) -> None:
         model.not_touched(op, "NOT_FOUND" if reply.line == "END" else reply.line, reply.at)
 
 
+async def flush(hand: Hand) -> None:
+    """One write of nothing to every key that there is."""
+    await hand.connect()
+    load, now = hand.load, time.monotonic()
+    load.flush_over = NEVER
+    flushed = [(model, model.flush_begins(hand.label, now)) for model in load.models.values()]
+    reply = await hand.ask(b"flush_all\r\n")
+    # Who was out, or did not answer, is out until it has been flushed.
+    is_done = reply.line == "OK" or "flushed when it returns" in reply.line or "perhaps not" in reply.line
+    load.world.events.add("proxy", f"flush_all, sent {load.world.events.at(now).strip()} -> {reply.line}")
+    load.count(f"flush_all {reply.line.split()[0]}")
+    if not is_done and reply.line != LOST:
+        load.report(Violation("error reply", f"flush_all -> {reply.line}", None, "flush_all", reply.at))
+    load.flush_over = reply.at + (0 if is_done else LATE_LOST_S)
+    for model, op in flushed:
+        model.flush_ends(op, reply.line, reply.at, is_done)
+
+
 # --- locks ---
 
 
 async def lock(hand: Hand) -> None:
     model: Lock = hand.rng.choice(hand.load.locks)
     token = b"%s.%d" % (hand.name.encode(), next(hand.load.numbers))
-    grant = model.begin_add(token, hand.name, time.monotonic())
+    grant = model.begin_add(token, hand.label, time.monotonic())
     reply = await hand.ask(b"add %b 0 %d %d\r\n%b\r\n" % (model.key, 600, len(token), token))
     if reply.line == "STORED":
         model.added(grant, reply.at)
@@ -156,12 +174,12 @@ async def lock(hand: Hand) -> None:
     if hand.rng.random() < 0.3 or reply.is_error:
         token_there = await _look_at_lock(hand, model)
         ghost = next((each for each in model.grants if each.token == token_there), None)
-        if ghost is not None and not ghost.is_done and "ERROR" in ghost.op.reply:
+        if ghost is not None and ghost.is_unknown:
             await _release(hand, model, is_mine=False)
 
 
 async def _look_at_lock(hand: Hand, model: Lock) -> bytes | None:
-    op = model.begin("get", "", hand.name, time.monotonic())
+    op = model.begin("get", "", hand.label, time.monotonic())
     reply = await hand.ask(b"get " + model.key + b"\r\n", "values")
     hit = reply.hits.get(model.key)
     if reply.line == "END":
@@ -175,7 +193,7 @@ async def _look_at_lock(hand: Hand, model: Lock) -> bytes | None:
 async def _release(hand: Hand, model: Lock, is_mine: bool) -> None:
     """Until it is known to be released: a lock that cannot be is held for ever."""
     while True:
-        op = model.begin_release(hand.name, time.monotonic())
+        op = model.begin_release(hand.label, time.monotonic())
         reply = await hand.ask(b"delete " + model.key + b"\r\n")
         model.released(op, reply.line, reply.at, is_mine)
         if not reply.is_error or hand.load.is_over:
@@ -190,7 +208,7 @@ async def _release(hand: Hand, model: Lock, is_mine: bool) -> None:
 async def step(hand: Hand, model: Counter) -> None:
     chance = hand.rng.random()
     if chance < 0.25:
-        op = model.begin("get", "", hand.name, time.monotonic())
+        op = model.begin("get", "", hand.label, time.monotonic())
         reply = await hand.ask(b"get " + model.key + b"\r\n", "values")
         hit = reply.hits.get(model.key)
         if reply.line == "END":
@@ -200,7 +218,7 @@ async def step(hand: Hand, model: Counter) -> None:
             model.judge_error(op, reply.line, reply.at)
         return
     amount = hand.rng.choice((1, 1, 2, 7)) if chance < 0.9 else -1
-    taken = model.begin_step(amount, hand.name, time.monotonic())
+    taken = model.begin_step(amount, hand.label, time.monotonic())
     reply = await hand.ask(b"%b %b %d\r\n" % (b"incr" if amount > 0 else b"decr", model.key, abs(amount)))
     if reply.line.isdigit():
         model.stepped(taken, int(reply.line), reply.at)
@@ -210,16 +228,17 @@ async def step(hand: Hand, model: Counter) -> None:
 
 async def new_counter(hand: Hand, is_shared: bool) -> Counter | None:
     model = hand.load.counter(is_shared)
-    op = model.begin("add", str(model.first), hand.name, time.monotonic())
+    op = model.begin("add", str(model.first), hand.label, time.monotonic())
     text = b"%d" % model.first
     reply = await hand.ask(b"add %b 0 0 %d\r\n%b\r\n" % (model.key, len(text), text))
-    return _created(model, op, reply)
+    return _created(hand.load, model, op, reply)
 
 
-def _created(model: Made, op: Op, reply: Reply) -> Made | None:
+def _created(load: Load, model: Made, op: Op, reply: Reply) -> Made | None:
     if reply.line == "STORED":
         model.created(op, reply.at)
-        return model
+        model.is_lost = op.begun <= load.flush_over
+        return None if model.is_lost else model
     model.end(op, reply.line, reply.at)
     model.is_lost = True
     if reply.is_error:
@@ -255,7 +274,7 @@ async def log_by_cas(hand: Hand) -> None:
     model = await _some_log(hand, "cas")
     if model is None:
         return
-    op = model.begin("gets", "", hand.name, time.monotonic())
+    op = model.begin("gets", "", hand.label, time.monotonic())
     reply = await hand.ask(b"gets " + model.key + b"\r\n", "values")
     hit = reply.hits.get(model.key)
     if reply.is_error:
@@ -269,7 +288,7 @@ async def log_by_cas(hand: Hand) -> None:
         await asyncio.sleep(hand.rng.random() * 0.3)  # others may be quicker, servers may fall out
     mark = b"%d" % next(hand.load.numbers)
     whole = hit.value + b" " + mark
-    entry = model.begin_entry("cas", mark, whole, hand.name, time.monotonic())
+    entry = model.begin_entry("cas", mark, whole, hand.label, time.monotonic())
     entry.op.text = f"{mark.decode()} at {hit.cas:#x}"
     reply = await hand.ask(b"cas %b 0 0 %d %d\r\n%b\r\n" % (model.key, len(whole), hit.cas, whole))
     hand.load.count(f"cas {reply.line.split()[0]}")
@@ -285,7 +304,7 @@ async def log_by_append(hand: Hand) -> None:
     if model is None:
         return
     if verb == "read":
-        op = model.begin("get", "", hand.name, time.monotonic())
+        op = model.begin("get", "", hand.label, time.monotonic())
         reply = await hand.ask(b"get " + model.key + b"\r\n", "values")
         hit = reply.hits.get(model.key)
         if reply.is_error:
@@ -295,7 +314,7 @@ async def log_by_append(hand: Hand) -> None:
             model.read(op, hit.value if hit else None, reply.at)
         return
     mark = b"%d" % next(hand.load.numbers)
-    entry = model.begin_entry("append", mark, None, hand.name, time.monotonic())
+    entry = model.begin_entry("append", mark, None, hand.label, time.monotonic())
     piece = b" " + mark
     reply = await hand.ask(b"append %b 0 0 %d\r\n%b\r\n" % (model.key, len(piece), piece))
     if reply.line == "STORED":
@@ -312,9 +331,9 @@ async def _some_log(hand: Hand, verb: str) -> Log | None:
     if len(mine) >= hand.load.few // 2 + 1:
         return hand.rng.choice(mine)
     model = hand.load.log(verb)
-    op = model.begin("add", model.first.decode(), hand.name, time.monotonic())
+    op = model.begin("add", model.first.decode(), hand.label, time.monotonic())
     reply = await hand.ask(b"add %b 0 0 %d\r\n%b\r\n" % (model.key, len(model.first), model.first))
-    if _created(model, op, reply) is not None:
+    if _created(hand.load, model, op, reply) is not None:
         logs.append(model)
     return None
 

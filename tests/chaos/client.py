@@ -6,6 +6,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
+from tests.chaos.history import LOST
+
 Shape = Literal["line", "values"]
 
 
@@ -28,7 +30,7 @@ class Reply:
 
     @property
     def is_error(self) -> bool:
-        return "ERROR" in self.line
+        return "ERROR" in self.line or self.line == LOST
 
 
 class Gone(Exception):  # noqa: N818 - it is an event, seldom an error of ours
@@ -44,6 +46,9 @@ class Client(asyncio.Protocol):
         self._stats: list[str] = []
         self._transport: asyncio.Transport | None = None
         self.gone: str | None = None
+        self.worker = 0
+        """The process that serves it, 0 while that is not known."""
+        self.began_at = time.monotonic()
         self._sent = b""
 
     @classmethod
@@ -71,6 +76,12 @@ class Client(asyncio.Protocol):
     async def stats(self, what: str) -> dict[str, str]:
         reply = await self.ask(b"stats " + what.encode() + b"\r\n", "values")
         return {name: value for _, name, value in (line.split(" ", 2) for line in reply.stats)}
+
+    @property
+    def port(self) -> int:
+        """Its own, by which the kernel knows it."""
+        assert self._transport is not None
+        return int(self._transport.get_extra_info("sockname")[1])
 
     def give_up_after(self, limit_s: float) -> None:
         """End the connection if the oldest request has waited for longer."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tests.chaos.history import Op
+from tests.chaos.history import LOST, Op
 from tests.chaos.holders import NEVER, Pair
 from tests.chaos.models import FORGET_S, Model, Report
 
@@ -34,6 +34,10 @@ class Counter(Model):
         self.end(op, "STORED", now)
         self.keeping.acknowledged(op.begun)
 
+    def flush_begins(self, client: str, now: float) -> Op:
+        self.is_lost = True
+        return super().flush_begins(client, now)
+
     def begin_step(self, amount: int, client: str, now: float) -> Step:
         verb = "incr" if amount > 0 else "decr"
         step = Step(amount, self.begin(verb, str(abs(amount)), client, now))
@@ -43,6 +47,7 @@ class Counter(Model):
     def stepped(self, step: Step, result: int, now: float) -> None:
         self.end(step.op, str(result), now)
         step.result, step.is_done = result, True
+        self.settles(step.op)
         self.keeping.acknowledged(step.op.begun)
         self._judge(step.op, result, now, own=step)
 
@@ -51,7 +56,7 @@ class Counter(Model):
         self.end(step.op, reply, now)
         if reply == "NOT_FOUND":
             step.is_void = True
-            self.is_lost |= self.judge_miss(step.op, now)
+            self.is_lost = self.is_lost or self.judge_miss(step.op, now)
             return
         self.judge_error(step.op, reply, now, repeatable=False)
         if not self.pair.any_sound(step.op.begun):
@@ -60,7 +65,7 @@ class Counter(Model):
     def read(self, op: Op, value: int | None, now: float) -> None:
         self.end(op, "miss" if value is None else str(value), now)
         if value is None:
-            self.is_lost |= self.judge_miss(op, now)
+            self.is_lost = self.is_lost or self.judge_miss(op, now)
         else:
             self._judge(op, value, now)
 
@@ -112,6 +117,10 @@ class Grant:
     void_at: float = NEVER
     """When it was refused. Until then it may have been there for a moment: one holder had it, one had not."""
 
+    @property
+    def is_unknown(self) -> bool:
+        return not self.is_done and ("ERROR" in self.op.reply or self.op.reply == LOST)
+
 
 class Lock(Model):
     """add, get, delete. Between an acknowledged add and the next delete nobody else is given it."""
@@ -124,6 +133,7 @@ class Lock(Model):
         self.held: Grant | None = None
         self.held_since = NEVER
         self.given = 0
+        self.flush_over = -NEVER
 
     def begin_add(self, token: bytes, client: str, now: float) -> Grant:
         grant = Grant(token, self.begin("add", token.decode(), client, now))
@@ -137,7 +147,8 @@ class Lock(Model):
             text = f"{self.held.token.decode()} has it and has not begun to release it"
             self.wrong("lock given twice", text, grant.op, now)
         grant.is_done = True
-        self.held, self.held_since = grant, now
+        shaky_until = max(self.lost_until, self.flush_over)
+        self.held, self.held_since = (grant, now) if grant.op.begun > shaky_until else (None, NEVER)
         self.given += 1
         self.keeping.acknowledged(grant.op.begun)
         self.grants = [each for each in self.grants if min(each.gone_at, each.void_at) > now - FORGET_S]
@@ -151,6 +162,19 @@ class Lock(Model):
         grant.void_at = now
         if not any(self._may_be(each, grant.op) for each in self.grants if each is not grant):
             self.wrong("old value", "nobody can have it, and yet it is not to be had", grant.op, now)
+
+    def flush_begins(self, client: str, now: float) -> Op:
+        """Nobody has it any more, and who gets it meanwhile may lose it at once."""
+        self.held, self.flush_over = None, NEVER
+        return super().flush_begins(client, now)
+
+    def flush_ends(self, op: Op, reply: str, now: float, is_done: bool) -> None:
+        super().flush_ends(op, reply, now, is_done)
+        self.flush_over = op.ended
+        if is_done:
+            for grant in self.grants:
+                if grant.op.ended < op.begun:
+                    grant.gone_at = min(grant.gone_at, now)
 
     def begin_release(self, client: str, now: float) -> Op:
         self.held = None
@@ -209,6 +233,10 @@ class Log(Model):
         self.end(op, "STORED", now)
         self.keeping.acknowledged(op.begun)
 
+    def flush_begins(self, client: str, now: float) -> Op:
+        self.is_lost = True
+        return super().flush_begins(client, now)
+
     def begin_entry(self, verb: str, mark: bytes, whole: bytes | None, client: str, now: float) -> Entry:
         entry = Entry(mark, self.begin(verb, mark.decode(), client, now), whole)
         self.entries[mark] = entry
@@ -217,6 +245,8 @@ class Log(Model):
     def stored(self, entry: Entry, now: float) -> None:
         self.end(entry.op, "STORED", now)
         entry.is_done = True
+        if entry.whole is not None:
+            self.settles(entry.op)
         self.keeping.acknowledged(entry.op.begun)
 
     def not_stored(self, entry: Entry, reply: str, now: float, is_miss: bool) -> None:
@@ -229,7 +259,7 @@ class Log(Model):
             return
         entry.is_void = True
         if is_miss:
-            self.is_lost |= self.judge_miss(entry.op, now)
+            self.is_lost = self.is_lost or self.judge_miss(entry.op, now)
 
     def read(self, op: Op, text: bytes | None, now: float) -> None:
         self.end(op, "miss" if text is None else text.decode(), now)

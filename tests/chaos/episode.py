@@ -6,15 +6,17 @@ fill ──▶ work while faults come and go ──▶ everything whole ──�
 import asyncio
 import random
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.chaos import actors, faults
 from tests.chaos.client import Client, Gone
 from tests.chaos.conditional import Log
+from tests.chaos.evidence import evidence
+from tests.chaos.holders import NEVER
 from tests.chaos.load import Hand, Load
 from tests.chaos.models import Model, Register, Violation
-from tests.chaos.world import Node, Variant, World
+from tests.chaos.schedule import Blow, Draw, rounds
+from tests.chaos.world import Variant, World
 
 WHOLE_S = 40.0
 """The longest that a pool may take to be whole again after its last fault."""
@@ -25,8 +27,6 @@ SHOWN_IN_FULL = 5
 """Of each kind."""
 
 POLL_S = 0.1
-
-Draw = Callable[[Node, random.Random], faults.Fault]
 
 
 @dataclass
@@ -39,6 +39,7 @@ class Result:
     slowest_s: float = 0.0
     counts: dict[str, int] = field(default_factory=dict)
     differing_shared: int = 0
+    differing_lost: int = 0
     single: int = 0
     unfilled: int = 0
 
@@ -55,7 +56,8 @@ class Result:
             f"{sum(self.faults.values())} faults ({faults})",
             "requests: " + ", ".join(f"{name} {n}" for name, n in sorted(self.counts.items())),
             f"keys on one holder only: {self.unfilled} when all was up again, {self.single} at the end",
-            f"keys that differ after writes at the same time: {self.differing_shared}",
+            f"keys that differ after writes at the same time: {self.differing_shared}, "
+            f"after a write that was lost with its worker: {self.differing_lost}",
             f"violations: {self.kinds() or 'none'}",
         ]
         for each in self.violations:
@@ -78,14 +80,20 @@ class Episode:
         pause_s: float = 0.004,
         draw: Draw = faults.draw,
         enough: int = 20,
+        only_servers: bool = False,
     ) -> None:
-        self.rng = random.Random(seed)
+        schedule_rng, world_rng, self.rng = (
+            random.Random(f"{seed} {what}") for what in ("faults", "world", "load")
+        )
         self.seconds = seconds
         self.scale = scale
         self.pause_s = pause_s
-        self.draw = draw
         self.enough = enough
-        self.world = World(variant, self.rng)
+        self.world = World(variant, world_rng)
+        several = variant.workers > 1 and not only_servers
+        self._loses_supervisor = several and schedule_rng.random() < 0.2
+        has_flushes = not only_servers and schedule_rng.random() < 0.5
+        self._rounds = rounds(schedule_rng, self.world.nodes, draw, several, has_flushes)
         self.result = Result(variant, self.world.events.start)
         self.load = Load(self.world, self.rng, self._report, scale)
         self._seen: set[tuple[str, str]] = set()
@@ -109,14 +117,7 @@ class Episode:
         self._seen.add((violation.kind, violation.key))
         self.result.violations.append(violation)
         if self.result.kinds()[violation.kind] <= SHOWN_IN_FULL:
-            model = self.load.models.get(violation.key.encode())
-            if model is None:
-                violation.rendered = "\n".join(
-                    f"{self.world.events.at(at)} {line}" for at, line in self.world.events.lines
-                )
-            else:
-                now = self.world.look_at_one(model.key)
-                violation.rendered = model.history.render(self.world.events, violation.op) + "\n" + now
+            violation.rendered = evidence(self.world, self.load.models.get(violation.key.encode()), violation)
 
     async def _run(self) -> None:
         """The story, and what goes on beside it for ever; an end of any is the end of all."""
@@ -160,12 +161,11 @@ class Episode:
             took = f"{took_s:.3f} s of {reply.at - reply.sent_at:.3f} s were not stalls"
             text = f"{request}: {took} -> {reply.line}"
             violation = Violation("late reply", text, None, request, reply.at)
-            violation.rendered = "\n".join(
-                f"{self.world.events.at(at)} {line}"
-                for at, line in [*self.world.events.lines, (reply.sent_at, ">> " + text)]
-                if abs(at - reply.at) < 12
-            )
+            violation.rendered = self.world.events.render(reply.sent_at - 10, reply.at + 2)
             self.result.violations.append(violation)
+        for violation in self.result.violations:
+            if violation.rendered and violation.key.encode() in self.load.models:
+                violation.rendered += f"\nat the end: {self.world.look_at_one(violation.key.encode())}"
         self.result.replies = self.load.watch.replies
         self.result.slowest_s = self.load.watch.slowest_s
         self.result.counts = self.load.counts
@@ -173,21 +173,51 @@ class Episode:
     # --- faults ---
 
     async def _make_trouble(self) -> None:
-        end = time.monotonic() + self.seconds
-        while time.monotonic() < end and not self._has_enough:
-            await asyncio.sleep(self.rng.uniform(0.2, 1.0))
-            nodes = self.rng.sample(self.world.nodes, 2 if self.rng.random() < 0.35 else 1)
+        begin = time.monotonic()
+        for each in self._rounds:
+            await asyncio.sleep(each.pause_s)
+            spent = (time.monotonic() - begin) / self.seconds
+            if spent >= 1 or self._has_enough:
+                break
+            has_supervisor = self.world.workers.has_supervisor
+            if has_supervisor and self._loses_supervisor and spent > 0.6:
+                await self._of_the_proxy(faults.kill_supervisor, each.seed)
             was_whole = self.world.is_whole
-            await asyncio.gather(*(self._one_fault(node) for node in nodes))
-            if self.rng.random() < 0.7 and await self._until_whole("after a fault"):
-                await self._rebase(must_be_filled=was_whole and len(nodes) == 1)
+            parts = [self._one_fault(blow) for blow in each.blows]
+            if each.proxy_fault is not None and has_supervisor:
+                parts.append(self._of_the_proxy(each.proxy_fault, each.seed, each.proxy_after_s))
+            if each.is_flushed:
+                parts.append(self._flush(each.flushed_after_s))
+            await asyncio.gather(*parts)
+            if each.must_be_whole and await self._until_whole("after a fault"):
+                was_alone = was_whole and len(each.blows) == 1 and not each.is_flushed
+                await self._rebase(must_be_filled=was_alone and has_supervisor)
 
-    async def _one_fault(self, node: Node) -> None:
-        fault = self.draw(node, self.rng)
-        self.result.faults[fault.__name__] = self.result.faults.get(fault.__name__, 0) + 1
-        rng = random.Random(self.rng.random())
-        await asyncio.sleep(rng.choice((0.0, rng.random() * 0.5)))
-        await asyncio.to_thread(fault, self.world, node, rng)
+    async def _one_fault(self, blow: Blow) -> None:
+        self._count_fault(blow.fault.__name__)
+        await asyncio.sleep(blow.after_s)
+        await asyncio.to_thread(blow.fault, self.world, blow.node, random.Random(blow.seed))
+
+    async def _of_the_proxy(self, fault: faults.ProxyFault, seed: float, after_s: float = 0) -> None:
+        self._count_fault(fault.__name__)
+        await asyncio.sleep(after_s)
+        await asyncio.to_thread(fault, self.world, random.Random(seed))
+
+    async def _flush(self, after_s: float) -> None:
+        """And what was written once is written again."""
+        await asyncio.sleep(after_s)
+        hand = Hand(self.load, "flush", self.rng, 0)
+        self._count_fault("flush_all")
+        try:
+            await actors.flush(hand)
+            for register in self.load.still + self.load.cold:
+                await actors.store(hand, register)
+        except (Gone, OSError) as error:
+            hand.lost(error)
+        hand.close()
+
+    def _count_fault(self, name: str) -> None:
+        self.result.faults[name] = self.result.faults.get(name, 0) + 1
 
     async def _until_whole(self, when: str) -> bool:
         end = time.monotonic() + WHOLE_S
@@ -196,9 +226,6 @@ class Episode:
                 states = self.world.describe_states()
                 text = f"{when} the pool was not whole within {WHOLE_S:g} s: {states}"
                 violation = Violation("not whole", text, None, when, time.monotonic())
-                violation.rendered = "\n".join(
-                    f"{self.world.events.at(at)} {line}" for at, line in self.world.events.lines[-12:]
-                )
                 self._report(violation)
                 return False
             await asyncio.sleep(POLL_S / 2)
@@ -266,6 +293,8 @@ class Episode:
             model = self.load.models[key]
             if model in self.load.shared or (isinstance(model, Log) and key.startswith(b"log:append")):
                 self.result.differing_shared += 1
+            elif model.has_lost:
+                self.result.differing_lost += 1
             else:
                 model.wrong("owner and copy differ", "all up, and quiet", None, time.monotonic())
         hand = Hand(self.load, "last", self.rng, 0)
@@ -319,4 +348,8 @@ def _changes(model: Model) -> bool:
     """Is somebody at it, or may it be dying?"""
     if not isinstance(model, Register):
         return True
-    return model.is_being_written or any(each.dies_from < float("inf") for each in model.versions)
+    return (
+        model.is_being_written
+        or model.has_lost
+        or any(each.dies_from < NEVER or each.is_flush for each in model.versions)
+    )

@@ -1,7 +1,9 @@
 """What is done to a server: it ends, freezes, is cut off, falls silent, gets slow; and ends of all that.
 
+And to the proxy: a worker is killed or frozen, the supervisor is killed.
+
 A fault is a function of (world, node, rng) that runs in a thread of its own until it is over. What it does
-to the server's memory and reach it says before it does it.
+to the server's memory and reach it says before it does it. A fault of the proxy has no node.
 """
 
 import random
@@ -11,6 +13,7 @@ from collections.abc import Callable
 from tests.chaos.world import Node, World
 
 Fault = Callable[[World, Node, random.Random], None]
+ProxyFault = Callable[[World, random.Random], None]
 
 
 def kill(world: World, node: Node, rng: random.Random) -> None:
@@ -109,8 +112,36 @@ def slow(world: World, node: Node, rng: random.Random) -> None:
     world.fault_is_over(node, "as quick as ever")
 
 
+# --- the proxy's own processes ---
+
+
+def kill_worker(world: World, rng: random.Random) -> None:
+    """SIGKILL; over when another is in its place."""
+    pid = rng.choice(world.workers.pids())
+    world.events.add("proxy", f"worker {pid} killed")
+    world.workers.kill(pid)
+    world.events.add("proxy", f"workers are {world.workers.pids()}")
+
+
+def freeze_worker(world: World, rng: random.Random) -> None:
+    """What a busy machine may do to any process."""
+    pid = rng.choice(world.workers.pids())
+    world.events.add("proxy", f"worker {pid} frozen")
+    world.workers.freeze(pid)
+    time.sleep(0.3)
+    world.workers.thaw(pid)
+    world.events.add("proxy", f"worker {pid} thawed")
+
+
+def kill_supervisor(world: World, rng: random.Random) -> None:
+    """Nobody replaces it, nobody refills a server."""
+    world.events.add("proxy", "supervisor killed")
+    world.workers.kill_supervisor()
+
+
 ANYWHERE: tuple[Fault, ...] = (kill, kill, kill, freeze, freeze, freeze_and_kill)
 RELAYED: tuple[Fault, ...] = (cut, cut_while_under_way, refuse, blackhole, blackhole, mute, slow)
+PROXY: tuple[ProxyFault, ...] = (kill_worker, freeze_worker)
 
 
 def draw(node: Node, rng: random.Random) -> Fault:

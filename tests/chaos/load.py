@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from tests.chaos.client import Client, Gone, Reply, Shape
 from tests.chaos.conditional import Counter, Lock, Log
+from tests.chaos.history import LOST
+from tests.chaos.holders import NEVER
 from tests.chaos.models import Model, Register, Report, Violation
 from tests.chaos.watch import GIVE_UP_S, Watch
 from tests.chaos.world import World
@@ -27,11 +29,13 @@ class Load:
         self.rng = rng
         self.report = report
         assert world.proxy is not None
-        self.watch = Watch(world.limit_s, world.proxy.worker_pids)
+        self.watch = Watch(world.limit_s, world.workers.pids)
         self.numbers = count(1)
         self.models: dict[bytes, Model] = {}
         self.counts: dict[str, int] = {}
         self.is_over = False
+        self.flush_over = -NEVER
+        """NEVER while one is under way."""
         self.hands: list[Hand] = []
         few, many = max(2, int(12 * scale)), max(20, int(250 * scale))
         self.still = [self.register(f"still:{n}") for n in range(many)]
@@ -74,7 +78,7 @@ class Load:
 
 
 class Hand:
-    """One client: a connection, made anew if it was lost, and that is a violation."""
+    """One client: a connection, made anew if it was lost; a violation, unless its worker was killed."""
 
     def __init__(self, load: Load, name: str, rng: random.Random, pause_s: float) -> None:
         self.load = load
@@ -83,16 +87,18 @@ class Hand:
         self.pause_s = pause_s
         self.client: Client | None = None
 
+    @property
+    def label(self) -> str:
+        """For histories: who, and by which worker."""
+        return f"{self.name}@{self.client.worker if self.client else '?'}"
+
     async def run(self, actor: Actor) -> None:
         while not self.load.is_over:
             try:
                 await self.connect()
                 await actor(self)
-            except Gone as gone:
-                self.client = None
-                self._lost("dropped connection", gone)
-            except OSError as error:
-                self._lost("refused connection", error)
+            except (Gone, OSError) as error:
+                self.lost(error)
             await asyncio.sleep(self.rng.random() * 2 * self.pause_s)
         self.close()
 
@@ -100,27 +106,47 @@ class Hand:
         if self.client is not None:
             self.client.close()
 
-    def _lost(self, kind: str, why: Exception) -> None:
-        self.load.report(Violation(kind, f"{self.name}: {why}", None, self.name, time.monotonic()))
+    def lost(self, why: Exception) -> None:
+        self.client = None
+        kind = "dropped connection" if isinstance(why, Gone) else "refused connection"
+        self.load.report(Violation(kind, f"{self.label}: {why}", None, self.name, time.monotonic()))
 
     async def connect(self) -> None:
-        if self.client is None:
-            assert self.load.world.proxy is not None
-            port = self.load.world.proxy.port
-            self.client = await Client.connect(self.name, "127.0.0.1", port)
+        """Be connected to a worker that is known."""
+        world = self.load.world
+        assert world.proxy is not None
+        while self.client is None or self.client.gone:
+            if self.client is not None and not world.workers.was_killed(
+                self.client.worker, self.client.began_at
+            ):
+                raise Gone(self.client.gone or "")
+            self.client = client = await Client.connect(self.name, "127.0.0.1", world.proxy.port)
+            try:
+                reply = await client.ask(b"mn\r\n")
+            except Gone:
+                continue
+            absent_s = world.workers.absent_s(reply.sent_at)
+            client.worker = world.workers.serving(client.port)
+            self.load.watch.note(reply, f"{self.label}: its first", absent_s)
 
-    def send(self, request: bytes, *shapes: Shape) -> list[asyncio.Future[Reply]]:
-        assert self.client is not None
-        return self.client.send(request, *shapes)
-
-    async def ask(self, request: bytes, shape: Shape = "line") -> Reply:
-        [future] = self.send(request, shape)
-        return await self.awaited(future, request)
-
-    async def awaited(self, future: asyncio.Future[Reply], request: bytes = b"") -> Reply:
-        reply = await future
-        self.load.watch.note(reply, f"{self.name}: {request[:60]!r}")
-        self.load.count(request.partition(b" ")[0].decode())
+    async def ask(self, request: bytes, shape: Shape = "line", name: str = "") -> Reply:
+        """The reply; one that says LOST if the worker was killed first. `name` is what it is counted as."""
+        await self.connect()
+        world, client = self.load.world, self.client
+        assert client is not None
+        sent_at = time.monotonic()
+        try:
+            [future] = client.send(request, shape)
+            reply = await future
+        except Gone:
+            if not world.workers.was_killed(client.worker, client.began_at):
+                raise
+            self.load.count(LOST)
+            return Reply(LOST, {}, time.monotonic(), sent_at, [])
+        self.load.watch.note(
+            reply, f"{self.label}: {request[:60]!r}", world.workers.frozen_s(client.worker, sent_at)
+        )
+        self.load.count(name or request.partition(b" ")[0].decode().strip())
         return reply
 
     def look_after(self) -> None:

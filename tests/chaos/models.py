@@ -10,6 +10,7 @@ Every model sees requests begin and end in real time, one at a time; requests ov
     done       acknowledged: later reads see it, or a write that did not end before it began
     unknown    answered by an error: it may be seen or not, at any time until a done write that began after
                that error; where no holder was sound all through it, it may also have cost the key
+    lost       its worker was killed: unknown, and perhaps done a moment later
     void       answered by "no": never seen
 
 All values are unique, so a value names its write.
@@ -18,11 +19,14 @@ All values are unique, so a value names its write.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.chaos.history import NEVER_ENDED, History, Op
+from tests.chaos.history import LOST, NEVER_ENDED, READS, History, Op
 from tests.chaos.holders import NEVER, Keeping, Pair
 
 FORGET_S = 10.0
 """No request lasts as long as this; what was over before that is of no use."""
+
+LATE_LOST_S = 0.5
+"""So long after its worker's death a server may still do what it was sent; one in trouble at any time."""
 
 EARLY_S = 2.1
 LATE_S = 1.2
@@ -54,6 +58,7 @@ class Version:
     is_done: bool = False
     dies_from: float = NEVER
     dies_until: float = NEVER
+    is_flush: bool = False
     superseded_at: float = NEVER
     """When a done write was over that had begun after this one was over."""
 
@@ -67,7 +72,9 @@ class Model:
         self.key = key
         self.pair = pair
         self.keeping = Keeping(pair)
-        self.history = History(key.decode(), f"{pair.owner.name}, copy on {pair.copy.name}")
+        self.lost_until = -NEVER
+        """Until then a lost write may still be done; its holders may differ until the next one after it."""
+        self.history = History(key.decode(), pair.owner.name, pair.copy.name)
         self._report = report
 
     def begin(self, verb: str, text: str, client: str, now: float) -> Op:
@@ -75,6 +82,26 @@ class Model:
 
     def end(self, op: Op, reply: str, now: float) -> None:
         op.ended, op.reply = now, reply
+        if reply == LOST:
+            op.ended = now + LATE_LOST_S if self.pair.both_sound(op.begun) else NEVER_ENDED
+            if op.verb not in READS:
+                self.lost_until = max(self.lost_until, op.ended)
+
+    def flush_begins(self, client: str, now: float) -> Op:
+        """All keys at once."""
+        return self.begin("flush_all", "", client, now)
+
+    def flush_ends(self, op: Op, reply: str, now: float, is_done: bool) -> None:
+        self.end(op, reply, now)
+
+    def settles(self, op: Op) -> None:
+        """A write that leaves its holders equal, whatever they had before."""
+        if op.begun > self.lost_until:
+            self.lost_until = -NEVER
+
+    @property
+    def has_lost(self) -> bool:
+        return self.lost_until != -NEVER
 
     def wrong(self, kind: str, text: str, op: Op | None, now: float) -> None:
         self._report(Violation(kind, text, op, self.key.decode(), now))
@@ -87,7 +114,7 @@ class Model:
         return True
 
     def judge_error(self, op: Op, reply: str, now: float, repeatable: bool = True) -> None:
-        if not self.pair.any_sound(op.begun):
+        if reply == LOST or not self.pair.any_sound(op.begun):
             return
         if not repeatable and "unknown outcome" in reply and not self.pair.both_sound(op.begun):
             return
@@ -148,10 +175,10 @@ class Register(Model):
         self.judge_error(op, reply, now)
         self._unknown(op, version, now)
 
-    def lost_reply(self, op: Op, version: Version, now: float) -> None:
-        """No reply was asked for, or the connection ended."""
-        self.end(op, "(none)", now)
-        if self.pair.both_sound(op.begun):
+    def no_reply(self, op: Op, version: Version, now: float, later: str) -> None:
+        """None was asked for; `later` is the reply to the next request of the same connection."""
+        self.end(op, LOST if later == LOST else "(none)", now)
+        if self.pair.both_sound(op.begun) and later != LOST:
             self._done(op, version, now)
         else:
             self._unknown(op, version, now)
@@ -161,18 +188,33 @@ class Register(Model):
         for each in self.versions:
             if each is not version and each.ended < version.begun:
                 each.superseded_at = min(each.superseded_at, now)
+        self.settles(op)
         if version.value is not None:
             self.keeping.acknowledged(op.begun)
         self._forget(now)
 
     def _unknown(self, op: Op, version: Version, now: float) -> None:
-        version.ended = now
+        version.ended = op.ended
         if not self.pair.any_sound(op.begun):
             # what cannot follow loses the key rather than keep an old value
             self.versions.append(Version(None, version.begun, now))
 
     def _forget(self, now: float) -> None:
         self.versions = [each for each in self.versions if each.superseded_at > now - FORGET_S]
+
+    # --- flushes ---
+
+    def flush_begins(self, client: str, now: float) -> Op:
+        self.versions.append(Version(None, now, is_flush=True))
+        return super().flush_begins(client, now)
+
+    def flush_ends(self, op: Op, reply: str, now: float, is_done: bool) -> None:
+        super().flush_ends(op, reply, now, is_done)
+        [version] = [each for each in self.versions if each.is_flush and each.begun == op.begun]
+        if is_done:
+            self._done(op, version, now)
+        else:
+            self._unknown(op, version, now)
 
     # --- touches ---
 

@@ -267,15 +267,15 @@ class TestRegister:
 
         events = Events(0.0)
         register.set(b"1")
-        events.add("owner: killed", story.tick())
+        events.add("owner", "killed", story.tick())
         register.set(b"2")
         register.get(b"1")
         text = register.model.history.render(events, story.found[0].op)
         lines = text.splitlines()
-        assert lines[0] == "key k on owner, copy on copy"
-        assert ["set 1 -> STORED" in lines[1], "owner: killed" in lines[2], "set 2" in lines[3]] == [True] * 3
-        assert lines[4].startswith(">>")
-        assert lines[4].endswith("-> 1")
+        assert lines[0] == "key k, owner owner, copy copy"
+        assert ["set 1 -> STORED" in lines[2], "owner: killed" in lines[3], "set 2" in lines[4]] == [True] * 3
+        assert lines[5].startswith(">>")
+        assert lines[5].endswith("-> 1")
 
 
 class Counted:

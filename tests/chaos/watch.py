@@ -1,7 +1,7 @@
 """What every request goes through: is its reply late, did its connection live; minus what the checker slept.
 
 A reply counts as late by its own clock less the time in which the checker's loop stood still or a worker of
-the proxy stood in the kernel's queue for a processor: a busy machine is nobody's flaw.
+the proxy stood in the kernel's queue for a processor, or its own was frozen: nobody's flaw.
 """
 
 import asyncio
@@ -24,14 +24,15 @@ class Watch:
         self.late: list[tuple[Reply, str, float]] = []
         """Late ones, with their request and their time less the stalls."""
         self._workers = workers
-        self._candidates: deque[tuple[Reply, str]] = deque()
+        self._candidates: deque[tuple[Reply, str, float]] = deque()
         self._stalls: deque[tuple[float, float]] = deque(maxlen=int(30 / BEAT_S))
 
-    def note(self, reply: Reply, request: str) -> None:
+    def note(self, reply: Reply, request: str, absent_s: float) -> None:
+        """`absent_s`: for so long its worker was made to stand still, or there was none."""
         self.replies += 1
-        took_s = reply.at - reply.sent_at
+        took_s = reply.at - reply.sent_at - absent_s
         if took_s > self.limit_s:
-            self._candidates.append((reply, request))
+            self._candidates.append((reply, request, absent_s))
         elif took_s > self.slowest_s:
             self.slowest_s = took_s
 
@@ -55,8 +56,8 @@ class Watch:
 
     def _judge(self, now: float) -> None:
         while self._candidates and self._candidates[0][0].at < now - 10 * BEAT_S:
-            reply, request = self._candidates.popleft()
-            took_s = reply.at - reply.sent_at - self.stalls_s(reply.sent_at, reply.at)
+            reply, request, absent_s = self._candidates.popleft()
+            took_s = reply.at - reply.sent_at - absent_s - self.stalls_s(reply.sent_at, reply.at)
             if took_s > self.limit_s:
                 self.late.append((reply, request, took_s))
             self.slowest_s = max(self.slowest_s, took_s)

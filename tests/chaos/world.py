@@ -1,17 +1,20 @@
 """The processes of an episode: memcacheds, relays, a proxy; and what they say of themselves."""
 
+import json
 import random
 import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from tests.chaos.history import Events
 from tests.chaos.holders import NEVER, Holder, Pair
 from tests.chaos.relays import Relays
+from tests.chaos.workers import Workers
 from tests.reference.ring import PlainPlacement
 from tests.support.memcached import Memcached, Version
 from tests.support.proxy import Proxy
@@ -94,6 +97,7 @@ class World:
         self.folder = Path(tempfile.mkdtemp(prefix="memagent-chaos-"))
         self.relays: Relays | None = None
         self.proxy: Proxy | None = None
+        self._workers: Workers | None = None
         self.nodes: list[Node] = []
         self.last_stats: dict[str, str] = {}
         try:
@@ -125,8 +129,14 @@ class World:
         }
         settings = {"control_socket": str(self.folder / "control.sock")}
         self.proxy = Proxy.start(servers, backups, workers=self.variant.workers, pool=pool, settings=settings)
+        self._workers = Workers(self.proxy, self.variant.workers)
         owners, copies = ([(each["name"], "", 0, 1) for each in written] for written in (servers, backups))
         self._placement = PlainPlacement(owners, copies, "ketama", "md5", copies=1 if backups else 2)
+
+    @property
+    def workers(self) -> Workers:
+        assert self._workers is not None
+        return self._workers
 
     @property
     def limit_s(self) -> float:
@@ -154,7 +164,7 @@ class World:
             is_noticed = not node.must_be_noticed or self._stat(node, "outages") > node.outages_before
             if is_noticed or asked_at > node.fault_over_at + UNNOTICED_S:
                 node.holder.is_called_up(asked_at)
-                self.events.add(f"{node.name} is up" + ("" if is_noticed else ", its fault unnoticed"))
+                self.events.add(node.name, "said to be up" + ("" if is_noticed else ", its fault unnoticed"))
 
     def _stat(self, node: Node, name: str) -> int:
         part = ":backup" if node.name.startswith("b") else ""
@@ -164,12 +174,31 @@ class World:
     def is_whole(self) -> bool:
         return all(node.holder.sound_since != NEVER for node in self.nodes)
 
-    def describe_states(self) -> str:
+    def describe_states(self, *wanted: Node) -> str:
         names = ("state", "up", "outages", "returns", "journal_keys", "warm_per_cent")
         return "; ".join(
-            f"{node.name}: " + ", ".join(f"{name} {self._stat(node, name)}" for name in names)
-            for node in self.nodes
+            f"{node.name} pid {node.memcached.pid}: "
+            + ", ".join(f"{name} {self._stat(node, name)}" for name in names)
+            for node in wanted or self.nodes
         )
+
+    def logged(self, seconds: float) -> list[str]:
+        """What the proxy's log has of the last seconds, with the times of `events`."""
+        assert self.proxy is not None
+        offset = time.time() - time.monotonic() + self.events.start
+        found = []
+        for line in self.proxy.output().splitlines():
+            try:
+                said = json.loads(line)
+                at = datetime.fromisoformat(said.pop("timestamp")).timestamp() - offset
+            except (ValueError, KeyError, TypeError, AttributeError):
+                continue
+            if at >= time.monotonic() - self.events.start - seconds:
+                said.pop("level", None)
+                event = said.pop("event", "")
+                rest = ", ".join(f"{name} {value}" for name, value in said.items())
+                found.append(f".. {at:9.4f} {event}: {rest}")
+        return found
 
     # --- faults ---
 
@@ -178,10 +207,10 @@ class World:
         node.fault_over_at = NEVER
         node.outages_before = self._stat(node, "outages")
         node.must_be_noticed = must_be_noticed
-        self.events.add(f"{node.name}: {text}")
+        self.events.add(node.name, text)
 
     def fault_is_over(self, node: Node, text: str) -> None:
-        self.events.add(f"{node.name}: {text}")
+        self.events.add(node.name, text)
         node.fault_over_at = time.monotonic()
 
     def tell_relay(self, node: Node, method: str, *args: Any) -> Any:
@@ -203,15 +232,18 @@ class World:
         return found
 
     def look_at_one(self, key: bytes) -> str:
-        """For a report: what both holders of a key hold now."""
+        """For a report: what both holders of a key hold now, with flags, seconds to live and cas unique."""
         texts = []
         for node in self.nodes_of(key):
             try:
-                value = self.look(node, [key], 0.2).get(key)
-                texts.append(f"{node.name}: {'nothing' if value is None else repr(value[:80])}")
+                with node.memcached.connect(0.2) as wire:
+                    head = wire.ask(b"mg " + key + b" v f t c\r\n").decode().strip()
+                    size = int(head.split()[1]) if head.startswith("VA ") else 0
+                    value = repr(wire.read_exact(size)[:80]) if head.startswith("VA ") else ""
+                texts.append(f"{node.name} {head} {value}".rstrip())
             except OSError as error:
-                texts.append(f"{node.name}: {error!r}")
-        return "held now: " + "; ".join(texts)
+                texts.append(f"{node.name} {error!r}")
+        return "; ".join(texts)
 
     def heal(self, nodes: Iterable[Node] | None = None) -> None:
         for node in nodes or self.nodes:
@@ -224,6 +256,8 @@ class World:
         for node in self.nodes:
             node.memcached.kill()
             node.memcached.stop()
+        if self._workers is not None:
+            self._workers.close()
         if self.proxy is not None:
             self.proxy.clean_up()
         if self.relays is not None:

@@ -1,0 +1,27 @@
+"""What is printed of a violation: enough to understand it from one run."""
+
+import time
+
+from tests.chaos.history import SHOWN_FAULTS_S
+from tests.chaos.models import Model, Violation
+from tests.chaos.world import World
+
+LOG_LINES = 30
+
+
+def evidence(world: World, model: Model | None, violation: Violation) -> str:
+    """The key's requests and the faults among them, how its servers stand and what they have, the log."""
+    if model is None:
+        parts = [world.events.render(violation.at - 12), f"servers: {world.describe_states()}"]
+    else:
+        nodes = world.nodes_of(model.key)
+        parts = [
+            model.history.render(world.events, violation.op),
+            f"servers: {world.describe_states(*nodes)}",
+            f"held {time.monotonic() - world.events.start:.4f}: {world.look_at_one(model.key)}",
+        ]
+    logged = world.logged(time.monotonic() - violation.at + SHOWN_FAULTS_S)
+    if logged:
+        parts.append("the proxy's log:")
+        parts += logged[-LOG_LINES:]
+    return "\n".join(part for part in parts if part)

@@ -8,41 +8,43 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 TRACE = os.environ.get("MEMAGENT_TRACE") == "1"
 SANITIZE = os.environ.get("MEMAGENT_SANITIZE") == "1"
+CORES = os.cpu_count() or 1
 
-compile_args = ["-O2", "-g", "-fno-omit-frame-pointer", "-Wno-unused-function"]
+compile_args = ["-fno-omit-frame-pointer", "-Wno-unused-function"]
 link_args: list[str] = []
 macros: list[tuple[str, str | None]] = []
 if TRACE:
     macros += [("CYTHON_TRACE_NOGIL", "1"), ("CYTHON_USE_SYS_MONITORING", "0")]
 if SANITIZE:
-    compile_args = [
-        "-O1",
-        "-g",
-        "-fno-omit-frame-pointer",
-        "-fsanitize=address,undefined",
-        "-fno-sanitize-recover=undefined",
-    ]
     link_args = ["-fsanitize=address,undefined"]
+    compile_args += ["-O1", "-g", *link_args, "-fno-sanitize-recover=undefined"]
+elif "CFLAGS" not in os.environ:  # ours would come after them, and win
+    compile_args += ["-O2", "-g"]
 
+
+class Build(build_ext):
+    """Cython runs when modules are built, not when a source distribution or metadata is asked for."""
+
+    def build_extensions(self) -> None:
+        directives = {"language_level": 3, "embedsignature": True, "linetrace": TRACE}
+        ready = cythonize(
+            self.extensions, include_path=["src"], compiler_directives=directives, nthreads=CORES
+        )
+        sources = {extension.name: extension.sources for extension in ready}
+        for extension in self.extensions:
+            extension.sources = sources[extension.name]
+        super().build_extensions()
+
+
+names = {path: ".".join(path.relative_to("src").with_suffix("").parts) for path in Path("src").rglob("*.pyx")}
 extensions = [
     Extension(
-        ".".join(path.relative_to("src").with_suffix("").parts),
-        [str(path)],
-        define_macros=macros,
-        extra_compile_args=compile_args,
-        extra_link_args=link_args,
+        name, [str(path)], define_macros=macros, extra_compile_args=compile_args, extra_link_args=link_args
     )
-    for path in sorted(Path("src").rglob("*.pyx"))
+    for path, name in sorted(names.items())
 ]
-
-setup(
-    ext_modules=cythonize(
-        extensions,
-        include_path=["src"],
-        compiler_directives={"language_level": 3, "embedsignature": True, "linetrace": TRACE},
-        nthreads=os.cpu_count() or 1,
-    )
-)
+setup(ext_modules=extensions, cmdclass={"build_ext": Build}, options={"build_ext": {"parallel": CORES}})

@@ -1,9 +1,10 @@
 """A model checker under faults: clients that know what each read may return, real servers that die.
 
-    episode ──┬─ world      memcacheds, relays, a proxy; what `stats servers` says of them
-              ├─ faults     what is done to the servers, and when they are whole again
-              ├─ actors     clients at work ──▶ client (a connection)
-              └─ models     what each reply may be ──▶ holders (what is excused), history (what is printed)
+    episode ──┬─ world      memcacheds, relays, a proxy and its workers; what `stats servers` says
+              ├─ schedule   which fault when, from the seed alone ──▶ faults (of servers and of the proxy)
+              ├─ actors     clients at work ──▶ verbs (how they say it) ──▶ client (a connection)
+              ├─ models     what each reply may be ──▶ holders (what is excused), history
+              └─ evidence   what is printed of a violation
 
 `models`, `holders` and `history` are pure: times are arguments, so that lying histories can test them.
 """

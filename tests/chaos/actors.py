@@ -5,6 +5,7 @@ import math
 import time
 from typing import TypeVar
 
+from tests.chaos import verbs
 from tests.chaos.client import Hit, Reply
 from tests.chaos.conditional import Counter, Lock, Log
 from tests.chaos.history import LOST, Op
@@ -16,10 +17,6 @@ LONGEST_LOG = 50
 LONGEST_COUNTER = 150
 
 Made = TypeVar("Made", Counter, Log)
-
-
-def _set(key: bytes, value: bytes, flags: int, ttl_s: int = 0, tail: bytes = b"") -> bytes:
-    return b"set %b %d %d %d%b\r\n%b\r\n" % (key, flags, ttl_s, len(value), tail, value)
 
 
 def _found(hand: Hand, model: Register, hit: Hit | None, now: float) -> bytes | None:
@@ -42,7 +39,11 @@ async def read(hand: Hand) -> None:
     verb = rng.choice(("get", "gets"))
     now = time.monotonic()
     ops = {key: model.begin(verb, f"1 of {len(chosen)}", hand.label, now) for key, model in chosen.items()}
-    reply = await hand.ask(verb.encode() + b" " + b" ".join(chosen) + b"\r\n", "values")
+    if len(chosen) == 1:
+        [(key, op)] = ops.items()
+        reply = await verbs.get(hand, op, key, verb == "gets")
+    else:
+        reply = await hand.ask(verb.encode() + b" " + b" ".join(chosen) + b"\r\n", "values")
     for key, model in chosen.items():
         if reply.line == "END":
             model.read(ops[key], _found(hand, model, reply.hits.get(key), reply.at), reply.at)
@@ -72,7 +73,7 @@ async def _write(hand: Hand, model: Register, is_shared: bool = False) -> None:
         await store(hand, model, hand.rng.choice((0, 0, 0, 2, 4, 100)))
     elif chance < 0.75:
         op, version = model.begin_write("delete", None, hand.label, time.monotonic())
-        reply = await hand.ask(b"delete " + model.key + b"\r\n")
+        reply = await verbs.delete(hand, op, model.key)
         if reply.line in ("DELETED", "NOT_FOUND"):
             model.deleted(op, version, reply.line == "DELETED", reply.at)
         else:
@@ -88,7 +89,7 @@ async def _write(hand: Hand, model: Register, is_shared: bool = False) -> None:
 async def store(hand: Hand, model: Register, ttl_s: int = 0) -> Reply:
     value, flags = hand.load.value()
     op, version = model.begin_write("set", value, hand.label, time.monotonic(), ttl_s)
-    reply = await hand.ask(_set(model.key, value, flags, ttl_s))
+    reply = await verbs.store(hand, op, "set", model.key, value, flags, ttl_s)
     if reply.line == "STORED":
         model.stored(op, version, reply.line, reply.at, ttl_s)
     else:
@@ -101,11 +102,23 @@ async def _store_quietly(hand: Hand, model: Register) -> None:
     value, flags = hand.load.value()
     now = time.monotonic()
     op, version = model.begin_write("set", value, hand.label, now)
-    request = _set(model.key, value, flags, tail=b" noreply") + b"get " + model.key + b"\r\n"
-    op.verb = "set noreply"
     reading = model.begin("get", "behind it", hand.label, now)
-    reply = await hand.ask(request, "values", "set-noreply")
-    model.no_reply(op, version, reply.at, reply.line)
+    if hand.rng.random() < 0.5:
+        op.form = "ms q "
+        request = verbs.quiet_store(hand, op, "set", model.key, value, flags)
+        reply = await hand.ask(request + b"mg %b v f\r\nmn\r\n" % model.key, "batch", "ms-q")
+        verbs.name_hit(reply, model.key)
+        trouble = [line for line in reply.stats if line != "EN"]
+        reply.line = trouble[0] if trouble else "END" if reply.line == "MN" else reply.line
+    else:
+        op.verb = "set noreply"
+        head = b"set %b %d 0 %d noreply\r\n" % (model.key, flags, len(value))
+        request = head + value + b"\r\nget " + model.key + b"\r\n"
+        reply = await hand.ask(request, "values", "set-noreply")
+    if reply.stats and reply.is_error:
+        model.refused(op, version, reply.line, reply.at)
+    else:
+        model.no_reply(op, version, reply.at, reply.line)
     # As if it had begun later: the write before it on this connection is over.
     if model.pair.both_sound(reading.begun) and not reply.is_error:
         reading.begun = math.nextafter(reply.at, math.inf)
@@ -119,7 +132,7 @@ async def _store_quietly(hand: Hand, model: Register) -> None:
 async def _touch(hand: Hand, model: Register, ttl_s: int) -> None:
     if hand.rng.random() < 0.5:
         op = model.begin_touch(hand.label, time.monotonic(), ttl_s)
-        reply = await hand.ask(b"touch %b %d\r\n" % (model.key, ttl_s))
+        reply = await verbs.touch(hand, op, model.key, ttl_s)
         if reply.line == "TOUCHED":
             model.touched(op, reply.at, ttl_s)
         else:
@@ -127,7 +140,7 @@ async def _touch(hand: Hand, model: Register, ttl_s: int) -> None:
         return
     op = model.begin_touch(hand.label, time.monotonic(), ttl_s)
     op.verb = "gat"
-    reply = await hand.ask(b"gat %d %b\r\n" % (ttl_s, model.key), "values")
+    reply = await verbs.get_and_touch(hand, op, model.key, ttl_s)
     hit = reply.hits.get(model.key)
     if hit is not None:
         model.touched(op, reply.at, ttl_s)
@@ -161,7 +174,7 @@ async def lock(hand: Hand) -> None:
     model: Lock = hand.rng.choice(hand.load.locks)
     token = b"%s.%d" % (hand.name.encode(), next(hand.load.numbers))
     grant = model.begin_add(token, hand.label, time.monotonic())
-    reply = await hand.ask(b"add %b 0 %d %d\r\n%b\r\n" % (model.key, 600, len(token), token))
+    reply = await verbs.store(hand, grant.op, "add", model.key, token, ttl_s=600)
     if reply.line == "STORED":
         model.added(grant, reply.at)
         for _ in range(hand.rng.choice((0, 1, 3))):
@@ -180,7 +193,7 @@ async def lock(hand: Hand) -> None:
 
 async def _look_at_lock(hand: Hand, model: Lock) -> bytes | None:
     op = model.begin("get", "", hand.label, time.monotonic())
-    reply = await hand.ask(b"get " + model.key + b"\r\n", "values")
+    reply = await verbs.get(hand, op, model.key)
     hit = reply.hits.get(model.key)
     if reply.line == "END":
         model.read(op, hit.value if hit else None, reply.at)
@@ -194,7 +207,7 @@ async def _release(hand: Hand, model: Lock, is_mine: bool) -> None:
     """Until it is known to be released: a lock that cannot be is held for ever."""
     while True:
         op = model.begin_release(hand.label, time.monotonic())
-        reply = await hand.ask(b"delete " + model.key + b"\r\n")
+        reply = await verbs.delete(hand, op, model.key)
         model.released(op, reply.line, reply.at, is_mine)
         if not reply.is_error or hand.load.is_over:
             return
@@ -209,7 +222,7 @@ async def step(hand: Hand, model: Counter) -> None:
     chance = hand.rng.random()
     if chance < 0.25:
         op = model.begin("get", "", hand.label, time.monotonic())
-        reply = await hand.ask(b"get " + model.key + b"\r\n", "values")
+        reply = await verbs.get(hand, op, model.key)
         hit = reply.hits.get(model.key)
         if reply.line == "END":
             model.read(op, int(hit.value) if hit else None, reply.at)
@@ -219,7 +232,7 @@ async def step(hand: Hand, model: Counter) -> None:
         return
     amount = hand.rng.choice((1, 1, 2, 7)) if chance < 0.9 else -1
     taken = model.begin_step(amount, hand.label, time.monotonic())
-    reply = await hand.ask(b"%b %b %d\r\n" % (b"incr" if amount > 0 else b"decr", model.key, abs(amount)))
+    reply = await verbs.step(hand, taken.op, model.key, amount)
     if reply.line.isdigit():
         model.stepped(taken, int(reply.line), reply.at)
     else:
@@ -229,8 +242,7 @@ async def step(hand: Hand, model: Counter) -> None:
 async def new_counter(hand: Hand, is_shared: bool) -> Counter | None:
     model = hand.load.counter(is_shared)
     op = model.begin("add", str(model.first), hand.label, time.monotonic())
-    text = b"%d" % model.first
-    reply = await hand.ask(b"add %b 0 0 %d\r\n%b\r\n" % (model.key, len(text), text))
+    reply = await verbs.store(hand, op, "add", model.key, b"%d" % model.first)
     return _created(hand.load, model, op, reply)
 
 
@@ -275,7 +287,7 @@ async def log_by_cas(hand: Hand) -> None:
     if model is None:
         return
     op = model.begin("gets", "", hand.label, time.monotonic())
-    reply = await hand.ask(b"gets " + model.key + b"\r\n", "values")
+    reply = await verbs.get(hand, op, model.key, is_cas=True)
     hit = reply.hits.get(model.key)
     if reply.is_error:
         model.end(op, reply.line, reply.at)
@@ -290,7 +302,7 @@ async def log_by_cas(hand: Hand) -> None:
     whole = hit.value + b" " + mark
     entry = model.begin_entry("cas", mark, whole, hand.label, time.monotonic())
     entry.op.text = f"{mark.decode()} at {hit.cas:#x}"
-    reply = await hand.ask(b"cas %b 0 0 %d %d\r\n%b\r\n" % (model.key, len(whole), hit.cas, whole))
+    reply = await verbs.store(hand, entry.op, "cas", model.key, whole, cas=hit.cas)
     hand.load.count(f"cas {reply.line.split()[0]}")
     if reply.line == "STORED":
         model.stored(entry, reply.at)
@@ -305,7 +317,7 @@ async def log_by_append(hand: Hand) -> None:
         return
     if verb == "read":
         op = model.begin("get", "", hand.label, time.monotonic())
-        reply = await hand.ask(b"get " + model.key + b"\r\n", "values")
+        reply = await verbs.get(hand, op, model.key)
         hit = reply.hits.get(model.key)
         if reply.is_error:
             model.end(op, reply.line, reply.at)
@@ -316,7 +328,7 @@ async def log_by_append(hand: Hand) -> None:
     mark = b"%d" % next(hand.load.numbers)
     entry = model.begin_entry("append", mark, None, hand.label, time.monotonic())
     piece = b" " + mark
-    reply = await hand.ask(b"append %b 0 0 %d\r\n%b\r\n" % (model.key, len(piece), piece))
+    reply = await verbs.store(hand, entry.op, "append", model.key, piece)
     if reply.line == "STORED":
         model.stored(entry, reply.at)
     else:
@@ -332,7 +344,7 @@ async def _some_log(hand: Hand, verb: str) -> Log | None:
         return hand.rng.choice(mine)
     model = hand.load.log(verb)
     op = model.begin("add", model.first.decode(), hand.label, time.monotonic())
-    reply = await hand.ask(b"add %b 0 0 %d\r\n%b\r\n" % (model.key, len(model.first), model.first))
+    reply = await verbs.store(hand, op, "add", model.key, model.first)
     if _created(hand.load, model, op, reply) is not None:
         logs.append(model)
     return None

@@ -8,7 +8,8 @@ from typing import Literal
 
 from tests.chaos.history import LOST
 
-Shape = Literal["line", "values"]
+Shape = Literal["line", "values", "meta", "batch"]
+"""One line; items and a last line; a line or an item of the meta kind; all of these until MN."""
 
 
 @dataclass(slots=True)
@@ -27,6 +28,7 @@ class Reply:
     at: float
     sent_at: float
     stats: list[str]
+    """Lines before the last one."""
 
     @property
     def is_error(self) -> bool:
@@ -115,7 +117,16 @@ class Client(asyncio.Protocol):
             if end < 0:
                 break
             words = bytes(self._buffer[start:end]).split(b" ")
-            shape, future, sent_at = self._awaited[0]
+            shape = self._awaited[0][0]
+            if shape in ("meta", "batch") and words[0] == b"VA":
+                length = int(words[1])
+                if len(self._buffer) < end + 2 + length + 2:
+                    break
+                self._hits[b""] = _meta_hit(bytes(self._buffer[end + 2 : end + 2 + length]), words[2:])
+                start = end + 2 + length + 2
+                if shape == "meta":
+                    self._complete("VA", now)
+                continue
             if shape == "values" and words[0] == b"VALUE":
                 length = int(words[3])
                 if len(self._buffer) < end + 2 + length + 2:
@@ -130,12 +141,23 @@ class Client(asyncio.Protocol):
             if words[0] == b"STAT":
                 self._stats.append(line)
                 continue
-            self._awaited.popleft()
-            hits, self._hits = self._hits, {}
-            stats, self._stats = self._stats, []
-            if not future.done():
-                future.set_result(Reply(line, hits, now, sent_at, stats))
+            if shape == "batch" and words[0] != b"MN":
+                self._stats.append(line)
+                continue
+            self._complete(line, now)
         if start < len(self._buffer) and not self._awaited:
             self.gone = f"unasked: {bytes(self._buffer[start : start + 100])!r}"
             self.close()
         del self._buffer[:start]
+
+    def _complete(self, line: str, now: float) -> None:
+        _, future, sent_at = self._awaited.popleft()
+        hits, self._hits = self._hits, {}
+        stats, self._stats = self._stats, []
+        if not future.done():
+            future.set_result(Reply(line, hits, now, sent_at, stats))
+
+
+def _meta_hit(value: bytes, words: list[bytes]) -> Hit:
+    numbers = {word[:1]: int(word[1:]) for word in words if word[1:].isdigit()}
+    return Hit(value, numbers.get(b"f", 0), numbers.get(b"c", 0))

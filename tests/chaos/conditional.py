@@ -185,7 +185,8 @@ class Lock(Model):
         if reply not in ("DELETED", "NOT_FOUND"):
             self.judge_error(op, reply, now)
             return
-        if reply == "NOT_FOUND" and was_held and self.pair.both_sound(op.begun):
+        is_flushed = any(each.is_done and each.op.begun <= self.flush_over for each in self.grants)
+        if reply == "NOT_FOUND" and was_held and not is_flushed and self.pair.both_sound(op.begun):
             self.judge_miss(op, now)
         for grant in self.grants:
             if grant.op.ended < op.begun:

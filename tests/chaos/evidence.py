@@ -6,13 +6,17 @@ from tests.chaos.history import SHOWN_FAULTS_S
 from tests.chaos.models import Model, Violation
 from tests.chaos.world import World
 
-LOG_LINES = 30
+LOG_LINES = 40
+LOG_S = 60.0
+"""Of no key in particular: a server that does not come back has failed to long ago."""
 
 
 def evidence(world: World, model: Model | None, violation: Violation) -> str:
     """The key's requests and the faults among them, how its servers stand and what they have, the log."""
+    logged_s = time.monotonic() - violation.at + SHOWN_FAULTS_S
     if model is None:
-        parts = [world.events.render(violation.at - 12), f"servers: {world.describe_states()}"]
+        logged_s += LOG_S
+        parts = [world.events.render(violation.at - LOG_S), f"servers: {world.describe_states()}"]
     else:
         nodes = world.nodes_of(model.key)
         parts = [
@@ -20,7 +24,7 @@ def evidence(world: World, model: Model | None, violation: Violation) -> str:
             f"servers: {world.describe_states(*nodes)}",
             f"held {time.monotonic() - world.events.start:.4f}: {world.look_at_one(model.key)}",
         ]
-    logged = world.logged(time.monotonic() - violation.at + SHOWN_FAULTS_S)
+    logged = world.logged(logged_s)
     if logged:
         parts.append("the proxy's log:")
         parts += logged[-LOG_LINES:]

@@ -10,7 +10,7 @@ NEVER_ENDED = float("inf")
 LOST = "(connection lost)"
 """In place of a reply, where the client's worker was killed."""
 
-READS = ("get", "gets", "mg")
+READS = ("get", "gets")
 
 SHOWN_S = 2.0
 """So much before a wrong reply is shown whole,"""
@@ -32,9 +32,11 @@ class Op:
     begun: float
     ended: float = NEVER_ENDED
     reply: str = "..."
+    form: str = ""
+    """How it was said, where it was not said in classic words."""
 
     def __str__(self) -> str:
-        return f"{self.client:<24} {self.verb} {self.text} -> {self.reply}"
+        return f"{self.client:<24} {self.form}{self.verb} {self.text} -> {self.reply}"
 
 
 @dataclass(slots=True)

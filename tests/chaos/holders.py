@@ -3,7 +3,8 @@
 A holder (the key's owner or its copy) is *sound* from the moment when the proxy, asked after the last fault
 of that holder had ended, called it up, until the moment before its next fault begins.
 A holder *surely has* a value when it was sound from before the write began until the write was acknowledged,
-or when it was found to have it once all servers were up again; until it loses its memory.
+or when it was found to have it once all servers were up again; until it loses its memory, or is not sound
+while the key is written once more: then it may lose the key when it returns.
 
 1. A miss where the writes leave no room for one is excused only if no holder that surely has the value was
    sound all through the request. Where nobody surely has it, because no holder was sound all through the
@@ -80,6 +81,10 @@ class Keeping:
         """A write that began then has just been acknowledged."""
         self.begun = begun
         self.surely = [each for each in self.pair if each.is_sound_since(begun)]
+
+    def weakened(self, begun: float) -> None:
+        """By a write that began then: a holder that may have missed it loses the key rather than keep it."""
+        self.surely = [each for each in self.surely if each.is_sound_since(begun)]
 
     def found(self, holders: list[Holder], now: float) -> None:
         """All servers are up, and these were looked at and have it."""

@@ -82,6 +82,8 @@ class Model:
 
     def end(self, op: Op, reply: str, now: float) -> None:
         op.ended, op.reply = now, reply
+        if op.verb not in READS and reply not in ("NOT_STORED", "EXISTS", "NOT_FOUND"):
+            self.keeping.weakened(op.begun)
         if reply == LOST:
             op.ended = now + LATE_LOST_S if self.pair.both_sound(op.begun) else NEVER_ENDED
             if op.verb not in READS:

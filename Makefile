@@ -57,7 +57,7 @@ fuzz: dev  ## coverage-guided fuzzing of both parsers; FUZZ_SECONDS=60 for each 
 	@scripts/system-packages fuzz
 	@exec scripts/fuzz $(PY) $(FUZZ_SECONDS) $(FUZZ_TARGETS)
 
-chaos: dev  ## clients that know what may be true, servers that die; CHAOS_SECONDS=1800, CHAOS_SEED
+chaos: dev  ## clients that know what may be true, servers that die; CHAOS_SECONDS=1800, CHAOS_SEED, CHAOS_WORKERS
 	@scripts/system-packages test
 	@scripts/memcached-1.6.38 >/dev/null
 	@exec $(PY) -m tests.chaos

@@ -253,7 +253,7 @@ class Log(Model):
     def not_stored(self, entry: Entry, reply: str, now: float, is_miss: bool) -> None:
         """EXISTS, NOT_FOUND, NOT_STORED, or an error."""
         self.end(entry.op, reply, now)
-        if "ERROR" in reply:
+        if "ERROR" in reply or reply == LOST:
             self.judge_error(entry.op, reply, now, repeatable=False)
             if not self.pair.any_sound(entry.op.begun):
                 self.is_lost = True

@@ -1,5 +1,6 @@
 """What every test may ask for: real memcached servers, real proxies, and no leftovers of either."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -12,6 +13,7 @@ import pytest
 from tests.support import processes
 from tests.support.build import stale_modules
 from tests.support.memcached import Memcached
+from tests.support.processes import ROOT
 from tests.support.proxy import Proxy
 from tests.support.relay import Relay
 
@@ -19,6 +21,9 @@ from tests.support.relay import Relay
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Hundreds of proxies are started: compiling our modules anew for each would be a good part of the run.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ["PYTHONPYCACHEPREFIX"] = str(ROOT / ".cache" / "bytecode")
 
 _REPORT = pytest.StashKey[dict[str, pytest.TestReport]]()
 

@@ -62,7 +62,9 @@ class Leader:
         log: Logger,
         start_rewarm: Start,
         clock: Callable[[], float] = time.monotonic,
+        idle_s: float = _IDLE_S,
     ) -> None:
+        self._idle_s = idle_s
         self.fleet = fleet
         self._segment = segment
         self._crew = crew
@@ -90,7 +92,7 @@ class Leader:
             pause_s = self.lifecycle.pause_s()
             with contextlib.suppress(TimeoutError):
                 # Not wait_for: in Python 3.11 that loses a cancellation which comes together with the event.
-                async with asyncio.timeout(_IDLE_S if pause_s is None else pause_s):
+                async with asyncio.timeout(self._idle_s if pause_s is None else pause_s):
                     await self._woken.wait()
             self._woken.clear()
 

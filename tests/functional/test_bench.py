@@ -108,9 +108,9 @@ def test_the_open_loop_keeps_its_rate(memcached_factory: Factory) -> None:
 
 
 @contextlib.contextmanager
-def stalls(server: Memcached, after_s: float, for_s: float) -> Iterator[None]:
+def stalls(server: Memcached, after_gets: int, for_s: float) -> Iterator[None]:
     def stall() -> None:
-        time.sleep(after_s)
+        wait_until(lambda: int(server.stats()["cmd_get"]) >= after_gets, 20, "load")
         server.pause()
         time.sleep(for_s)  # the length of the stall is what is measured
         server.resume()
@@ -126,7 +126,7 @@ def stalls(server: Memcached, after_s: float, for_s: float) -> Iterator[None]:
 def test_a_stall_shows_in_the_open_loop(memcached_factory: Factory) -> None:
     """A server that stands still for 0.6 of 2 seconds delays 30 % of what was due, by 0.3 s in the middle."""
     server = memcached_factory()
-    with stalls(server, after_s=0.5, for_s=0.6):
+    with stalls(server, after_gets=250, for_s=0.6):
         outcome = load(server, mix={"get": 1.0}, rate=500, duration_s=2, clients=4)
     assert outcome.counts["requests"] == 1000
     assert outcome.latency_us["p99"] > 500_000

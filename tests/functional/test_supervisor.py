@@ -15,9 +15,10 @@ import pytest
 
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, Process, children, cpu_seconds, exists
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE, wait_until
 from tests.support.wire import Wire
 
+BEAT_S = 0.5 * PATIENCE
 WORKER = "tests.support.stand_in_worker"
 ENV = {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
 
@@ -40,8 +41,8 @@ class Supervisor:
         ]  # fmt: skip
         self.folder = folder
 
-    def start(self) -> "Supervisor":
-        self.process = Process(self.command, self.folder / "log", self.env)
+    def start(self, **env: str) -> "Supervisor":
+        self.process = Process(self.command, self.folder / "log", {**self.env, **env})
         return self
 
     def lines(self, event: str = "") -> list[dict[str, Any]]:
@@ -234,7 +235,7 @@ def test_an_idle_supervisor_uses_no_processor_time(make: Any):
 
 
 def test_a_worker_that_hangs_is_replaced(make: Any):
-    supervisor = make().start().wait_ready()
+    supervisor = make().start(BEAT_S=f"{BEAT_S}").wait_ready()
     both = supervisor.ask_each()
     with Wire(("127.0.0.1", supervisor.port)) as wire:
         victim = int(wire.ask(b"pid\r\n"))
@@ -247,16 +248,16 @@ def test_a_worker_that_hangs_is_replaced(make: Any):
 
 
 def test_a_proxy_that_was_stopped_as_a_whole_kills_nobody(make: Any):
-    supervisor = make().start().wait_ready()
+    supervisor = make().start(BEAT_S=f"{BEAT_S}").wait_ready()
     both = supervisor.ask_each()
     everybody = [*both, supervisor.process.pid]
     for pid in everybody:
         os.kill(pid, signal.SIGSTOP)
-    time.sleep(12)  # longer than a worker may hang
+    time.sleep(6 * BEAT_S)  # longer than a worker may hang
     for pid in reversed(everybody):
         os.kill(pid, signal.SIGCONT)
     assert supervisor.ask_each() == both
-    time.sleep(5)  # two beats: what was missed is looked at
+    time.sleep(2.5 * BEAT_S)  # two beats: what was missed is looked at
     assert supervisor.ask_each() == both
     assert not supervisor.lines("worker hangs")
 

@@ -61,7 +61,14 @@ class Leading:
         self.alive = {0, 1}
         self.rewarm = rewarm
         self.jobs: list[Job] = []
-        self.leader = Leader(self.fleet, self.segment, self, self.log, self.start_rewarm)  # type: ignore[arg-type]
+        self.leader = Leader(
+            self.fleet,
+            self.segment,
+            self,
+            self.log,
+            self.start_rewarm,
+            idle_s=0.05,  # type: ignore[arg-type]
+        )
         for server in range(len(self.fleet)):
             for worker in range(WORKERS):
                 self.say(server, worker, 0, UP)

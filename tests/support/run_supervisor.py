@@ -1,17 +1,22 @@
-"""The supervisor alone: python -m tests.support.run_supervisor CONFIG-AS-JSON [WORKER-MODULE]."""
+"""The supervisor alone: python -m tests.support.run_supervisor CONFIG-AS-JSON [WORKER-MODULE].
+
+BEAT_S in the environment: how often it looks at its workers' pulse.
+"""
 
 import json
+import os
 import sys
 
+from memagent import pulse, supervisor
 from memagent.errors import StartError
 from memagent.processes import WORKER_MODULE
 from memagent.settings import Config
-from memagent.supervisor import run
 
 
 def main(config: str, worker_module: str = WORKER_MODULE) -> int:
+    pulse.BEAT_S = supervisor.BEAT_S = float(os.environ.get("BEAT_S", pulse.BEAT_S))  # type: ignore[misc]
     try:
-        return run(Config.model_validate(json.loads(config)), worker_module)
+        return supervisor.run(Config.model_validate(json.loads(config)), worker_module)
     except StartError as error:
         sys.stderr.write(f"{error.message}\n{error.hint or ''}\n")
         return error.exit_code

@@ -6,6 +6,8 @@
 
 A memcached reckons its start, its time and its uptime by one clock, so that time - uptime is the same number
 for as long as its data lives: one that restarts with its data (memcached -e) has another pid, the same start.
+So has one that was restarted, empty, in the second in which it had begun: only what a process holds though
+nobody has stored it there proves that it took over data. Without that proof another pid is another process.
 """
 
 import re
@@ -16,6 +18,10 @@ GREETING: Final = b"stats\r\nmn\r\n"
 _LONGEST_BYTES: Final = 64 * 1024
 _SLACK_S: Final = 2
 _START_BITS: Final = 40
+_RESTORED: Final = 1 << (_START_BITS - 1)
+_STARTED: Final = _RESTORED - 1
+# Requests that may each leave an item: a get with N and an incr that misses make one as well.
+_STORING: Final = (b"cmd_set", b"cmd_get", b"cmd_meta", b"incr_misses", b"decr_misses")
 _REFUSALS: Final = (b"ERROR", b"CLIENT_ERROR", b"SERVER_ERROR")
 _SPEAKS_META: Final = (1, 6, 10)  # before that with other words, and ms had its length among the flags
 _KEEPS_CAS: Final = (1, 6, 27)
@@ -36,17 +42,19 @@ class Identity:
         return self.meta and self.version >= _KEEPS_CAS
 
 
-def make_mark(pid: int, started_s: int) -> int:
-    """One number for a process, as it stands in shared memory."""
-    return (pid & 0xFFFFFF) << _START_BITS | started_s & ((1 << _START_BITS) - 1)
+def make_mark(pid: int, started_s: int, restored: bool = False) -> int:
+    """One number for a process, as it stands in shared memory. `restored`: it surely took over data."""
+    return (pid & 0xFFFFFF) << _START_BITS | (_RESTORED if restored else 0) | started_s & _STARTED
 
 
 def has_kept_its_data(known: int, mark: int) -> bool:
     """Is what answers now what answered then? One that is unknown is taken for the same."""
     if not known or not mark:
         return True
-    apart_s = abs((known & ((1 << _START_BITS) - 1)) - (mark & ((1 << _START_BITS) - 1)))
-    return apart_s == 0 or (known >> _START_BITS == mark >> _START_BITS and apart_s <= _SLACK_S)
+    apart_s = abs((known & _STARTED) - (mark & _STARTED))
+    if known >> _START_BITS == mark >> _START_BITS:
+        return apart_s <= _SLACK_S
+    return apart_s == 0 and bool(mark & _RESTORED)
 
 
 def read_greeting(data: bytes) -> Identity | None:
@@ -75,8 +83,12 @@ def _identity(facts: dict[bytes, bytes], rest: list[bytes]) -> Identity | None:
     pid, uptime_s, time_s = (_number(facts.get(name, b"")) for name in (b"pid", b"uptime", b"time"))
     found = re.match(rb"(\d{1,9})\.(\d{1,9})\.(\d{1,9})", facts.get(b"version", b""))
     version = tuple(int(part) for part in found.groups()) if found else ()
+    stored = sum(_number(facts.get(name, b"")) for name in _STORING)
+    held, linked = (_number(facts.get(name, b"")) for name in (b"curr_items", b"total_items"))
+    # What was taken over counts as linked; after a `stats reset` the counts say nothing.
+    restored = stored < held <= linked
     return Identity(
-        mark=make_mark(pid, time_s - uptime_s) if pid and time_s > uptime_s else 0,
+        mark=make_mark(pid, time_s - uptime_s, restored) if pid and time_s > uptime_s else 0,
         time_s=time_s,
         version=version,
         meta=rest[0] == b"MN" and (not version or version >= _SPEAKS_META),

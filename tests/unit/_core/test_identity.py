@@ -82,14 +82,43 @@ def test_no_memcached_says_that(answer: bytes, why: str) -> None:
         ((7, 1000), (7, 1003), False),
         ((7, 1000), (8, 1001), False),
         # memcached -e: what it had outlives the process, and so does its start
-        ((7, 1000), (8, 1000), True),
+        ((7, 1000), (8, 1000, True), True),
+        ((7, 1000, True), (8, 1000, True), True),
+        # restarted in the very second in which it had begun
+        ((7, 1000), (8, 1000), False),
+        ((7, 1000, True), (8, 1000), False),
+        ((7, 1000), (8, 1001, True), False),
+        # of one and the same process the proof comes and goes
+        ((7, 1000, True), (7, 1000), True),
+        ((7, 1000), (7, 1002, True), True),
         ((7, 1000), (7, 900), False),
     ],
 )
-def test_the_same_data_or_not(then: tuple[int, int], now: tuple[int, int], kept: bool) -> None:
+def test_the_same_data_or_not(then: tuple[int, ...], now: tuple[int, ...], kept: bool) -> None:
     assert has_kept_its_data(make_mark(*then), make_mark(*now)) is kept
 
 
 def test_who_is_unknown_is_taken_for_the_same() -> None:
     assert has_kept_its_data(0, make_mark(7, 1000))
     assert has_kept_its_data(make_mark(7, 1000), 0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "restored"),
+    [
+        ({}, False),
+        ({"curr_items": 0, "cmd_set": 0}, False),
+        ({"curr_items": 5, "total_items": 5, "cmd_set": 5}, False),
+        ({"curr_items": 5, "total_items": 5, "cmd_set": 4}, True),
+        # a get that makes what it misses (mg with N), and an incr that does
+        ({"curr_items": 5, "total_items": 5, "cmd_set": 2, "cmd_get": 2, "incr_misses": 1}, False),
+        ({"curr_items": 5, "total_items": 5, "cmd_set": 0, "cmd_meta": 5}, False),
+        # after stats reset
+        ({"curr_items": 5, "total_items": 0, "cmd_set": 0}, False),
+    ],
+)
+def test_what_nobody_stored_there_was_taken_over(counts: dict[str, int], restored: bool) -> None:
+    said = b"".join(b"STAT %b %d\r\n" % (name.encode(), count) for name, count in counts.items())
+    who = read_greeting(said + STATS % b"1.6.38" + b"MN\r\n")
+    assert who is not None
+    assert who.mark == make_mark(4711, 1_700_000_000, restored)

@@ -223,8 +223,8 @@ class Episode:
         end = time.monotonic() + WHOLE_S
         while not self.world.is_whole:
             if time.monotonic() > end:
-                states = self.world.describe_states()
-                text = f"{when} the pool was not whole within {WHOLE_S:g} s: {states}"
+                out = [node.name for node in self.world.nodes if node.holder.sound_since == NEVER]
+                text = f"{when} the pool was not whole within {WHOLE_S:g} s: {', '.join(out)}"
                 violation = Violation("not whole", text, None, when, time.monotonic())
                 self._report(violation)
                 return False

@@ -16,12 +16,12 @@ def evidence(world: World, model: Model | None, violation: Violation) -> str:
     logged_s = time.monotonic() - violation.at + SHOWN_FAULTS_S
     if model is None:
         logged_s += LOG_S
-        parts = [world.events.render(violation.at - LOG_S), f"servers: {world.describe_states()}"]
+        parts = [world.events.render(violation.at - LOG_S), f"servers:\n{world.describe_states()}"]
     else:
         nodes = world.nodes_of(model.key)
         parts = [
             model.history.render(world.events, violation.op),
-            f"servers: {world.describe_states(*nodes)}",
+            f"servers:\n{world.describe_states(*nodes)}",
             f"held {time.monotonic() - world.events.start:.4f}: {world.look_at_one(model.key)}",
         ]
     logged = world.logged(logged_s)

@@ -118,7 +118,8 @@ def slow(world: World, node: Node, rng: random.Random) -> None:
 def kill_worker(world: World, rng: random.Random) -> None:
     """SIGKILL; over when another is in its place."""
     pid = rng.choice(world.workers.pids())
-    world.events.add("proxy", f"worker {pid} killed")
+    out = [node.name for node in world.nodes if node.holder.worker_dies()]
+    world.events.add("proxy", f"worker {pid} killed" + (f", out are {', '.join(out)}" if out else ""))
     world.workers.kill(pid)
     world.events.add("proxy", f"workers are {world.workers.pids()}")
 

@@ -30,6 +30,8 @@ class Holder:
     name: str
     sound_since: float = NEVER
     lost_memory_at: float = -NEVER
+    is_owed_a_flush: bool = False
+    """A worker died while it was out: nobody knows what it missed, so it is flushed when it returns."""
 
     def is_sound_since(self, begun: float) -> bool:
         """From `begun` until now."""
@@ -50,6 +52,13 @@ class Holder:
     def is_called_up(self, asked_at: float) -> None:
         if self.sound_since == NEVER:
             self.sound_since = asked_at
+            if self.is_owed_a_flush:
+                self.is_owed_a_flush, self.lost_memory_at = False, asked_at
+
+    def worker_dies(self) -> bool:
+        """Called before one is killed: does it take along what this server has missed?"""
+        self.is_owed_a_flush |= self.sound_since == NEVER
+        return self.is_owed_a_flush
 
 
 @dataclass

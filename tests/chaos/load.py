@@ -126,7 +126,7 @@ class Hand:
             except Gone:
                 continue
             absent_s = world.workers.absent_s(reply.sent_at)
-            client.worker = world.workers.serving(client.port)
+            client.worker = await asyncio.to_thread(world.workers.serving, client.port)
             self.load.watch.note(reply, f"{self.label}: its first", absent_s)
 
     async def ask(self, request: bytes, shape: Shape = "line", name: str = "") -> Reply:

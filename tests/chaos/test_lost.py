@@ -10,6 +10,7 @@ from tests.chaos.conditional import Lock, Log
 from tests.chaos.history import LOST, Events, History, Op
 from tests.chaos.models import LATE_LOST_S
 from tests.chaos.test_models import Counted, Registered, Story, register, story
+from tests.chaos.watch import Watch
 from tests.chaos.workers import Absence, Workers
 
 __all__ = ["register", "story"]
@@ -149,6 +150,29 @@ def test_a_write_past_a_holder_may_cost_it_the_key(story: Story, register: Regis
     story.kill(story.owner)
     register.get(None)
     assert story.found == []
+
+
+def test_a_worker_dies_while_servers_are_out(story: Story, register: Registered) -> None:
+    register.set(b"1")
+    story.freeze(story.owner)
+    assert [each.worker_dies() for each in story.pair] == [True, False]
+    story.up(story.owner)
+    register.get(None)
+    assert story.kinds() == ["lost key"]  # the copy was there
+    story.kill(story.copy)
+    register.get(None)
+    assert len(story.found) == 1
+    register.set(b"2")
+    register.get(None)
+    assert len(story.found) == 2
+
+
+def test_a_stall_is_nobodys_flaw() -> None:
+    watch = Watch(0.5, list)
+    watch._stalls.extend([(1.02, 1.02, 0.0), (1.04, 1.64, 0.1), (1.66, 1.66, 0.0)])
+    assert watch.stalls_s(1.0, 1.5) == pytest.approx(0.58)
+    assert watch.stalls_s(1.3, 2.0) == pytest.approx(0.44)
+    assert watch.stalls_s(2.0, 3.0) == 0
 
 
 def test_a_history_is_short_and_has_what_matters() -> None:

@@ -25,7 +25,8 @@ class Watch:
         """Late ones, with their request and their time less the stalls."""
         self._workers = workers
         self._candidates: deque[tuple[Reply, str, float]] = deque()
-        self._stalls: deque[tuple[float, float]] = deque(maxlen=int(30 / BEAT_S))
+        self._stalls: deque[tuple[float, float, float]] = deque(maxlen=int(30 / BEAT_S))
+        """From when to when, and how much of it the workers waited for a processor."""
 
     def note(self, reply: Reply, request: str, absent_s: float) -> None:
         """`absent_s`: for so long its worker was made to stand still, or there was none."""
@@ -47,12 +48,16 @@ class Watch:
             if now - pids_at > 1:
                 self._pids, pids_at = None, now
             waited_now = self._waited_s()
-            self._stalls.append((now, max(0.0, now - begin - BEAT_S) + max(0.0, waited_now - waited)))
+            self._stalls.append((begin + BEAT_S, now, max(0.0, waited_now - waited)))
             waited = waited_now
             self._judge(now)
 
     def stalls_s(self, begun: float, ended: float) -> float:
-        return sum(stall_s for at, stall_s in self._stalls if begun <= at <= ended + 5 * BEAT_S)
+        return sum(
+            max(0.0, min(until, ended + BEAT_S) - max(since, begun)) + waited_s
+            for since, until, waited_s in self._stalls
+            if until >= begun and since <= ended + BEAT_S
+        )
 
     def _judge(self, now: float) -> None:
         while self._candidates and self._candidates[0][0].at < now - 10 * BEAT_S:

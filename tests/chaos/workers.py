@@ -11,9 +11,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from memagent.segment import Segment
 from tests.chaos.holders import NEVER
 from tests.support.proxy import Proxy
 from tests.support.wait import wait_until
+
+PHASES = ("up", "down", "returning", "warming")
 
 START_S = 1.0
 """What a worker may take from being there to serving clients."""
@@ -40,6 +43,7 @@ class Workers:
         self.has_supervisor = True
         self._proxy = proxy
         self._known = proxy.worker_pids()
+        self._segment = _shared_memory(proxy.pid)
 
     def pids(self) -> list[int]:
         if self.has_supervisor:
@@ -76,10 +80,24 @@ class Workers:
 
     def close(self) -> None:
         """End those whom no supervisor ends."""
+        self._segment.close()
         if not self.has_supervisor:
             for pid in self._known:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+
+    # --- what they say to each other ---
+
+    def words(self, server: int) -> str:
+        """How a server stands with each worker, from their shared memory."""
+        row = self._segment.standing(server)
+        said = []
+        for place, pid in enumerate(self._segment.pids()[1:]):
+            _, outage, phase, is_emptied = row.word(place)
+            said.append(
+                f"worker {place} ({pid}) {PHASES[phase]} in {outage}{', emptied' if is_emptied else ''}"
+            )
+        return f"outage {row.outage}, opened {row.opened}, {', '.join(said)}"
 
     # --- what that excuses ---
 
@@ -111,11 +129,26 @@ class Workers:
                 inode = f"socket:[{fields[9]}]"
         for pid in pids:
             with contextlib.suppress(OSError):
-                for entry in os.scandir(f"/proc/{pid}/fd"):
-                    with contextlib.suppress(OSError):
-                        if os.readlink(entry.path) == inode:
-                            return pid
+                if inode in _open_files(pid).values():
+                    return pid
         return 0
+
+
+def _open_files(pid: int) -> dict[str, str]:
+    found = {}
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        path = f"/proc/{pid}/fd/{name}"
+        with contextlib.suppress(FileNotFoundError):
+            found[path] = os.readlink(path)
+    return found
+
+
+def _shared_memory(pid: int) -> Segment:
+    """The supervisor's, which names itself in /proc."""
+    for path, target in _open_files(pid).items():
+        if "memfd:memagent-counters" in target:
+            return Segment.attach(os.open(path, os.O_RDWR))
+    raise RuntimeError(f"process {pid} shares no counters")
 
 
 def _with_start(absence: Absence) -> Absence:

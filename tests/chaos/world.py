@@ -175,10 +175,10 @@ class World:
         return all(node.holder.sound_since != NEVER for node in self.nodes)
 
     def describe_states(self, *wanted: Node) -> str:
-        names = ("state", "up", "outages", "returns", "journal_keys", "warm_per_cent")
-        return "; ".join(
-            f"{node.name} pid {node.memcached.pid}: "
-            + ", ".join(f"{name} {self._stat(node, name)}" for name in names)
+        """As the workers say now, with journals as they were when last asked."""
+        return "\n".join(
+            f"   {node.name}, pid {node.memcached.pid}: {self.workers.words(self.nodes.index(node))}; "
+            + ", ".join(f"{name} {self._stat(node, name)}" for name in ("journal_keys", "warm_per_cent"))
             for node in wanted or self.nodes
         )
 

@@ -154,7 +154,7 @@ class Episode:
             load.is_over = True
         if not self._has_enough:
             await self._last_look()
-        await asyncio.sleep(0.3)  # for the last replies' lateness to be judged
+        await load.watch.all_judged()
 
     def _sum_up(self) -> None:
         for reply, request, took_s in self.load.watch.late:
@@ -191,7 +191,7 @@ class Episode:
             await asyncio.gather(*parts)
             if each.must_be_whole and await self._until_whole("after a fault"):
                 was_alone = was_whole and len(each.blows) == 1 and not each.is_flushed
-                await self._rebase(must_be_filled=was_alone and has_supervisor)
+                await self._rebase(must_be_filled=was_alone and self.world.workers.has_supervisor)
 
     async def _one_fault(self, blow: Blow) -> None:
         self._count_fault(blow.fault.__name__)

@@ -59,6 +59,10 @@ class Watch:
             if until >= begun and since <= ended + BEAT_S
         )
 
+    async def all_judged(self) -> None:
+        while self._candidates:
+            await asyncio.sleep(BEAT_S)
+
     def _judge(self, now: float) -> None:
         while self._candidates and self._candidates[0][0].at < now - 10 * BEAT_S:
             reply, request, absent_s = self._candidates.popleft()

@@ -140,8 +140,8 @@ class Leader:
         match action:
             case Count(server, name, step):
                 self._segment.count_as_leader(server, name, step)
-            case Changed(server, _, state):
-                self._log_change(server, state)
+            case Changed(server, before, state):
+                self._log_change(server, before, state)
             case Open(server, outage):
                 self._standings[server].open(outage)
                 self.wake()
@@ -161,13 +161,17 @@ class Leader:
         """Who must not be asked; every worker hears it again and again."""
         self._crew.tell_all(Hold(self.lifecycle.held))
 
-    def _log_change(self, server: int, state: str) -> None:
+    def _log_change(self, server: int, before: str, state: str) -> None:
         life, member = self.lifecycle.lives[server], self.fleet.members[server]
         if state in ("down", "up") and not member.pool.has_copies:
             # Nothing was agreed on: the workers' own lines say it all.
             return
         facts = {"server": member.server.name, "outage": life.outage, "reason": life.reason}
-        if state == "down":
+        if state == "down" and before in ("draining", "drained"):
+            self._log.info(
+                "server is let in again: it is up once it has answered and has what it missed", **facts
+            )
+        elif state == "down":
             self._log.warning("outage begins", **facts)
         elif state == "up":
             self._log.info("outage is over: server is up for all workers", **facts)

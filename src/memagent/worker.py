@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
 from typing import Any, Final, Literal
@@ -29,6 +30,7 @@ from memagent._core.turn import Turn
 from memagent._net.listener import Listener
 from memagent._net.loop import Loop
 from memagent._net.server import Endpoint
+from memagent.addresses import Address
 from memagent.control import (
     Addresses,
     Drain,
@@ -201,6 +203,8 @@ class Worker:
         name = self._configured[number].name
         told = ServerConfig.model_validate({"name": name, "address": address})
         self._configured[number] = told
+        facts = replace(self._server_facts[number], address=str(Address(told.host, told.port, told.path)))
+        self._server_facts = (*self._server_facts[:number], facts, *self._server_facts[number + 1 :])
         self._loop.endpoints[number].replace(_socket_addresses(told, addresses), keep_data)
 
     def _live_places(self) -> list[int]:

@@ -180,6 +180,13 @@ def test_replaced_and_filled_and_no_key_moves(case: Case):
     assert (answer["server"]["address"], answer["server"]["replaced"]) == (new.address, True)
     assert case.at(new) == before
     assert set(case.through().values()) == {"1"}
+    # Of either worker, whichever it is that answers.
+    for _ in range(10):
+        said = {
+            name: value for name, value in case.proxy.stats("servers").items() if name.endswith(":address")
+        }
+        assert new.address in said.values()
+        assert case.servers[0].address not in said.values()
     # A worker that is started afterwards knows of it too.
     case.servers[0].kill()
     victim = case.proxy.worker_pids()[0]

@@ -77,6 +77,8 @@ def test_drained_and_back():
         leading.all_say(0, CLEAN)
         await until(lambda: leading.is_open(0) and leading.state(0) == "up", "open")
         await case.refused('{"verb": "undrain", "server": "10.0.0.1:1"}', "not drained: it is up")
+        assert "outage begins" not in leading.log.events
+        assert any(event.startswith("server is let in again") for event in leading.log.events)
 
     lead(test)
 

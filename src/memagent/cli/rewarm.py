@@ -106,7 +106,7 @@ def _how_far(warm: WarmSnapshot | None) -> str:
     total = f" of {warm.keys_total:,}" if warm.keys_total is not None else ""
     parts = [f"{warm.keys_done:,}{total} keys"]
     if warm.state == "running":
-        parts.append(f"{warm.keys_per_s:,.0f}/s")
+        parts.append(f"{warm.keys_per_s:,.0f} copied/s")
         if warm.eta_s is not None:
             parts.append(f"{for_how_long(warm.eta_s)} left")
     else:

@@ -89,7 +89,7 @@ class Report:
     `gone` from the source since they were listed; `expired` meanwhile; `changed` too often while they were
     copied, or stale; `too_big` for the target; `failed` for another reason. `again` counts copies that were
     taken back because the key was written meanwhile. `total` is what `kept` will be, an estimate until all is
-    listed.
+    listed. `keys_per_s` and `bytes_per_s` are of what was copied.
     """
 
     event: Event

@@ -69,9 +69,9 @@ def test_lines_where_nobody_watches(run):
     assert err.splitlines() == [
         "a returning: about to begin",
         "a warming: about to begin",
-        "a warming: 0 %, 0 keys, 0/s",
-        "a warming: 11 %, 110 of 1,000 keys, 20/s, 27 s left",
-        "a warming: 20 %, 200 of 1,000 keys, 20/s, 27 s left",
+        "a warming: 0 %, 0 keys, 0 copied/s",
+        "a warming: 11 %, 110 of 1,000 keys, 20 copied/s, 27 s left",
+        "a warming: 20 %, 200 of 1,000 keys, 20 copied/s, 27 s left",
         "a warming: 20 %, 200 of 1,000 keys, paused",
     ]
     assert out.splitlines() == [
@@ -88,7 +88,7 @@ def test_a_bar_on_a_terminal(run, monkeypatch):
     assert code == 0
     assert "a warming" in err
     assert "43%" in err
-    assert "430 of 1,000 keys, 20/s, 27 s left" in err
+    assert "430 of 1,000 keys, 20 copied/s, 27 s left" in err
     assert out.startswith("server a (10.0.0.1:11211) is up\n")
 
 

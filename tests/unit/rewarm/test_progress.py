@@ -30,6 +30,14 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
     assert last.eta_s is None
 
 
+def test_what_was_there_already_is_no_part_of_the_rate() -> None:
+    progress = Progress(0.0)
+    source = source_with(10_000, 0)
+    source.tally.copied, source.tally.there = 100, 3900
+    report = progress.report(1.0, "progress", "copying", "", [source], 0)
+    assert (report.keys_per_s, report.eta_s) == (100, 1.5)
+
+
 def test_nothing_yet_has_no_end_in_sight() -> None:
     report = Progress(5.0).report(5.0, "progress", "connecting", "", [source_with(0, 0)], 0)
     assert (report.eta_s, report.keys_per_s, report.bytes_per_s, report.total) == (None, 0, 0, 0)
@@ -40,7 +48,7 @@ def test_sources_add_up_whatever_became_of_their_keys() -> None:
     one.tally.there, one.tally.gone, other.tally.failed = 1, 2, 3
     report = Progress(0.0).report(2.0, "progress", "copying", "why", [one, other], 5)
     assert (report.kept, report.copied, report.there, report.gone, report.failed) == (30, 10, 1, 2, 3)
-    assert (report.keys_per_s, report.bytes_per_s) == (8.0, 50.0)
+    assert (report.keys_per_s, report.bytes_per_s, report.eta_s) == (5.0, 50.0, 1.8)
     assert (report.reason, report.unverified) == ("why", 5)
 
 

@@ -133,6 +133,8 @@ class Lock(Model):
         self.held: Grant | None = None
         self.held_since = NEVER
         self.given = 0
+        self.strays: list[Op] = []
+        """Releases by somebody who does not have it any more: they may take it from who has it then."""
         self.flush_over = -NEVER
 
     def begin_add(self, token: bytes, client: str, now: float) -> Grant:
@@ -147,7 +149,8 @@ class Lock(Model):
             text = f"{self.held.token.decode()} has it and has not begun to release it"
             self.wrong("lock given twice", text, grant.op, now)
         grant.is_done = True
-        shaky_until = max(self.lost_until, self.flush_over)
+        self.strays = [each for each in self.strays if each.ended > now - FORGET_S]
+        shaky_until = max(self.lost_until, self.flush_over, *(each.ended for each in self.strays))
         self.held, self.held_since = (grant, now) if grant.op.begun > shaky_until else (None, NEVER)
         self.given += 1
         self.keeping.acknowledged(grant.op.begun)
@@ -177,8 +180,11 @@ class Lock(Model):
                     grant.gone_at = min(grant.gone_at, now)
 
     def begin_release(self, client: str, now: float) -> Op:
+        op = self.begin("delete", "", client, now)
+        if self.held is None:
+            self.strays.append(op)
         self.held = None
-        return self.begin("delete", "", client, now)
+        return op
 
     def released(self, op: Op, reply: str, now: float, was_held: bool) -> None:
         self.end(op, reply, now)

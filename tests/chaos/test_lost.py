@@ -140,6 +140,21 @@ class TestFlush:
         assert story.kinds() == ["old value"]
 
 
+def test_who_lost_a_lock_may_release_that_of_the_next(story: Story) -> None:
+    lock = Lock(b"l", story.pair, story.report)
+    lock.added(lock.begin_add(b"1", "a", story.tick()), story.tick())
+    flush = lock.flush_begins("f", story.tick())
+    lock.flush_ends(flush, "OK", story.tick(), True)
+    second = lock.begin_add(b"2", "b", story.tick())
+    release = lock.begin_release("a", story.tick())
+    lock.added(second, story.tick())
+    lock.released(release, "DELETED", story.tick(), was_held=True)
+    lock.added(lock.begin_add(b"3", "c", story.tick()), story.tick())
+    assert story.found == []
+    lock.added(lock.begin_add(b"4", "d", story.tick()), story.tick())
+    assert story.kinds() == ["lock given twice"]
+
+
 def test_a_write_past_a_holder_may_cost_it_the_key(story: Story, register: Registered) -> None:
     register.set(b"1")
     story.freeze(story.copy)

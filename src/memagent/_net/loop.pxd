@@ -28,4 +28,5 @@ cdef class Loop:
     cdef int read_on(self) except -1
     cdef int begin_to_drain(self) except -1
     cdef int plan_naps(self) except -1
+    cdef int serve(self) except -1
     cdef int set_timer(self, long interval_ns) except -1

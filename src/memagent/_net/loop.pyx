@@ -61,7 +61,6 @@ cdef class Loop:
         self.timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
         if self.timer_fd < 0:
             raise OSError(errno, "timerfd_create")
-        self.poller.watch_readable(self.timer_fd, self._timer_fired, True)
 
     def __dealloc__(self):
         if self.timer_fd >= 0:
@@ -69,6 +68,14 @@ cdef class Loop:
 
     def run(self):
         """Serve until `stop`, or until all clients are gone after `drain`."""
+        # For as long as it runs only: the collector cannot see that the poller keeps what it watches.
+        timer = self.poller.watch_readable(self.timer_fd, self._timer_fired, True)
+        try:
+            self.serve()
+        finally:
+            self.poller.unwatch(timer)
+
+    cdef int serve(self) except -1:
         cdef Endpoint endpoint
         cdef Listener listener
         cdef int timeout_ms = -1

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.core import live_objects
 from tests.support.net import Scene
 
 
@@ -20,6 +21,14 @@ def make_scene() -> Iterator[Callable[..., Scene]]:
     yield make
     left = [scene.finish() for scene in scenes]
     assert not any(left), left
+    scenes.clear()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _nobody_survives() -> Iterator[None]:
+    """Sessions and exchanges go with the loop that they belonged to."""
+    yield
+    assert not live_objects()
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from memagent.rewarm import job
 from memagent.rewarm.job import Job, Report
 from memagent.settings import PoolConfig
 
-VERIFY_DELAY_MS = 1_250
 BATCH = 1_000
 
 
@@ -56,7 +55,6 @@ def rewarm(ports: list[int], keys_per_s: int, pids: list[int]) -> tuple[Report, 
         (("127.0.0.1",),) * 2,
         keys_per_s=keys_per_s,
         marks_fd=marks_fd,
-        verify_delay_ms=VERIFY_DELAY_MS,
     )
     before = [cpu.of_tree(pid).total_s for pid in pids]
     own_before = sum(os.times()[2:4])
@@ -101,8 +99,6 @@ def measure(memcached: str, arguments: argparse.Namespace) -> dict[str, Any]:
             rounds.append(
                 {
                     "keys_per_s": arguments.keys / copied.elapsed_s,
-                    "keys_per_s_before_the_last_verification": arguments.keys
-                    / (copied.elapsed_s - VERIFY_DELAY_MS / 1000),
                     "resume_keys_per_s": arguments.keys / resumed.elapsed_s,
                     "rewarm_cpu_us_per_key": own_s * per_key,
                     "source_cpu_us_per_key": source_s * per_key,

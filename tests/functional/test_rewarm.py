@@ -23,6 +23,7 @@ from tests.support.wire import Wire
 
 Start = Callable[..., Rewarm]
 Servers = Callable[..., Memcached]
+Relays = Callable[..., Relay]
 GLOBAL = 1 << 61
 PAIRS: list[tuple[Version, Version]] = [("old", "old"), ("new", "new"), ("old", "new"), ("new", "old")]
 ANY_PAIR = pytest.mark.parametrize(("source_version", "target_version"), PAIRS)
@@ -49,7 +50,7 @@ class Shared:
         self.fd = os.memfd_create("marks", os.MFD_CLOEXEC)
         os.ftruncate(self.fd, 4096 + MARKS_BYTES)
         self.marks = Marks(mmap.mmap(self.fd, 0), 4096)
-        self.settings = {"marks_fd": self.fd, "marks_offset_bytes": 4096, "verify_delay_ms": 100}
+        self.settings = {"marks_fd": self.fd, "marks_offset_bytes": 4096}
 
 
 @pytest.fixture
@@ -226,6 +227,7 @@ def test_a_second_run_goes_on_where_the_first_ended(
 @ANY_PAIR
 def test_what_is_written_meanwhile_stays_right(
     memcached_factory: Servers,
+    relay_factory: Relays,
     rewarm: Start,
     shared: Shared,
     source_version: Version,
@@ -254,7 +256,10 @@ def test_what_is_written_meanwhile_stays_right(
                 written += 1
 
     writer = threading.Thread(target=write)
-    running = rewarm(target, source, keys_per_s=4000, **shared.settings)
+    # What is written between a fetch and its store has to be noticed: let there be time for it.
+    relay = relay_factory(target)
+    relay.delay(0.05, "forward")
+    running = rewarm(relay, source, keys_per_s=20_000, **shared.settings)
     writer.start()
     try:
         # The writer rests before the end, lest the last attempts leave its keys missing.
@@ -363,38 +368,58 @@ def test_a_source_that_dies_is_named(memcached_factory: Servers, rewarm: Start, 
     assert count_of(target) == last.copied > 0
 
 
-def test_a_target_that_dies_is_named(memcached_factory: Servers, rewarm: Start, shared: Shared) -> None:
+def await_stores_in_flight(running: Rewarm, source: Memcached, target: Memcached, relay: Relay) -> None:
+    """Copies have arrived at the target, and the re-warm will not hear of it."""
+    running.reaches(lambda report: report.copied > 0)
+    source.pause()
+    seen = len(running.reports)
+    wait_until(lambda: len(running.reports) >= seen + 2, what="all under way to wait for the source")
+    relay.hold("back")
+    before = count_of(target)
+    source.resume()
+    wait_until(lambda: count_of(target) > before, what="copies")
+
+
+def test_a_target_that_dies_is_named(
+    memcached_factory: Servers, relay_factory: Relays, rewarm: Start, shared: Shared
+) -> None:
     source, target = memcached_factory(), memcached_factory()
     fill(source, 5000)
-    running = rewarm(target, source, keys_per_s=1000, **shared.settings)
-    running.reaches(lambda report: report.copied > 0)
+    relay = relay_factory(target)
+    running = rewarm(relay, source, keys_per_s=1000, **shared.settings)
+    await_stores_in_flight(running, source, target, relay)
     target.kill()
+    relay.cut()
     last = running.last()
     assert last.event == "failed"
-    assert f"server {target.address}: " in last.reason
+    assert f"server {relay.address}: " in last.reason
     assert last.unverified > 0
 
 
 def test_a_target_that_comes_back_empty_has_nothing_unverified(
-    memcached_factory: Servers, rewarm: Start, shared: Shared
+    memcached_factory: Servers, relay_factory: Relays, rewarm: Start, shared: Shared
 ) -> None:
     source, target = memcached_factory(), memcached_factory()
     fill(source, 5000)
-    running = rewarm(target, source, keys_per_s=1000, **{**shared.settings, "verify_delay_ms": 3000})
-    running.reaches(lambda report: report.copied > 0)
+    relay = relay_factory(target)
+    running = rewarm(relay, source, keys_per_s=1000, **shared.settings)
+    await_stores_in_flight(running, source, target, relay)
     target.restart()
+    relay.heal()
+    relay.cut()
     last = running.last()
     assert (last.event, last.unverified) == ("failed", 0)
 
 
 def test_a_target_whose_connection_breaks_is_cleared(
-    memcached_factory: Servers, relay_factory: Callable[..., Relay], rewarm: Start, shared: Shared
+    memcached_factory: Servers, relay_factory: Relays, rewarm: Start, shared: Shared
 ) -> None:
     source, target = memcached_factory(), memcached_factory()
     relay = relay_factory(target)
     fill(source, 5000)
-    running = rewarm(relay, source, keys_per_s=1000, **{**shared.settings, "verify_delay_ms": 500})
-    running.reaches(lambda report: report.copied > 600)
+    running = rewarm(relay, source, keys_per_s=1000, **shared.settings)
+    await_stores_in_flight(running, source, target, relay)
+    relay.heal()
     relay.cut()
     last = running.last()
     assert (last.event, last.unverified) == ("failed", 0)

@@ -1,8 +1,8 @@
 """Copy what belongs to one server from the servers that hold its copies.
 
-    sources ─list─▶ keys ─pace─▶ batch ─ask─▶ target ─fetch─▶ source ─store─▶ target ─(wait)─▶ verify ─▶ end
-                                   ▲                                                              │
-                                   └───────────── deleted at the target, once more ◀──moved───────┘
+    sources ─list─▶ keys ─pace─▶ batch ─ask─▶ target ─fetch─▶ source ─store─▶ target ─▶ verify ─▶ end
+                                   ▲                                                      │
+                                   └────────── deleted at the target, once more ◀──moved──┘
 
 One thread, one loop over its sockets.
 
@@ -14,7 +14,6 @@ One thread, one loop over its sockets.
 
 import selectors
 import time
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -74,7 +73,6 @@ class Copier:
         ]
         self._target_wire: Wire | None = None
         self._trips: set[Trip] = set()
-        self._verifying: deque[Trip] = deque()
         self._watched: dict[Wire, tuple[int, int]] = {}
         self._is_paused = False
         self._ending = ""  # why it ends early
@@ -101,8 +99,7 @@ class Copier:
         if self._ending:
             return
         self._ending = reason
-        wait_s = (self._job.verify_delay_ms + 2 * self._job.pool.request_timeout_ms) / 1000
-        self._end_by_s = time.monotonic() + wait_s
+        self._end_by_s = time.monotonic() + 2 * self._job.pool.request_timeout_ms / 1000
         for source in self._sources:
             source.stop_listing()
 
@@ -162,7 +159,7 @@ class Copier:
         while True:
             now_s = time.monotonic()
             self._begin_listings(now_s)
-            wait_s = min(self._begin_batches(now_s), self._verify(now_s))
+            wait_s = self._begin_batches(now_s)
             self._flush_all(now_s)
             if not self._trips and (self._ending or all(source.is_done for source in self._sources)):
                 return
@@ -259,25 +256,11 @@ class Copier:
     def _stored(self, trip: Trip, now_s: float) -> None:
         stored = trip.batch.finish()
         trip.source.in_flight -= 1
-        trip.is_late = bool(trip.store_sent_s) and now_s - trip.store_sent_s > _LATE_S
-        if not stored or (self._marks is None and not trip.is_late):
+        is_late = bool(trip.store_sent_s) and now_s - trip.store_sent_s > _LATE_S
+        if stored and (self._marks is not None or is_late) and trip.batch.verify(is_late):
+            self._target.say(trip.batch.clear(), trip, CLEAR, now_s)
+        else:
             self._end_trip(trip)
-            return
-        trip.verify_at_s = now_s + self._job.verify_delay_ms / 1000
-        self._verifying.append(trip)
-
-    def _verify(self, now_s: float) -> float:
-        """What is due; how long until there is more."""
-        while self._verifying:
-            trip = self._verifying[0]
-            if trip.verify_at_s > now_s:
-                return trip.verify_at_s - now_s
-            self._verifying.popleft()
-            if trip.batch.verify(trip.is_late):
-                self._target.say(trip.batch.clear(), trip, CLEAR, now_s)
-            else:
-                self._end_trip(trip)
-        return _PROGRESS_S
 
     def _cleared(self, trip: Trip) -> None:
         source = trip.source
@@ -430,7 +413,7 @@ class Copier:
                 [trip.batch for trip in self._trips],
                 self._wire_to_target,
                 self._target_facts.identity,
-                self._job.verify_delay_ms / 1000,
+                self._job.pool.request_timeout_ms / 1000,
             )
         again = "what was copied stays, and another run goes on from there"
         if problem:

@@ -6,8 +6,8 @@
 - The last report's `event` is done, aborted or failed. Its `unverified` is 0 unless the target itself
   could not be reached any more: these copies may be old, so the target must be emptied (`flush_all`) before
   it may answer alone. So it must after a process that ended without a last report.
-- The end of standard input means what Abort means. Both, and SIGTERM, end it in an orderly way: what was
-  copied is verified first, which takes `verify_delay_ms` and a little more.
+- The end of standard input means what Abort means. Both, and SIGTERM, end it in an orderly way: what is
+  under way is stored and verified first.
 - A progress report is dropped when nobody reads; the last one waits.
 """
 
@@ -44,7 +44,6 @@ class Job:
     bytes_per_s: int = 0
     marks_fd: int | None = None
     marks_offset_bytes: int = 0
-    verify_delay_ms: int = 0
     type: Literal["job"] = "job"
 
 

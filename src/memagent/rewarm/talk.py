@@ -21,8 +21,6 @@ class Trip:
     source: "Source"
     fetch_sent_s: float = 0.0
     store_sent_s: float = 0.0
-    verify_at_s: float = 0.0
-    is_late: bool = False
 
 
 class Talk:

@@ -30,7 +30,6 @@ def run(stack: ExitStack) -> Run:
         *,
         during: Callable[[Copier, Report], None] = lambda copier, report: None,
         marks: bytearray | None = None,
-        verify_delay_ms: int = 20,
         **settings: int,
     ) -> Report:
         ports = [
@@ -44,7 +43,6 @@ def run(stack: ExitStack) -> Run:
             0,
             tuple(range(1, len(addresses))),
             (("127.0.0.1",),) * len(addresses),
-            verify_delay_ms=verify_delay_ms,
             **settings,
         )
         copier = Copier(

@@ -15,7 +15,7 @@ ADDRESSES = (("127.0.0.1",), ("127.0.0.1", "127.0.0.2"), ())
 
 
 def test_a_job_goes_over_a_line_unchanged() -> None:
-    sent = Job(POOL, 1, (0, 2), ADDRESSES, 20_000, 0, 7, 4096, 1_250)
+    sent = Job(POOL, 1, (0, 2), ADDRESSES, 20_000, 0, 7, 4096)
     line = job.write(sent)
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")

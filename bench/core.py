@@ -180,35 +180,25 @@ def journal_keys() -> list[bytes]:
     return [b"%0*d" % (20 + number % 21, number) for number in range(JOURNAL_KEYS)]
 
 
+def add_all(journal: Journal, keys: list[bytes]) -> Spent:
+    add = journal.add_key
+    begun = _now()
+    for key in keys:
+        add(key)
+    return _now() - begun, len(keys)
+
+
 def adding() -> Step:
     keys = journal_keys()
-
-    def step() -> Spent:
-        journal = Journal()
-        add = journal.add_key
-        begun = _now()
-        for key in keys:
-            add(key)
-        return _now() - begun, len(keys)
-
-    return step
+    return lambda: add_all(Journal(), keys)
 
 
 def adding_again() -> Step:
     keys = journal_keys()
     journal = Journal()
-    for key in keys:
-        journal.add_key(key)
+    add_all(journal, keys)
     random.Random(1).shuffle(keys)
-
-    def step() -> Spent:
-        add = journal.add_key
-        begun = _now()
-        for key in keys:
-            add(key)
-        return _now() - begun, len(keys)
-
-    return step
+    return lambda: add_all(journal, keys)
 
 
 def playing() -> Step:

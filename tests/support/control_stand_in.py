@@ -3,15 +3,14 @@
 import contextlib
 import json
 import socket
-import threading
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from memagent.settings import Config, PoolConfig
 from memagent.snapshot import PoolSnapshot, ServerSnapshot, Snapshot, WarmSnapshot, as_json
+from tests.support.scripted import Served
 
 Handler = Callable[[dict[str, Any]], Iterable[dict[str, Any] | bytes]]
 """The lines of an answer to a request; bytes are sent as they are."""
@@ -92,49 +91,23 @@ def done(server: ServerSnapshot, **more: Any) -> dict[str, Any]:
     return {"ok": True, "server": as_json(server), **more}
 
 
-class ControlStandIn:
+class ControlStandIn(Served):
     """Listens at `path` until it is closed; `requests` are all that came."""
 
     def __init__(self, path: Path, handle: Handler) -> None:
         self.path = str(path)
         self.requests: list[dict[str, Any]] = []
         self._handle = handle
-        self._connections: list[socket.socket] = []
-        self._listening = socket.socket(socket.AF_UNIX)
-        self._listening.bind(self.path)
-        self._listening.listen()
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
+        listening = socket.socket(socket.AF_UNIX)
+        listening.bind(self.path)
+        listening.listen()
+        super().__init__(listening, self._answer_lines)
 
     def close(self) -> None:
-        for each in (self._listening, *self._connections):
-            with contextlib.suppress(OSError):  # it may be over already
-                each.shutdown(socket.SHUT_RDWR)
-            each.close()
-        for thread in self._threads:
-            thread.join(10)
-            assert not thread.is_alive()
+        super().close()
         Path(self.path).unlink(missing_ok=True)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection = self._listening.accept()[0]
-            except OSError:
-                return
-            self._connections.append(connection)
-            self._threads.append(threading.Thread(target=self._serve, args=(connection,), daemon=True))
-            self._threads[-1].start()
-
-    def _serve(self, connection: socket.socket) -> None:
+    def _answer_lines(self, connection: socket.socket) -> None:
         with connection, connection.makefile("rb") as lines, contextlib.suppress(OSError):
             for line in lines:
                 request = json.loads(line)

@@ -1,4 +1,4 @@
-"""A server that says what it is told to: answers that no real server gives at will."""
+"""Servers whose answers a test writes, a thread for each connection: what no real server says at will."""
 
 import contextlib
 import socket
@@ -13,23 +13,18 @@ Answer = bytes | None
 """What to send; None closes the connection."""
 
 
-class Scripted:
-    """Listens on 127.0.0.1; `answer` gets each line that comes, without its end."""
+class Served:
+    """Accepts until it is closed; `serve` has each connection to itself."""
 
-    def __init__(self, answer: Callable[[bytes], Answer]) -> None:
-        self._answer = answer
-        self._listening = socket.create_server(("127.0.0.1", 0))
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+    def __init__(self, listening: socket.socket, serve: Callable[[socket.socket], None]) -> None:
+        self.listening = listening
+        self._serve = serve
         self._connections: list[socket.socket] = []
-        self.asked: list[bytes] = []
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
-    @property
-    def address(self) -> Address:
-        return Address(*self._listening.getsockname())
-
     def close(self) -> None:
-        for each in (self._listening, *self._connections):
+        for each in (self.listening, *self._connections):
             with contextlib.suppress(OSError):  # it may be over already
                 each.shutdown(socket.SHUT_RDWR)
             each.close()
@@ -48,14 +43,27 @@ class Scripted:
     def _accept(self) -> None:
         while True:
             try:
-                connection = self._listening.accept()[0]
+                connection = self.listening.accept()[0]
             except OSError:
                 return
             self._connections.append(connection)
             self._threads.append(threading.Thread(target=self._serve, args=(connection,), daemon=True))
             self._threads[-1].start()
 
-    def _serve(self, connection: socket.socket) -> None:
+
+class Scripted(Served):
+    """Listens on 127.0.0.1; `answer` gets each line that comes, without its end."""
+
+    def __init__(self, answer: Callable[[bytes], Answer]) -> None:
+        self._answer = answer
+        self.asked: list[bytes] = []
+        super().__init__(socket.create_server(("127.0.0.1", 0)), self._answer_lines)
+
+    @property
+    def address(self) -> Address:
+        return Address(*self.listening.getsockname())
+
+    def _answer_lines(self, connection: socket.socket) -> None:
         buffer = b""
         with connection:
             while True:

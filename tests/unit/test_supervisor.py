@@ -13,6 +13,7 @@ from memagent.errors import StartError
 from memagent.listeners import Listeners
 from memagent.settings import Config
 from memagent.supervisor import Supervisor, _files_needed, _fit_open_files
+from tests.support.leading import Memory
 
 CONFIG = Config.model_validate(
     {
@@ -29,28 +30,6 @@ CONFIG = Config.model_validate(
         ],
     }
 )
-
-
-class Memory:
-    """A logger that remembers."""
-
-    def __init__(self) -> None:
-        self.said: list[tuple[str, dict[str, Any]]] = []
-
-    def log(self, level: int, event: str, **facts: Any) -> None:
-        self.said.append((event, {"level": level, **facts}))
-
-    def debug(self, event: str, **facts: Any) -> None:
-        self.log(10, event, **facts)
-
-    def info(self, event: str, **facts: Any) -> None:
-        self.log(20, event, **facts)
-
-    def warning(self, event: str, **facts: Any) -> None:
-        self.log(30, event, **facts)
-
-    def error(self, event: str, **facts: Any) -> None:
-        self.log(40, event, **facts)
 
 
 class Worker:

@@ -10,29 +10,19 @@ Invariants (behaviour section 3):
 - No more than WINDOW deletes wait for an answer.
 """
 
-from binascii import b2a_base64
-
 cimport cython
 from libc.stdint cimport int64_t, uint32_t
 
 from memagent._core.channel cimport Awaiting, Channel, Failure, way
 from memagent._core.journal cimport Journal
 from memagent._core.metrics cimport S_FLUSHES_PLAYED, S_JOURNAL_PLAYED, Block
+from memagent._core.names cimport base64_of, is_text
 from memagent._core.reply cimport E_DELETE, E_MD, E_OK, R_DELETED, R_HD, R_NF, R_NOT_FOUND, R_OK, Code, ReplyParser
 from memagent._core.turn cimport Turn
 
 cdef enum:
     WINDOW = 256
     FLUSH_PART = 0xffffffff
-
-
-cdef inline bint is_text(const unsigned char *key, size_t length) noexcept:
-    """Can a classic command carry the key? Meta commands bring others, in base64."""
-    cdef size_t i
-    for i in range(length):
-        if key[i] <= 32 or key[i] == 127:
-            return False
-    return True
 
 
 @cython.final
@@ -74,7 +64,7 @@ cdef class Player(Awaiting):
                 channel.append(b"\r\n", 2)
                 channel.ticket(self, self.part, E_DELETE, self.turn.now_us + self.timeout_us)
             else:
-                line = b"md %b b\r\n" % b2a_base64(key[:length], newline=False)
+                line = b"md %b b\r\n" % base64_of(key, length)
                 channel.append(line, len(line))
                 channel.ticket(self, self.part, E_MD, self.turn.now_us + self.timeout_us)
         return 0

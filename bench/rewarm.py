@@ -19,7 +19,7 @@ from tests.support.wire import Wire
 
 from bench import cpu, report
 from bench.rig import ROOT, Rig, free_port, new_memcached, program
-from memagent._core.marks import MARKS_BYTES
+from memagent._core.marks import marks_bytes
 from memagent.rewarm import job
 from memagent.rewarm.job import Job, Report
 from memagent.settings import PoolConfig
@@ -47,7 +47,7 @@ def rewarm(ports: list[int], keys_per_s: int, pids: list[int]) -> tuple[Report, 
     addresses = [f"127.0.0.1:{port}" for port in ports]
     pool = PoolConfig.model_validate({"name": "main", "servers": addresses[:1], "backups": addresses[1:]})
     marks_fd = os.memfd_create("marks")
-    os.ftruncate(marks_fd, MARKS_BYTES)
+    os.ftruncate(marks_fd, marks_bytes(1))
     task = Job(
         pool,
         0,

@@ -102,6 +102,7 @@ WORKER_COUNTERS: Final[tuple[Counter, ...]] = (
     _worker("failovers", "keys", "sent to a copy because the owner could not be asked"),
     _worker("fallbacks", "keys", "asked for at a copy because the owner missed them"),
     _worker("fallback_hits", "keys", "found at a copy after the owner had missed them"),
+    _worker("reads_again", "keys", "asked for again, as another worker was writing them"),
     _worker("repairs", "keys", "copied back to the holder that missed them"),
     _worker("repairs_refused", "keys", "not copied back: a newer value was there already"),
     _worker("repairs_failed", "keys", "not copied back: a server failed"),

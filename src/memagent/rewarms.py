@@ -163,6 +163,7 @@ class Rewarms:
             bytes_per_s=pool.rewarm_bytes_per_s,
             marks_fd=self._segment.fd,
             marks_offset_bytes=self._segment.marks_offset_bytes,
+            marks_rows=self._segment.workers,
         )
 
     def _progress(self, number: int, warm: Warm, report: Report) -> None:

@@ -1,14 +1,14 @@
 """What all processes know, in one piece of memory that they share: counters, and how every server stands.
 
     header │ pids │ worker 0: its block, one block per server │ worker 1: ... │ the leader │ baseline of all
-           │ how server 0 stands, how server 1 stands, ... │ marks of keys │ overlap marks of keys
+           │ how server 0 stands, how server 1 stands, ... │ worker 0: marks of keys │ worker 1: ...
 
 - All numbers are unsigned 64 bits; a block starts on a cache line: two workers never write to the same one.
 - A block belongs to a place (worker 0, 1, ...), not to a process: who replaces a dead worker counts on.
 - The leader (the supervisor) has a place like a worker's, for what only it knows.
 - `stats reset` copies the counters to the baseline, and who shows them subtracts it. Counters only grow.
 - Servers are numbered over all pools as configured, each pool's servers before its backups.
-- How a server stands and both kinds of marks are written by all workers, with atomic operations.
+- How a server stands is written by all workers, with atomic operations; of the marks of keys each has a row.
 - The header holds a checksum of the counters' names: a worker of another version does not write into it.
 """
 
@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from memagent._core.marks import MARKS_BYTES
+from memagent._core.marks import Marks, marks_bytes
 from memagent._core.standing import Standing, standing_slots
 from memagent.counters import (
     COUNTERS,
@@ -51,7 +51,7 @@ _SERVER_SLOTS: Final = _whole_lines(len(SERVER_COUNTERS))
 def _size_bytes(workers: int, servers: int) -> int:
     places = (workers + 1) * (_WORKER_SLOTS + servers * _SERVER_SLOTS)
     slots = _HEADER_SLOTS + _whole_lines(workers) + 2 * places + servers * standing_slots(workers)
-    return SLOT_BYTES * slots + 2 * MARKS_BYTES
+    return SLOT_BYTES * slots + marks_bytes(workers)
 
 
 class Segment:
@@ -66,7 +66,6 @@ class Segment:
         self._baseline_slots = (workers + 1) * self._place_slots
         self._standings_at = self._places_at + 2 * self._baseline_slots
         self.marks_offset_bytes = SLOT_BYTES * (self._standings_at + servers * standing_slots(workers))
-        self.overlaps_offset_bytes = self.marks_offset_bytes + MARKS_BYTES
         self.buffer = mmap.mmap(fd, _size_bytes(workers, servers))
         self._slots = memoryview(self.buffer)[: self.marks_offset_bytes].cast("Q")
 
@@ -135,6 +134,10 @@ class Segment:
             raise IndexError(f"server {server} of {self.servers}")
         offset = self._standings_at + server * standing_slots(self.workers)
         return Standing(self.buffer, offset, self.workers, worker)
+
+    def marks(self, worker: int = 0) -> Marks:
+        """Which keys are being written, for the worker whose row is there; who only reads takes any."""
+        return Marks(self.buffer, self.marks_offset_bytes, self.workers, worker)
 
     def count_as_leader(self, server: int, name: str, step: int) -> None:
         """Only in the supervisor, as every block has one writer."""

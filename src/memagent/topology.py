@@ -3,7 +3,6 @@
 import time
 
 from memagent._core.buffer import Memory
-from memagent._core.marks import Marks
 from memagent._core.metrics import Block
 from memagent._core.pool import Pool
 from memagent._core.reply import ReplyParser
@@ -44,8 +43,8 @@ def name_on_ring(pool: PoolConfig, server: ServerConfig) -> str | None:
 def make_pools(config: Config, segment: Segment, worker: int, turn: Turn, memory: Memory) -> list[Pool]:
     """The pools of one worker. Servers are numbered over all pools as in `Segment`."""
     parser = ReplyParser()
-    marks = Marks(segment.buffer, segment.marks_offset_bytes)
-    overlaps = Marks(segment.buffer, segment.overlaps_offset_bytes)
+    marks = segment.marks(worker)
+    marks.take_over()
     pools = []
     index = 0
     for pool in config.pools:
@@ -88,7 +87,6 @@ def make_pools(config: Config, segment: Segment, worker: int, turn: Turn, memory
                 acknowledge=pool.acknowledge,
                 repair_ttl_s=max(1, pool.repair_ttl_ms // 1000),
                 marks=marks,
-                overlaps=overlaps if segment.workers > 1 else None,
                 epoch_us=time.time_ns() // 1000 - time.monotonic_ns() // 1000,
                 worker=worker,
             )

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from memagent._core.marks import MARKS_BYTES, Marks
+from memagent._core.marks import Marks, marks_bytes
 from memagent.rewarm.job import Abort, Pause, Rates, Resume
 from memagent.settings import PoolConfig
 from memagent.topology import make_placement
@@ -48,7 +48,7 @@ class Shared:
 
     def __init__(self) -> None:
         self.fd = os.memfd_create("marks", os.MFD_CLOEXEC)
-        os.ftruncate(self.fd, 4096 + MARKS_BYTES)
+        os.ftruncate(self.fd, 4096 + marks_bytes(1))
         self.marks = Marks(mmap.mmap(self.fd, 0), 4096)
         self.settings = {"marks_fd": self.fd, "marks_offset_bytes": 4096}
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memagent._core.marks import Marks
+from memagent._core.marks import Marks, marks_bytes
 from memagent._core.repair import refill
 from memagent._core.standing import Standing, standing_slots
 from tests.support.core import World
@@ -56,20 +56,23 @@ class Proxy:
     def __post_init__(self) -> None:
         slots = standing_slots(N_WORKERS)
         self.rows = [bytearray(8 * slots) for _ in range(2)]
-        self.marks, self.overlaps = Marks(), Marks()
+        self.marks = bytearray(marks_bytes(N_WORKERS))
         self.stores = [Store(), Store()]
         self.pid, self.started_s = 1, 1_700_000_000
         self.frozen = self.dead = self.held = False
         self.may_be = {key: {b""} for key in KEYS}
         self.workers = [self.make(place) for place in range(N_WORKERS)]
 
+    def marks_of(self, place: int) -> Marks:
+        return Marks(self.marks, 0, N_WORKERS, place)
+
     def make(self, place: int) -> World:
+        self.marks_of(place).take_over()
         world = World(
             1,
             1,
             has_copies=True,
-            marks=self.marks,
-            overlaps=self.overlaps,
+            marks=self.marks_of(place),
             standings=[Standing(row, 0, N_WORKERS, place) for row in self.rows],
             probe_max_us=400_000,
             journal_keys=self.journal_keys,

@@ -2,6 +2,8 @@
 
 from typing import ClassVar
 
+from memagent._core.marks import Marks, marks_bytes
+
 from .core import Client, World
 
 
@@ -10,8 +12,12 @@ class Pair(World):
 
     made: ClassVar[list["Pair"]] = []  # for whoever looks what they left behind
 
-    def __init__(self, **settings: object) -> None:
-        super().__init__(1, 1, has_copies=True, **settings)  # type: ignore[arg-type]
+    def __init__(self, *, workers: int = 1, **settings: object) -> None:
+        """The first of so many workers; `other_worker` are the marks of the last one."""
+        shared = bytearray(marks_bytes(workers))
+        self.other_worker = Marks(shared, 0, workers, workers - 1)
+        marks = Marks(shared, 0, workers, 0)
+        super().__init__(1, 1, has_copies=True, marks=marks, **settings)  # type: ignore[arg-type]
         self.made.append(self)
         self.someone: Client = self.client()
 

@@ -287,7 +287,6 @@ class World:
         has_copies: bool = False,
         fallback: str = "always",
         acknowledge: str = "owner",
-        overlaps: Marks | None = None,
         marks: Marks | None = None,
         standings: Sequence[Standing | None] | None = None,
         distribution: str = "modula",
@@ -331,7 +330,6 @@ class World:
             miss_when_down=miss_when_down,
             fallback=fallback,
             acknowledge=acknowledge,
-            overlaps=overlaps,
             marks=marks,
             multiget_deadline_us=multiget_deadline_us,
         )

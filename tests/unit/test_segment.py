@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from memagent._core.marks import MARKS_BYTES, Marks
+from memagent._core.marks import marks_bytes
 from memagent._core.metrics import Block
 from memagent.counters import SERVER_COUNTERS, SERVER_INDEX, WORKER_COUNTERS, WORKER_INDEX
 from memagent.segment import Segment
@@ -156,11 +156,10 @@ def test_rows_and_marks_lie_behind_the_counters(segment: Segment):
     first, last = segment.standing(0, 1), segment.standing(2, 1)
     first.identity = last.identity = 2**64 - 1
     last.say_word(2**50, 3)
-    marks = Marks(segment.buffer, segment.marks_offset_bytes)
+    marks = segment.marks(1)
     marks.stamp_key(b"k")
     marks.stamp_flush()
-    assert segment.marks_offset_bytes + MARKS_BYTES == segment.overlaps_offset_bytes
-    assert segment.overlaps_offset_bytes + MARKS_BYTES == len(segment.buffer)
+    assert segment.marks_offset_bytes + marks_bytes(segment.workers) == len(segment.buffer)
     assert (first.identity, last.word(1)[1], marks.read_key(b"k")) == (2**64 - 1, 2**50, (1, 1))
     assert set(segment.server_totals(2).values()) == {0}
     segment.reset()

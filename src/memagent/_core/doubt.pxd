@@ -12,15 +12,16 @@ cdef class Doubt(Hurried):
     cdef Block counters
     cdef bytes key
     cdef uint32_t slot
-    cdef uint32_t mark
+    cdef uint32_t begun          # writes of the key, before this look at it
     cdef int delays
-    cdef Server authority
+    cdef Server authority        # whose value counts: it has decided about those writes
     cdef Server follower
     cdef int outstanding
     cdef bint failing
     cdef bytes own_reply
     cdef bytes follower_reply
 
+    cdef uint32_t count(self) noexcept
     cdef int later(self) except -1
     cdef int look(self, Server server, uint32_t part) except -1
     cdef int one_done(self) except -1
@@ -28,4 +29,4 @@ cdef class Doubt(Hurried):
     cdef int end(self) except -1
 
 
-cdef int doubt(Pool pool, Block counters, const unsigned char *key, size_t length) except -1
+cdef int doubt(Pool pool, Block counters, Server authority, const unsigned char *key, size_t length) except -1

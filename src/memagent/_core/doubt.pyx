@@ -1,14 +1,15 @@
-"""Do both servers of a key have the same, after two writes at once?
+"""Do both servers of a key have the same, after two workers have written it at once?
 
-    overlapping writes ─▶ wait until the key is quiet ─▶ get from both ─▶ same: done
-                             ▲ written again                          └─▶ differ: the follower gets the authority's value
+    writes that met ─▶ wait until nobody begins another ─▶ get from both ─▶ same: done
+                         ▲ written again                                 └─▶ differ: the follower gets the authority's value
 
 A worker sends all writes of a key to both servers in one order. Two workers that write it in the same instant may not: then
-the servers end with different values, and a failover would show the older one. Every write moves the overlap mark of
-its key when it begins and when it ends; one that finds it moved by somebody else in between leaves a doubt.
+the servers end with different values. A write that finds another worker's mark open, or moved while it was under way,
+leaves a doubt, and the doubt keeps the mark open: readers do not take the follower's word before it was compared.
 
-Invariant: a key is compared only when nobody has written it for QUIET_US, and the comparison counts only if nobody has
-begun to write it meanwhile.
+Invariants:
+- The value of the server that decided about those writes counts, even if another one is preferred by now.
+- The comparison counts only if nobody has begun to write the key meanwhile.
 """
 
 cimport cython
@@ -25,23 +26,26 @@ from memagent._core.reply cimport E_VALUES, R_VALUES, Code, ReplyParser
 from memagent._core.server cimport UP, Server
 
 cdef enum:
-    QUIET_US = 50_000
-    MOST_DELAYS = 1200     # a key that is written for a minute without a pause is left to its next doubt
+    MOST_DELAYS = 6000     # a key that is written for a minute without a pause is left to its next doubt
     MOST_DOUBTS = 10_000
 
 
-cdef int doubt(Pool pool, Block counters, const unsigned char *key, size_t length) except -1:
+cdef int doubt(Pool pool, Block counters, Server authority, const unsigned char *key, size_t length) except -1:
     """Compare this key when it is quiet."""
     cdef bytes name = key[:length]
-    cdef Doubt made
-    if not is_text(key, length) or name in pool.doubted or len(pool.doubted) >= MOST_DOUBTS:
+    cdef Doubt made = pool.doubted.get(name)
+    if made is not None:
+        made.authority = authority
         return 0
-    pool.doubted.add(name)
-    made = Doubt.__new__(Doubt)
+    if not is_text(key, length) or len(pool.doubted) >= MOST_DOUBTS:
+        return 0
+    made = pool.doubted[name] = Doubt.__new__(Doubt)
+    made.authority = authority
     made.pool = pool
     made.counters = counters
     made.key = name
     made.slot = slot_of(key, length)
+    pool.marks.begin(made.slot)
     return made.later()
 
 
@@ -51,26 +55,29 @@ cdef class Doubt(Hurried):
         self.delays += 1
         if self.delays > MOST_DELAYS:
             return self.end()
-        self.mark = <uint32_t> self.pool.overlaps.read(self.slot)
-        self.due_us = (<Server> self.pool.servers[0]).turn.now_us + QUIET_US
-        self.pool.doubts.append(self)
-        return 0
+        self.begun = self.count()
+        return self.pool.pause(self)
 
-    cdef int too_late(self) except -1:
-        """The pause is over."""
+    cdef uint32_t count(self) noexcept:
+        """Writes begun, by whomever."""
+        return <uint32_t> self.pool.marks.read(self.slot)
+
+    cdef int resume(self) except -1:
         cdef Server owner
         cdef Server copy
-        if self.mark != <uint32_t> self.pool.overlaps.read(self.slot):
+        cdef Server out = None
+        if self.begun != self.count() or self.key in self.pool.repairing:
             return self.later()
         owner = self.pool.owner(self.key, len(self.key))
         copy = self.pool.copy(self.key, len(self.key))
-        self.authority = self.pool.authority(owner, copy)
-        if self.authority is None or copy is None:
-            return self.end()
         self.follower = copy if self.authority is owner else owner
         if not self.follower.follows():
+            out = self.follower
+        elif not self.authority.follows():
+            out = self.authority
+        if out is not None:
             # whatever it has, it loses that when it returns
-            self.follower.missed(self.key, len(self.key))
+            out.missed(self.key, len(self.key))
             return self.end()
         self.failing = False
         self.outstanding = 3
@@ -109,7 +116,7 @@ cdef class Doubt(Hurried):
     cdef int decide(self) except -1:
         cdef bytes own = self.own_reply
         cdef bytes theirs = self.follower_reply
-        if self.failing or self.mark != <uint32_t> self.pool.overlaps.read(self.slot):
+        if self.failing or self.begun != self.count() or self.key in self.pool.repairing:
             return self.later()
         if own != theirs:
             if own == b"END\r\n":
@@ -124,5 +131,6 @@ cdef class Doubt(Hurried):
         return self.end()
 
     cdef int end(self) except -1:
-        self.pool.doubted.discard(self.key)
+        del self.pool.doubted[self.key]
+        self.pool.marks.end(self.slot)
         return 0

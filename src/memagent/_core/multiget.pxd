@@ -1,6 +1,6 @@
 """A retrieval of several keys, split over servers and put together again."""
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from memagent._core.buffer cimport Buffer
 from memagent._core.channel cimport Channel
@@ -18,6 +18,9 @@ cdef struct Wanted:
     bint is_copy            # the server that was asked is not the owner,
     bint again              # is the second one,
     bint missed             # and the first one has missed the key
+    bint careful            # the owner has just fallen or risen
+    bint waits              # to be asked for again
+    uint64_t others         # marks of other workers' writes when the server was asked
     size_t item_start       # in the part's data; item_length 0: not found
     size_t item_length
 
@@ -36,6 +39,8 @@ cdef class MultiGet(Exchange):
     cdef unsigned char *text     # from the space before the first key on
     cdef bytes exptime           # gat, gats
     cdef list servers            # by part
+    cdef list waiting            # keys to be asked for again
+    cdef bint watches            # any of the answers may be old
     cdef Wanted *wanted
     cdef uint32_t n_keys
     cdef Part *parts
@@ -47,6 +52,8 @@ cdef class MultiGet(Exchange):
 
     cdef int seek(self, uint32_t i, int owner_index, list touched) except -1
     cdef void place(self, uint32_t first, RequestParser request, const unsigned char *p, int *owners) noexcept
+    cdef int watch(self, uint32_t i) except -1
+    cdef uint32_t put_off(self, uint32_t number) except? 0xffffffff
     cdef bint seek_again(self, uint32_t i, bint was_missed, list touched) except -1
     cdef bint ask(self, Server server, uint32_t i, list touched) except -1
     cdef int open_line(self, Channel channel) except -1

@@ -9,6 +9,7 @@ Invariants (behaviour section 2, multiget):
 - The reply is memcached's own: items in the order of the request, a key asked for twice is answered twice.
 - What cannot be had is a miss and is counted; never an error line between VALUE lines.
 - Each key may be asked for twice: of its other server when the first has missed it (fallback) or failed (failover).
+- What another worker's write may not have reached yet is asked for again, as in retrieval.pyx.
 - An item is taken only for a key that its server was asked for, in the order in which it was asked.
 """
 
@@ -23,6 +24,7 @@ from memagent._core.channel cimport Channel, Failure
 from memagent._core.effect cimport touch_follower
 from memagent._core.exchange cimport Exchange
 from memagent._core.limits cimport GAT_LINE_BYTES, GET_LINE_BYTES
+from memagent._core.marks cimport is_quiet, slot_of
 from memagent._core.metrics cimport (
     S_BUSY_REJECTIONS,
     S_DOWN_REJECTIONS,
@@ -38,6 +40,7 @@ from memagent._core.metrics cimport (
     W_MISSES_SERVER_DOWN,
     W_MISSES_SERVER_FAILED,
     W_MULTIGETS,
+    W_READS_AGAIN,
     W_TOUCH_HITS,
     W_TOUCH_MISSES,
 )
@@ -92,7 +95,7 @@ cdef class MultiGet(Exchange):
             wanted.part = -1
             wanted.next = self.n_keys
             wanted.item_length = 0
-            wanted.is_copy = wanted.missed = wanted.again = False
+            wanted.is_copy = wanted.missed = wanted.again = wanted.careful = wanted.waits = False
             if i % AT_ONCE == 0:
                 self.place(i, request, p, owners)
             self.seek(i, owners[i % AT_ONCE], touched)
@@ -125,10 +128,20 @@ cdef class MultiGet(Exchange):
             if server is not owner:
                 wanted.is_copy = True
                 self.counters.slot[W_FAILOVERS] += 1
+        if owner.is_changing() and pool.has_copies:
+            wanted.careful = True
+            self.watch(i)
         if self.ask(server, i, touched) or self.seek_again(i, False, touched):
             return 0
         self.counters.slot[W_MISSES_SERVER_FAILED] += 1
         return self.missed(1)
+
+    cdef int watch(self, uint32_t i) except -1:
+        """Is another worker writing key i?"""
+        cdef Wanted *wanted = &self.wanted[i]
+        wanted.others = self.pool.marks.read_others(slot_of(self.text + wanted.start, wanted.length))
+        self.watches = True
+        return 0
 
     cdef bint seek_again(self, uint32_t i, bint was_missed, list touched) except -1:
         """Ask for key i where it may be had as well: its first server has missed it, or has failed."""
@@ -148,6 +161,8 @@ cdef class MultiGet(Exchange):
             return False
         wanted.is_copy = not wanted.is_copy
         wanted.missed = was_missed
+        wanted.careful = True
+        self.watch(i)
         self.counters.slot[W_FALLBACKS if was_missed else W_FAILOVERS] += 1
         return self.ask(server, i, touched)
 
@@ -227,6 +242,7 @@ cdef class MultiGet(Exchange):
         cdef Server server
         cdef uint32_t i
         cdef uint32_t found
+        cdef uint32_t put_off
         cdef Item *item
         if self.done:
             return 0
@@ -255,6 +271,8 @@ cdef class MultiGet(Exchange):
             found += 1
         self.parts[number].done = True
         self.answered += 1
+        put_off = self.put_off(number) if self.watches else 0
+        found -= put_off
         self.counters.slot[W_GET_HITS] += found
         if self.verb >= V_GAT:
             self.counters.slot[W_TOUCH_HITS] += found
@@ -263,7 +281,7 @@ cdef class MultiGet(Exchange):
         server.counters.slot[S_GET_MISSES] += self.parts[number].n_keys - found
         if found and self.pool.has_copies and (self.verb >= V_GAT or self.wanted[self.parts[number].first_key].again):
             self.follow_up(number)
-        if found == self.parts[number].n_keys or not self.pool.has_copies:
+        if (found == self.parts[number].n_keys or not self.pool.has_copies) and self.waiting is None:
             self.missed(self.parts[number].n_keys - found)
             if self.n_parts == 1 and not (self.pool.has_copies and (self.verb == V_GETS or self.verb == V_GATS)):
                 self.settle(p, n)
@@ -275,6 +293,46 @@ cdef class MultiGet(Exchange):
         if found:
             self.hold(number, p, n)
         return self.go_elsewhere(number, True)
+
+    cdef uint32_t put_off(self, uint32_t number) except? 0xffffffff:
+        """Leave the keys of this part for later that another worker is writing. How many of them it has found."""
+        cdef Wanted *wanted
+        cdef uint32_t found = 0
+        cdef uint32_t i = self.parts[number].first_key
+        while i != self.n_keys:
+            wanted = &self.wanted[i]
+            if wanted.missed:
+                wanted.waits = wanted.item_length != 0 and self.pool.marks.others_moved(
+                    slot_of(self.text + wanted.start, wanted.length), wanted.others
+                )
+            else:
+                wanted.waits = wanted.careful and not is_quiet(wanted.others)
+            if wanted.waits:
+                found += wanted.item_length != 0
+                wanted.item_length = 0
+                if self.waiting is None:
+                    self.waiting = []
+                    self.outstanding += 1
+                    self.hurry(self.pool, self.servers[number])
+                    self.pool.pause(self)
+                self.waiting.append(i)
+                self.counters.slot[W_READS_AGAIN] += 1
+            i = wanted.next
+        return found
+
+    cdef int resume(self) except -1:
+        cdef list touched = []
+        cdef list waiting = self.waiting
+        cdef Wanted *wanted
+        cdef uint32_t i
+        if self.done:
+            return 0
+        self.waiting = None
+        for i in waiting:
+            wanted = &self.wanted[i]
+            wanted.is_copy = wanted.missed = wanted.again = wanted.careful = wanted.waits = False
+            self.seek(i, self.pool.placement.owner(self.text + wanted.start, wanted.length), touched)
+        return self.close_lines(touched)
 
     cdef int hold(self, uint32_t number, const unsigned char *p, size_t n) except -1:
         """Keep what was received: other parts are not here yet."""
@@ -293,7 +351,7 @@ cdef class MultiGet(Exchange):
         cdef list lost = []
         cdef uint32_t i = self.parts[number].first_key
         while i != self.n_keys:
-            if self.wanted[i].item_length == 0:
+            if self.wanted[i].item_length == 0 and not self.wanted[i].waits:
                 lost.append(i)
             i = self.wanted[i].next
         for i in lost:
@@ -380,6 +438,9 @@ cdef class MultiGet(Exchange):
         cdef uint32_t i
         if self.done:
             return 0
+        if self.waiting is not None:
+            self.missed(<uint32_t> len(self.waiting))
+            self.counters.slot[W_MISSES_DEADLINE] += len(self.waiting)
         for i in range(self.n_parts):
             if not self.parts[i].done:
                 self.missed(self.parts[i].n_keys)

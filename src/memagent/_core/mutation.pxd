@@ -24,11 +24,12 @@ cdef class Mutation(Exchange):
     cdef uint32_t slot
     cdef bint at_once            # the follower is sent the request together with the authority
     cdef bint ordered            # the follower is sent the effect when the authority has answered; counted in pool.ordered
-    cdef bint stamps             # copiers of this key must know of this write,
-    cdef bint marked             # and do now
-    cdef uint32_t overlap        # pool.overlaps when this write began
+    cdef bint marked             # as a write that is under way
+    cdef uint64_t others         # marks of other workers' writes when it began
+    cdef bint overlapped         # one of them has been under way at the same time
     cdef bint switched           # the authority has failed and the follower's answer counts
     cdef bint repaired_before
+    cdef bint witness            # what an add finds on the follower counts
     cdef bint asking             # the authority has not answered
     cdef bint telling            # the follower has not answered
     cdef bytes own_number        # incr, decr: what it is now on the authority
@@ -65,6 +66,5 @@ cdef class Mutation(Exchange):
     cdef bint is_harmless(self) noexcept
     cdef void mark(self) noexcept
     cdef void unmark(self) noexcept
-    cdef bint overlapped(self) noexcept
     cdef int complete(self) except -1
     cdef int fail(self, Failure why, bint sent) except -1

@@ -255,26 +255,17 @@ cdef class Mutation(Exchange):
     cdef int remember(self, RequestParser request, const unsigned char *p) except -1:
         """What later steps need of the request, and what copiers must know of it."""
         cdef Server other = self.follower if self.left_out is None else self.left_out
-        cdef KeyRef *exptime = NULL
-        cdef bint is_plain
         cdef int i
         for i in range(3):
             self.words[i] = request.words[i]
         self.value_start = request.value_start
         self.value_length = request.value_length
-        if self.asked is None:
-            exptime = &self.words[1]
-            is_plain = exptime.length == 1 and p[exptime.start] == 48
-        else:
-            is_plain = self.asked.exptime is None or self.asked.exptime == b"0"
-        self.stamps = self.kind != V_SET or self.left_out is not None or not is_plain
-        self.mark()
-        if self.pool.overlaps is not None and other is not None:
-            self.overlap = self.pool.overlaps.begin(self.slot)
+        if other is not None:
+            self.mark()
         if (
             (self.kind <= V_REPLACE or self.kind == V_CAS)
             and self.authority.keeps_cas and (other is None or other.keeps_cas)
-            and (is_meta_number(p, exptime) and is_meta_number(p, &self.words[0]) if self.asked is None
+            and (is_meta_number(p, &self.words[1]) and is_meta_number(p, &self.words[0]) if self.asked is None
                  else not self.asked.chooses_cas)
         ):
             self.cas = self.pool.new_cas(self.authority.turn.now_us)
@@ -308,6 +299,7 @@ cdef class Mutation(Exchange):
             follower.missed(self.key, self.key_length)
             return 0
         self.telling = True
+        self.witness = self.kind == V_ADD and self.pool.fallback != NEVER and follower.whole()
         return self.write(follower, THEIRS, V_SET if self.verb == V_REPLACE or self.verb == V_CAS else self.verb, base)
 
     cdef int write(self, Server server, uint32_t part, Verb verb, const unsigned char *base) except -1:
@@ -416,15 +408,13 @@ cdef class Mutation(Exchange):
             self.left_out.degraded -= 1
             self.left_out = None
         if not self.telling:
-            self.unmark()
+            self.complete()
         if self.follower_code != R_MORE:
             self.judge(self.follower_code)
         if self.telling and (self.kind == V_DELETE or self.kind == V_ADD or self.pool.acknowledge_all):
             self.own_reply = p[:n]
             self.hurry(self.pool, follower)
             return 0
-        if not self.telling:
-            self.complete()
         if code == R_NOT_FOUND and self.follower_code == R_DELETED:
             return self.respond_theirs()
         return self.respond(code, p, n)
@@ -440,13 +430,13 @@ cdef class Mutation(Exchange):
             if not is_done(code) or self.asked is not None:
                 self.follower_reply = p[:n]
             return 0
-        if not self.done and self.kind == V_ADD and code == R_NOT_STORED and self.pool.fallback != NEVER:
+        if not self.done and self.witness and code == R_NOT_STORED:
             # somebody has it there: it was not free. A set that has come since is on both, and must be again.
+            self.complete()
             overwrite(self.pool, self.counters, self.follower, self.authority, self.key, self.key_length)
             return self.respond(code, p, n)
-        self.unmark()
-        self.judge(code)
         self.complete()
+        self.judge(code)
         if self.done:
             return 0
         if self.kind == V_DELETE and self.own_code == R_NOT_FOUND and code == R_DELETED:
@@ -466,7 +456,7 @@ cdef class Mutation(Exchange):
             return 0
         if is_done(code) and (code != R_NUMBER or self.follower_number == self.own_number):
             return 0
-        if code == R_NUMBER and self.overlapped():
+        if code == R_NUMBER and self.overlapped:
             # whoever came in between may have been counted on one of them only, so far
             return 0
         if not absent:
@@ -496,8 +486,6 @@ cdef class Mutation(Exchange):
             self.left_out.degraded -= 1
             self.left_out = None
         if self.pool.has_copies and (sent or self.at_once):
-            self.stamps = True
-            self.mark()
             authority.missed(self.key, self.key_length)
         if self.at_once:
             self.counters.slot[W_FAILOVERS] += 1
@@ -523,8 +511,6 @@ cdef class Mutation(Exchange):
         self.left_out = authority
         self.authority = self.follower
         self.follower = None
-        self.stamps = True
-        self.mark()
         self.hurry(self.pool, self.authority)
         return self.ask(self.text)
 
@@ -607,30 +593,24 @@ cdef class Mutation(Exchange):
         )
 
     cdef void mark(self) noexcept:
-        """Copiers of this key shall know that it is being written."""
-        if self.stamps and not self.marked:
+        """Copiers and other workers' readers of this key shall know that it is being written."""
+        if not self.marked:
             self.marked = True
             self.pool.marks.begin(self.slot)
+            self.others = self.pool.marks.read_others(self.slot)
 
     cdef void unmark(self) noexcept:
         if self.marked:
             self.marked = False
             self.pool.marks.end(self.slot)
 
-    cdef bint overlapped(self) noexcept:
-        """Has another write of this key been under way at the same time?"""
-        return self.pool.overlaps is not None and <uint32_t> self.pool.overlaps.read(self.slot) != self.overlap
-
     cdef int complete(self) except -1:
         """Both servers have answered, or never will."""
-        cdef bint overlapped = self.overlapped()
+        if self.marked and self.pool.marks.others_moved(self.slot, self.others):
+            # that worker may have sent its write in between: in another order to each server
+            self.overlapped = True
+            doubt(self.pool, self.counters, self.authority, self.key, self.key_length)
         self.unmark()
-        if self.pool.overlaps is None or not self.pool.has_copies:
-            return 0
-        self.pool.overlaps.begin(self.slot)
-        if overlapped:
-            # another worker may have sent its write in between: in another order to each server
-            doubt(self.pool, self.counters, self.key, self.key_length)
         return 0
 
     cdef int unorder(self) except -1:

@@ -23,6 +23,7 @@ cdef class Hurried(Awaiting):
     cdef int64_t due_us
 
     cdef int too_late(self) except -1
+    cdef int resume(self) except -1
 
 
 cdef class Pool:
@@ -37,7 +38,6 @@ cdef class Pool:
     cdef readonly int64_t multiget_deadline_us
     cdef readonly int64_t repair_ttl_s
     cdef readonly Marks marks
-    cdef readonly Marks overlaps                # moved by every write; None where one worker does them all
     cdef int owner_index                        # of the key that `owner` was asked for last
     cdef uint16_t ordered[ORDERED_SLOTS]        # writes under way that reach the follower after the authority, by key
     cdef uint64_t cas_base
@@ -47,14 +47,14 @@ cdef class Pool:
     cdef readonly set repairing                 # keys that repairs are under way for
     cdef readonly object refills                # Repairs that have not begun
     cdef size_t n_refilling
-    cdef readonly set doubted                   # keys that doubts are under way for
-    cdef readonly object doubts                 # Doubts, the earliest first
-    cdef readonly object paused             # Repairs that wait for a moment, the earliest first
+    cdef readonly dict doubted                  # the Doubts under way, by key
+    cdef readonly object paused                 # (when, Hurried) of those that wait for a moment, the earliest first
 
     cdef Server owner(self, const unsigned char *key, size_t length)
     cdef Server copy(self, const unsigned char *key, size_t length)
     cdef Server authority(self, Server owner, Server copy)
     cdef uint64_t new_cas(self, int64_t now_us) noexcept
     cdef int hurry(self, Hurried exchange, int64_t started_us, Server server) except -1
+    cdef int pause(self, Hurried waiting) except -1
     cdef int expire(self, int64_t now_us) except -1
     cdef bint waits(self) noexcept

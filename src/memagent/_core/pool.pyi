@@ -22,11 +22,9 @@ class Pool:
     multiget_deadline_us: int
     repair_ttl_s: int
     marks: Marks | None
-    overlaps: Marks | None
     repairing: set[bytes]
     refills: deque[Any]
-    doubted: set[bytes]
-    doubts: deque[Any]
+    doubted: dict[bytes, Any]
     paused: deque[Any]
     def __new__(
         cls,
@@ -42,7 +40,6 @@ class Pool:
         acknowledge: Literal["owner", "all"] = "owner",
         repair_ttl_s: int = 60,
         marks: Marks | None = None,
-        overlaps: Marks | None = None,
         epoch_us: int = 0,
         worker: int = 0,
     ) -> Self: ...

@@ -26,6 +26,7 @@ from memagent._core.server cimport Server
 cdef enum:
     SLOW_US = 50_000     # a first step that took less leaves time for a second one
     GRACE_US = 200_000   # for the second step, when the first has used the time up
+    PAUSE_US = 10_000
 
 _FALLBACKS = {"always": ALWAYS, "warming": WHILE_WARMING, "never": NEVER}
 
@@ -35,19 +36,23 @@ cdef class Hurried(Awaiting):
         """The time has come: answer with what is known."""
         raise NotImplementedError
 
+    cdef int resume(self) except -1:
+        """The pause is over."""
+        raise NotImplementedError
+
 
 @cython.final
 cdef class Pool:
     """`servers` and `backups` stand in the order of the configuration, which is the order that `placement` counts in.
 
-    `marks` and `overlaps` are shared with the other workers. `epoch_us` is the unix time of turn.now_us == 0, `worker` the
+    `marks` are shared with the other workers. `epoch_us` is the unix time of turn.now_us == 0, `worker` the
     number of this worker: both make cas uniques unique.
     """
 
     def __cinit__(self, str name not None, list servers not None, list backups not None, Placement placement not None, *,
                   bint has_copies=False, bint miss_when_down=True, int64_t multiget_deadline_us=0,
                   str fallback not None="always", str acknowledge not None="owner", int64_t repair_ttl_s=60,
-                  Marks marks=None, Marks overlaps=None, int64_t epoch_us=0, int worker=0):
+                  Marks marks=None, int64_t epoch_us=0, int worker=0):
         self.name = name
         self.servers = servers
         self.backups = backups
@@ -59,15 +64,13 @@ cdef class Pool:
         self.acknowledge_all = acknowledge == "all"
         self.repair_ttl_s = repair_ttl_s
         self.marks = Marks() if marks is None and has_copies else marks
-        self.overlaps = overlaps
         self.cas_base = (<uint64_t> epoch_us << 10) + (worker & 1023)
         memset(self.ordered, 0, sizeof(self.ordered))
         self.hurried = []
         self.repairing = set()
         self.refills = deque()
         self.paused = deque()
-        self.doubted = set()
-        self.doubts = deque()
+        self.doubted = {}
 
     cdef Server owner(self, const unsigned char *key, size_t length):
         self.owner_index = self.placement.owner(key, length)
@@ -115,23 +118,22 @@ cdef class Pool:
         heappush(self.hurried, (exchange.due_us, self.n_hurried, exchange))
         return 0
 
+    cdef int pause(self, Hurried waiting) except -1:
+        """Another worker may be done in a moment: `waiting.resume` is called then."""
+        self.paused.append(((<Server> self.servers[0]).turn.now_us + PAUSE_US, waiting))
+        return 0
+
     cdef int expire(self, int64_t now_us) except -1:
-        """End what has taken too long, go on with repairs, look into doubts; to be called now and then."""
-        cdef Hurried first
-        for queue in (self.paused, self.doubts):
-            while queue:
-                first = queue[0]
-                if first.due_us > now_us:
-                    break
-                queue.popleft()
-                first.too_late()
+        """End what has taken too long, go on with what was paused; to be called now and then."""
+        while self.paused and <int64_t> self.paused[0][0] <= now_us:
+            (<Hurried> self.paused.popleft()[1]).resume()
         while self.hurried and <int64_t> self.hurried[0][0] <= now_us:
             (<Hurried> heappop(self.hurried)[2]).too_late()
         return 0
 
     cdef bint waits(self) noexcept:
         """Is there anything that time brings?"""
-        return len(self.hurried) > 0 or len(self.paused) > 0 or len(self.doubts) > 0
+        return len(self.hurried) > 0 or len(self.paused) > 0
 
     def place(self, bytes key not None):
         """For tests: (owner, copy or None)."""

@@ -9,7 +9,7 @@ nothing where a copy has it (it waits), and a server's return for every key of i
 
 Invariants (behaviour section 2, repair):
 - Add semantics: what is newer on the target stays. A value that is known to be wrong is deleted first and never written
-  over: a plain set, which moves no mark, may come at any time.
+  over.
 - What a write may have overtaken is taken back (marks.pyx), and done again.
 - Whoever waits for a repair is not counted as writing: two of them would wait for each other.
 - An item without a known time to live gets `repair_ttl_s`, never an endless one.
@@ -62,7 +62,6 @@ cdef enum:
     MOST_REFILLS = 128        # under way at once
     MOST_TRIES = 20
     MOST_PAUSES = 200         # a key that is written all the time is left to its next reader: a return must end
-    PAUSE_US = 10_000
     GRACE_US = 250_000        # a mark that has not moved for longer than a request may take was left open by a dead worker
     LONGEST_RELATIVE_S = 60 * 60 * 24 * 30  # memcached takes a larger number for a time of day
 
@@ -189,12 +188,9 @@ cdef class Repair(Hurried):
         """Somebody writes the key: a little later."""
         self.step = WAITING
         self.hurry(self.source)
-        self.due_us = self.source.turn.now_us + PAUSE_US
-        self.pool.paused.append(self)
-        return 0
+        return self.pool.pause(self)
 
-    cdef int too_late(self) except -1:
-        """The pause is over."""
+    cdef int resume(self) except -1:
         return self.start()
 
     cdef int again(self) except -1:

@@ -3,10 +3,13 @@
                hit ─────────────────────────────────────────────▶ settle
     authority ─┤ miss ──▶ fallback: the other one ─┬─ hit ──────▶ settle, and repair the one that missed it
                │ failed ─▶ failover: the other one ─┴─ miss, failed ─▶ settle: a miss
+               └ or the other one: while another worker writes the key ─▶ pause, and from the beginning
 
 Invariants (behaviour section 2):
 - A miss of a server is believed when no whole copy has the key. A server that is being filled is asked second, and only
   if what it has is its own: what was copied to it and not yet verified is never shown.
+- What another worker's write may not have reached yet is not shown: neither what the other server has (fallback), nor
+  what the preferred one has just after another has been preferred. It is asked for again, in a moment.
 - A cas unique is shown so that it can only match the server, and the life of that server, which gave it.
 """
 
@@ -19,7 +22,7 @@ from memagent._core.cas cimport show_cas
 from memagent._core.channel cimport F_BUSY, F_DOWN, F_TIMED_OUT, Channel, Failure
 from memagent._core.effect cimport touch_follower
 from memagent._core.exchange cimport Exchange, explain, send
-from memagent._core.marks cimport slot_of
+from memagent._core.marks cimport is_quiet, slot_of
 from memagent._core.metrics cimport (
     S_BUSY_REJECTIONS,
     S_DOWN_REJECTIONS,
@@ -32,6 +35,7 @@ from memagent._core.metrics cimport (
     W_GET_MISSES,
     W_MISSES_SERVER_DOWN,
     W_MISSES_SERVER_FAILED,
+    W_READS_AGAIN,
     W_TOUCH_HITS,
     W_TOUCH_MISSES,
 )
@@ -50,32 +54,73 @@ cdef class Retrieval(Exchange):
     cdef int start(self, Pool pool, RequestParser request, const unsigned char *p) except -1:
         cdef size_t length = 0
         cdef const unsigned char *key = request.stored_key(p, &length)
-        cdef Server server = pool.owner(key, length)
         cdef Channel channel
         self.pool = pool
-        self.owner = server
-        self.started_us = server.turn.now_us
+        self.owner = pool.owner(key, length)
+        self.started_us = self.owner.turn.now_us
         memcpy(self.key, key, length)
         self.key_length = length
         if self.verb >= V_GAT:
             self.note(request, p)
+        if not self.pick():
+            return 0
+        channel = self.server.channel(key, length)
+        if self.asked is not None:
+            return self.put(channel, self.words())
+        return send(channel, self, 0, E_VALUES, self.server, request, p)
+
+    cdef bint pick(self) except -1:
+        """Whom to ask first. False: nobody, or another has been asked."""
+        cdef Server server = self.owner
         if not server.readable():
-            server = pool.authority(server, pool.copy(key, length))
+            self.pool.owner(self.key, self.key_length)
+            server = self.pool.authority(server, self.pool.copy(self.key, self.key_length))
             if server is None:
                 self.owner.counters.slot[S_DOWN_REJECTIONS] += 1
-                return self.give_up(F_DOWN)
+                self.give_up(F_DOWN)
+                return False
             if server is not self.owner:
                 self.counters.slot[W_FAILOVERS] += 1
         self.server = server
-        channel = server.channel(key, length)
-        if not server.has_room(channel):
+        if self.owner.is_changing() and self.pool.has_copies:
+            self.careful = True
+            self.watch()
+        if not server.has_room(server.channel(self.key, self.key_length)):
             server.counters.slot[S_BUSY_REJECTIONS] += 1
-            return self.failed(0, F_BUSY, False)
+            self.failed(0, F_BUSY, False)
+            return False
+        return True
+
+    cdef int watch(self) except -1:
+        """Is another worker writing the key?"""
+        self.slot = slot_of(self.key, self.key_length)
+        self.others = self.pool.marks.read_others(self.slot)
+        return 0
+
+    cdef bint may_be_old(self) noexcept:
+        """Has the server that answers perhaps not met what another worker has written?"""
+        if self.missed_by is not None:
+            return self.pool.marks.others_moved(self.slot, self.others)
+        return self.careful and not is_quiet(self.others)
+
+    cdef int again(self) except -1:
+        """From the beginning, when the other worker may be done."""
+        self.counters.slot[W_READS_AGAIN] += 1
+        self.hurry(self.pool, self.server)
+        return self.pool.pause(self)
+
+    cdef int resume(self) except -1:
+        if self.done:
+            return 0
+        self.missed_by = None
+        self.second_asked = self.careful = False
+        return self.put(self.server.channel(self.key, self.key_length), self.words()) if self.pick() else 0
+
+    cdef bytes words(self):
+        """The line that a server is sent."""
         if self.first_line is not None:
-            return self.put(channel, self.first_line)
-        if self.asked is not None:
-            return self.put(channel, self.line)
-        return send(channel, self, 0, E_VALUES, server, request, p)
+            return self.first_line
+        return b"%b %b" % (verb_name(self.verb), self.key[:self.key_length]) if self.line is None else self.line
 
     cdef int note(self, RequestParser request, const unsigned char *p) except -1:
         """What a second step, or a reply, needs of the request."""
@@ -96,8 +141,16 @@ cdef class Retrieval(Exchange):
         return 0
 
     def __dealloc__(self):
+        self.unmark()
+
+    cdef void unmark(self) noexcept:
         if self.marked:
+            self.marked = False
             self.pool.marks.end(self.slot)
+
+    cdef int settle(self, const unsigned char *p, size_t n) except -1:
+        self.unmark()
+        return Exchange.settle(self, p, n)
 
     cdef int put(self, Channel channel, bytes line) except -1:
         cdef Server server = self.server
@@ -112,13 +165,13 @@ cdef class Retrieval(Exchange):
         cdef Channel channel = server.channel(self.key, self.key_length)
         self.second_asked = True
         self.server = server
+        self.careful = True
+        self.watch()
         if not server.has_room(channel):
             server.counters.slot[S_BUSY_REJECTIONS] += 1
             return self.failed(0, F_BUSY, False)
         self.hurry(self.pool, server)
-        if self.line is not None:
-            return self.put(channel, self.line if self.first_line is None else self.first_line)
-        return self.put(channel, b"%b %b" % (verb_name(self.verb), self.key[:self.key_length]))
+        return self.put(channel, self.words())
 
     cdef Server other(self):
         """The key's other server, if it has not been asked and may be."""
@@ -147,6 +200,9 @@ cdef class Retrieval(Exchange):
                 or memcmp(p + 6, self.key, self.key_length) != 0
             ):
                 return 1
+            if self.may_be_old():
+                self.again()
+                return 0
             server.counters.slot[S_GET_HITS] += 1
             self.counters.slot[W_GET_HITS] += 1
             if self.exptime is not None:
@@ -161,6 +217,9 @@ cdef class Retrieval(Exchange):
             self.answer(p, n)
             return 0
         if code == R_VALUES or code == R_EN:
+            if self.missed_by is None and self.may_be_old():
+                self.again()
+                return 0
             server.counters.slot[S_GET_MISSES] += 1
             if self.missed_by is None and self.pool.has_copies and self.pool.fallback != NEVER and (
                 self.pool.fallback == ALWAYS or server is not self.owner
@@ -204,6 +263,7 @@ cdef class Retrieval(Exchange):
             # neither of them has it: now it may come to life
             self.first_line = None
             self.missed_by = None
+            self.careful = False
             self.second_asked = True
             self.server = server
             self.hurry(self.pool, server)

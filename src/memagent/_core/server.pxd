@@ -51,6 +51,8 @@ cdef class Server:
     cdef public object on_change       # called with (server, state's name, reason)
     cdef public object live_places     # who leads without a supervisor: called for the places of live workers, or None
 
+    cdef int64_t changed_until_us      # reads of its keys may not have met all that was written before it fell, or rose
+
     # What it missed, and its way back.
     cdef readonly Journal journal
     cdef readonly Player player
@@ -77,6 +79,10 @@ cdef class Server:
         if self.standing.outage_now() != self.joined:
             self.join()
         return self.state == UP
+
+    cdef inline bint is_changing(self) noexcept:
+        """May writes be under way still that another server has decided about?"""
+        return self.changed_until_us > self.turn.now_us
 
     cdef inline bint follows(self) except -1:
         """Does it get every write?"""

@@ -41,6 +41,7 @@ from memagent._core.turn cimport Turn
 cdef enum:
     SETTLE_US = 1_000_000   # what a lost connection had brought is done by then
     REFILL_WINDOW = 256
+    GRACE_US = 250_000      # waits that are over are ended so late at most
 
 NAMES = ("up", "down", "returning", "warming")
 GAUGE = (0, 3, 2, 1)
@@ -178,6 +179,7 @@ cdef class Server:
         if self.up:
             self.counters.slot[S_DOWNS] += 1
             self.probe_wait_us = self.probe_min_us
+            self.changed_until_us = self.turn.now_us + self.request_timeout_us + GRACE_US
         else:
             self.probe_wait_us = min(self.probe_wait_us * 2, self.probe_max_us)
         self.timeouts_in_row = 0
@@ -302,6 +304,7 @@ cdef class Server:
                 self.lead()
             if self.clean and self.standing.opened_now() >= self.joined:
                 self.emptied = self.clean = False
+                self.changed_until_us = self.turn.now_us + self.request_timeout_us + GRACE_US
                 self.enter(UP, "it is open for all workers")
         return self.say()
 
@@ -366,7 +369,7 @@ cdef class Server:
 
     def release(self):
         """Back, by the way of any server that was down."""
-        self.held = False
+        self.held = self.probing = False  # a connection that was being made when it was held counts as a probe
         self.counters.slot[S_STATE] = <uint64_t> GAUGE[self.state]
         self.probe_wait_us = self.probe_min_us
         self.probe_at_us = self.turn.now_us

@@ -20,7 +20,7 @@ from typing import Final
 
 from memagent._core.copies import Route, Tally
 from memagent._core.listing import Listing
-from memagent._core.marks import MARKS_BYTES, Marks
+from memagent._core.marks import Marks, marks_bytes
 from memagent._core.warming import ASK, CLEAR, FETCH, GIVE_BACK, STORE
 from memagent.errors import MemagentError, ServerError
 from memagent.rewarm.job import Event, Job, Phase, Report
@@ -59,7 +59,9 @@ class Copier:
         self._report = report
         self._target_server = servers[job.target]
         self._marks_buffer = marks_buffer
-        self._marks = None if marks_buffer is None else Marks(marks_buffer, job.marks_offset_bytes)
+        self._marks = (
+            None if marks_buffer is None else Marks(marks_buffer, job.marks_offset_bytes, job.marks_rows)
+        )
         placement = make_placement(pool)
         self._sources = [
             Source(
@@ -389,7 +391,8 @@ class Copier:
         if self._marks_buffer is None:
             return None
         offset = self._job.marks_offset_bytes
-        return Marks(bytearray(self._marks_buffer[offset : offset + MARKS_BYTES]))
+        size = marks_bytes(self._job.marks_rows)
+        return Marks(bytearray(self._marks_buffer[offset : offset + size]), 0, self._job.marks_rows)
 
     # ---------------------------------------------------------------- reports
 

@@ -44,6 +44,7 @@ class Job:
     bytes_per_s: int = 0
     marks_fd: int | None = None
     marks_offset_bytes: int = 0
+    marks_rows: int = 1
     type: Literal["job"] = "job"
 
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from memagent._core.marks import Marks
 from tests.support.copies import Pair
 
 QUIET_US = 60_000
@@ -13,20 +12,15 @@ def overlapped(pair: Pair, request: bytes, on_owner: bytes, on_copy: bytes) -> N
     pair.servers[0].holds = True
     pair.someone.send(request)
     pair.run()
-    assert pair.pool.overlaps is not None
-    pair.pool.overlaps.stamp_key(b"k")
+    pair.other_worker.stamp_key(b"k")
     for server, value in zip(pair.servers, (on_owner, on_copy), strict=True):
         server.store.apply(b"set", (b"k",), (b"5", b"0"), value)
     pair.servers[0].release()
     pair.run()
 
 
-def two_workers() -> Pair:
-    return Pair(overlaps=Marks())
-
-
 def test_servers_that_differ_afterwards_agree_when_the_key_is_quiet() -> None:
-    pair = two_workers()
+    pair = Pair(workers=2)
     overlapped(pair, b"set k 5 0 2\r\nv1\r\n", b"v1", b"v2")
     assert pair.someone.take() == b"STORED\r\n"
     assert pair.held(b"k") == (b"v1", b"v2")
@@ -38,7 +32,7 @@ def test_servers_that_differ_afterwards_agree_when_the_key_is_quiet() -> None:
 
 
 def test_servers_that_agree_are_left_alone() -> None:
-    pair = two_workers()
+    pair = Pair(workers=2)
     overlapped(pair, b"set k 5 0 2\r\nv1\r\n", b"v2", b"v2")
     pair.pass_time(QUIET_US)
     pair.run()
@@ -46,11 +40,10 @@ def test_servers_that_agree_are_left_alone() -> None:
 
 
 def test_a_key_that_is_written_again_waits() -> None:
-    pair = two_workers()
+    pair = Pair(workers=2)
     overlapped(pair, b"set k 5 0 2\r\nv1\r\n", b"v1", b"v2")
     pair.say(b"set other 0 0 1\r\nx\r\n")
-    assert pair.pool.overlaps is not None
-    pair.pool.overlaps.stamp_key(b"k")
+    pair.other_worker.stamp_key(b"k")
     pair.pass_time(QUIET_US)
     pair.run()
     assert pair.held(b"k") == (b"v1", b"v2")
@@ -60,7 +53,7 @@ def test_a_key_that_is_written_again_waits() -> None:
 
 
 def test_what_is_on_the_copy_only_goes() -> None:
-    pair = two_workers()
+    pair = Pair(workers=2)
     overlapped(pair, b"set k 5 0 2\r\nv1\r\n", b"v1", b"v2")
     pair.lose(0, b"k")
     pair.pass_time(QUIET_US)
@@ -69,13 +62,12 @@ def test_what_is_on_the_copy_only_goes() -> None:
 
 
 def test_numbers_that_met_on_the_way_are_not_held_against_the_copy() -> None:
-    pair = two_workers()
+    pair = Pair(workers=2)
     pair.say(b"set k 5 0 1\r\n7\r\n")
     pair.servers[0].holds = pair.servers[1].holds = True
     pair.someone.send(b"incr k 1\r\n")
     pair.run()
-    assert pair.pool.overlaps is not None
-    pair.pool.overlaps.stamp_key(b"k")
+    pair.other_worker.stamp_key(b"k")
     pair.servers[1].store.apply(b"incr", (b"k",), (b"1",), None)  # theirs is first here, and second there
     pair.servers[0].release()
     pair.run()
@@ -90,7 +82,7 @@ def test_numbers_that_met_on_the_way_are_not_held_against_the_copy() -> None:
 
 @pytest.mark.parametrize("server", [0, 1])
 def test_a_server_that_is_out_ends_the_doubt(server: int) -> None:
-    pair = two_workers()
+    pair = Pair(workers=2)
     overlapped(pair, b"set k 5 0 2\r\nv1\r\n", b"v1", b"v2")
     pair.servers[server].die()
     pair.pass_time(QUIET_US)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from memagent._core.marks import MARKS_BYTES, Marks
+from memagent._core.marks import Marks, marks_bytes
 
 
 def test_a_stamp_moves_its_own_mark_only() -> None:
@@ -24,7 +24,7 @@ def test_a_write_is_seen_while_it_is_under_way() -> None:
 
 
 def test_two_views_of_one_buffer_see_each_other() -> None:
-    shared = bytearray(MARKS_BYTES + 64)
+    shared = bytearray(marks_bytes(1) + 64)
     one, other = Marks(shared, 64), Marks(shared, 64)
     one.stamp_key(b"k" * 250)
     other.stamp_key(b"k" * 250)
@@ -39,7 +39,9 @@ def test_any_key_has_a_mark(key: bytes) -> None:
     assert marks.read_key(key) == (1, 1)
 
 
-@pytest.mark.parametrize(("size", "offset"), [(MARKS_BYTES - 1, 0), (MARKS_BYTES, 8), (MARKS_BYTES, -8)])
+@pytest.mark.parametrize(
+    ("size", "offset"), [(marks_bytes(1) - 1, 0), (marks_bytes(1), 8), (marks_bytes(1), -8)]
+)
 def test_a_buffer_that_is_too_small_is_refused(size: int, offset: int) -> None:
     with pytest.raises(ValueError, match="do not fit"):
         Marks(bytearray(size), offset)
@@ -47,4 +49,27 @@ def test_a_buffer_that_is_too_small_is_refused(size: int, offset: int) -> None:
 
 def test_a_crooked_offset_is_refused() -> None:
     with pytest.raises(ValueError, match="multiple of 8"):
-        Marks(bytearray(MARKS_BYTES + 8), 4)
+        Marks(bytearray(marks_bytes(1) + 8), 4)
+
+
+def test_workers_have_rows_of_their_own_and_see_all() -> None:
+    shared = bytearray(marks_bytes(3))
+    rows = [Marks(shared, 0, 3, row) for row in range(3)]
+    rows[0].begin_key(b"k")
+    rows[2].stamp_key(b"k")
+    assert {row.read_key(b"k") for row in rows} == {(2, 1)}
+
+
+def test_who_takes_the_place_of_a_dead_worker_ends_what_that_had_begun() -> None:
+    shared = bytearray(marks_bytes(2))
+    dead, other = (Marks(shared, 0, 2, row) for row in range(2))
+    dead.begin_key(b"k")
+    other.begin_key(b"k")
+    Marks(shared, 0, 2, 0).take_over()
+    assert other.read_key(b"k") == (2, 1)
+
+
+@pytest.mark.parametrize(("n_rows", "row"), [(1, 1), (2, -1), (0, 0)])
+def test_a_row_that_is_not_there_is_refused(n_rows: int, row: int) -> None:
+    with pytest.raises(ValueError, match=f"row {row} of {n_rows}"):
+        Marks(None, 0, n_rows, row)

@@ -304,3 +304,11 @@ def test_without_copies_nothing_is_kept_of_a_missed_write(make_world: MakeWorld)
     server.miss_flush()
     assert (server.up, len(server.journal), server.journal.flush_missed) == (True, 0, False)
     assert server.standing.outage == 0
+
+
+def test_one_that_was_held_while_a_connection_was_being_made_is_probed_once_it_is_let_go() -> None:
+    server = World(1, has_copies=True).servers[0].server
+    server.hold("drained")
+    server.ask_probe()  # the connection is there now; it is closed without a word, as the server is held
+    server.release()
+    assert not server.is_probing

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from memagent._core.copies import ATTEMPTS
-from memagent._core.marks import MARKS_BYTES, Marks
+from memagent._core.marks import Marks, marks_bytes
 from memagent.rewarm.copier import Copier
 from memagent.rewarm.job import Report
 from tests.support.meta_server import MetaServer, Stored
@@ -233,7 +233,7 @@ def test_a_target_that_falls_silent_ends_it(run: Run) -> None:
 
 
 def test_a_key_that_is_deleted_while_it_is_copied_does_not_come_back(run: Run) -> None:
-    shared = bytearray(MARKS_BYTES)
+    shared = bytearray(marks_bytes(1))
     marks = Marks(shared)
     source = MetaServer(items(KEYS[:20]))
 
@@ -251,7 +251,7 @@ def test_a_key_that_is_deleted_while_it_is_copied_does_not_come_back(run: Run) -
 
 
 def test_a_key_that_never_rests_is_left_missing(run: Run) -> None:
-    shared = bytearray(MARKS_BYTES)
+    shared = bytearray(marks_bytes(1))
     marks = Marks(shared)
 
     def write(line: bytes, reply: bytes) -> bytes:
@@ -291,7 +291,7 @@ def test_aborted_it_verifies_what_it_has_copied(run: Run, with_marks: bool) -> N
             copier.end("told to stop")
 
     target = MetaServer()
-    shared = bytearray(MARKS_BYTES) if with_marks else None
+    shared = bytearray(marks_bytes(1)) if with_marks else None
     last = run(target, [MetaServer(items())], during=once, marks=shared, keys_per_s=500)
     assert last.event == "aborted"
     assert last.reason.startswith("told to stop; ")

@@ -157,7 +157,7 @@ cdef class MultiGet(Exchange):
         server = pool.owner(key, wanted.length)
         if not wanted.is_copy:
             server = pool.copy(key, wanted.length)
-        if server is None or not (server.whole() or (not was_missed and server.follows())):
+        if server is None or not (server.whole() if was_missed else server.clean_for_all()):
             return False
         wanted.is_copy = not wanted.is_copy
         wanted.missed = was_missed

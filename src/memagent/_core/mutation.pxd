@@ -29,6 +29,7 @@ cdef class Mutation(Exchange):
     cdef bint overlapped         # one of them has been under way at the same time
     cdef bint switched           # the authority has failed and the follower's answer counts
     cdef bint repaired_before
+    cdef bint repairing          # waits for that
     cdef bint witness            # what an add finds on the follower counts
     cdef bint asking             # the authority has not answered
     cdef bint telling            # the follower has not answered

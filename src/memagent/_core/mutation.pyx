@@ -393,7 +393,7 @@ cdef class Mutation(Exchange):
                 and follower.whole()
             ):
                 # a copy may have it: then it is put back, and the request runs again
-                self.repaired_before = True
+                self.repaired_before = self.repairing = True
                 self.own_reply = p[:n]
                 self.unmark()
                 return repair_for(self, self.pool, self.counters, follower, self.authority, self.key, self.key_length)
@@ -501,7 +501,7 @@ cdef class Mutation(Exchange):
             self.complete()
             return self.fail(why, sent)
         self.unorder()
-        if (sent and not harmless) or self.done or not self.follower.follows():
+        if (sent and not harmless) or self.done or not self.follower.clean_for_all():
             self.complete()
             return self.fail(why, sent)
         # the other one decides, as if it were the authority
@@ -515,6 +515,7 @@ cdef class Mutation(Exchange):
         return self.ask(self.text)
 
     cdef int repaired(self, bint present) except -1:
+        self.repairing = False
         if present and not self.done and self.authority.follows():
             self.mark()
             self.hurry(self.pool, self.authority)
@@ -527,9 +528,9 @@ cdef class Mutation(Exchange):
         if self.telling and not self.switched and not self.asking:
             self.follower.missed(self.key, self.key_length)
             return self.respond_own()
-        if not self.asking and self.own_reply is not None:
+        if not self.asking and not self.repairing:
             return self.respond_own()
-        return self.fail(F_TIMED_OUT, True)
+        return self.fail(F_TIMED_OUT, not self.repairing)
 
     # ---------------------------------------------------------------- the end
 

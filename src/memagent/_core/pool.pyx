@@ -7,7 +7,7 @@
 
 Invariants:
 - Owner and copy differ only in who is preferred: whichever is whole is the authority.
-- A server that came back is no authority before it is whole, unless nothing better lives.
+- A server that came back is no authority before it is whole, unless nothing better lives; and never before it is clean.
 """
 
 from collections import deque
@@ -87,18 +87,16 @@ cdef class Pool:
         return <Server> (self.backups[index] if self.backups else self.servers[index])
 
     cdef Server authority(self, Server owner, Server copy):
-        """Who decides about a key now; None if neither can be asked. Not whole beats not there."""
+        """Who decides about a key now; None if neither can be asked. Not whole beats not there; not clean does not."""
         if owner.readable():
             return owner
         if copy is None:
-            return owner if owner.follows() else None
+            return owner if owner.clean_for_all() else None
         if copy.readable():
             return copy
-        if owner.follows() and (not owner.emptied or not copy.follows()):
+        if owner.clean_for_all() and (not owner.emptied or not copy.clean_for_all()):
             return owner
-        if copy.follows():
-            return copy
-        return None
+        return copy if copy.clean_for_all() else None
 
     cdef uint64_t new_cas(self, int64_t now_us) noexcept:
         """A cas unique that no proxy has given before: microseconds since 1970 and the worker."""

@@ -233,7 +233,7 @@ cdef class Retrieval(Exchange):
         elif self.missed_by is None:
             # an error line
             other = self.other()
-            if other is not None and other.follows():
+            if other is not None and other.clean_for_all():
                 self.counters.slot[W_FAILOVERS] += 1
                 self.ask(other)
                 return 0
@@ -289,7 +289,7 @@ cdef class Retrieval(Exchange):
             self.first_line = None
             return self.miss(NULL, 0)
         other = self.other()
-        if other is not None and other.follows():
+        if other is not None and other.clean_for_all():
             self.counters.slot[W_FAILOVERS] += 1
             return self.ask(other)
         return self.give_up(why)

@@ -95,6 +95,7 @@ cdef class Server:
     cdef int64_t deadline(self) noexcept
     cdef int expire(self) except -1
 
+    cdef bint clean_for_all(self) except -1
     cdef bint whole(self) except -1
     cdef int take_place(self) except -1
     cdef int join(self) except -1

@@ -135,11 +135,13 @@ cdef class Server:
             return self.fall(F_DOWN, "another worker has found it down")
         return self.say()
 
+    cdef bint clean_for_all(self) except -1:
+        """Is nothing old on it? It is UP, or WARMING and no worker's journal is left to be played."""
+        return self.readable() or (self.up and self.standing.all_say(self.joined, WARMING))
+
     cdef bint whole(self) except -1:
-        """May it say what another server lacks? It is UP, or WARMING and no worker's journal is left to be played."""
-        if self.readable():
-            return True
-        return self.up and not self.emptied and self.standing.all_say(self.joined, WARMING)
+        """May it say what another server lacks?"""
+        return self.clean_for_all() and (self.state == UP or not self.emptied)
 
     cdef int missed(self, const unsigned char *key, size_t length) except -1:
         """A write of this key is not certain to be there: to be called before the client hears of the write.

@@ -208,7 +208,8 @@ cdef class Server:
         cdef Channel channel
         if not self.fallen:
             return 0
-        self.fallen = False
+        # one that was made while it fell is no probe any more: it ends with the others
+        self.fallen = self.probing = False
         for channel in self.channels:
             channel.lost(self.fallen_why, False)
         return self.player.stop()

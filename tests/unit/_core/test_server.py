@@ -312,3 +312,11 @@ def test_one_that_was_held_while_a_connection_was_being_made_is_probed_once_it_i
     server.ask_probe()  # the connection is there now; it is closed without a word, as the server is held
     server.release()
     assert not server.is_probing
+
+
+def test_a_connection_that_is_made_while_a_server_falls_is_no_probe() -> None:
+    server = World(1, 1, has_copies=True).servers[0].server
+    server.miss(b"k")
+    server.ask_probe()  # it is there in the same turn, and closed at its end
+    server.end_connections()
+    assert not server.is_probing

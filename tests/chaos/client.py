@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tests.chaos.history import LOST
+from tests.chaos.holders import NEVER
 
 Shape = Literal["line", "values", "meta", "batch"]
 """One line; items and a last line; a line or an item of the meta kind; all of these until MN."""
@@ -51,12 +52,15 @@ class Client(asyncio.Protocol):
         self.worker = 0
         """The process that serves it, 0 while that is not known."""
         self.began_at = time.monotonic()
+        self.gone_at = NEVER
         self._sent = b""
 
     @classmethod
     async def connect(cls, name: str, host: str, port: int) -> "Client":
         loop = asyncio.get_running_loop()
+        began_at = time.monotonic()
         _, client = await loop.create_connection(lambda: cls(name), host, port)
+        client.began_at = began_at
         return client
 
     def send(self, data: bytes, *shapes: Shape) -> list["asyncio.Future[Reply]"]:
@@ -102,6 +106,7 @@ class Client(asyncio.Protocol):
         self._transport = transport
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.gone_at = time.monotonic()
         self.gone = self.gone or (repr(error) if error else "the proxy closed it")
         while self._awaited:
             _, future, _ = self._awaited.popleft()

@@ -107,9 +107,9 @@ class Hand:
             self.client.close()
 
     def lost(self, why: Exception) -> None:
-        self.client = None
         kind = "dropped connection" if isinstance(why, Gone) else "refused connection"
         self.load.report(Violation(kind, f"{self.label}: {why}", None, self.name, time.monotonic()))
+        self.client = None
 
     async def connect(self) -> None:
         """Be connected to a worker that is known."""
@@ -117,7 +117,7 @@ class Hand:
         assert world.proxy is not None
         while self.client is None or self.client.gone:
             if self.client is not None and not world.workers.was_killed(
-                self.client.worker, self.client.began_at
+                self.client.worker, self.client.began_at, self.client.gone_at
             ):
                 raise Gone(self.client.gone or "")
             self.client = client = await Client.connect(self.name, "127.0.0.1", world.proxy.port)
@@ -139,7 +139,7 @@ class Hand:
             [future] = client.send(request, shape)
             reply = await future
         except Gone:
-            if not world.workers.was_killed(client.worker, client.began_at):
+            if not world.workers.was_killed(client.worker, client.began_at, client.gone_at):
                 raise
             self.load.count(LOST)
             return Reply(LOST, {}, time.monotonic(), sent_at, [])

@@ -215,10 +215,14 @@ def test_who_was_killed_or_frozen() -> None:
     workers = Workers.__new__(Workers)
     workers.killed = [Absence(7, 10.0, 11.0)]
     workers.frozen = [Absence(8, 20.0, 20.3)]
-    assert workers.was_killed(7, 0.0)
-    assert not workers.was_killed(8, 0.0)
-    assert workers.was_killed(0, 9.0)  # whoever it was
-    assert not workers.was_killed(0, 10.5)
+    assert workers.was_killed(7, 0.0, 10.1)
+    assert not workers.was_killed(8, 0.0, 10.1)
+    # whoever it was: the one whose death it met
+    assert workers.was_killed(0, 9.0, 10.1)
+    assert workers.was_killed(0, 10.01, 10.02)
+    assert not workers.was_killed(0, 9.0, 9.9)
+    assert not workers.was_killed(0, 9.0, 12.0)
+    assert not workers.was_killed(0, 11.1, 11.2)
     assert workers.frozen_s(8, 20.2) == pytest.approx(0.1)
     assert workers.frozen_s(7, 20.2) == 0
     assert Absence(1, 5.0).within_s(4.0, 6.0) == 1

@@ -22,6 +22,10 @@ START_S = 1.0
 """What a worker may take from being there to serving clients."""
 
 
+NOTICED_S = 0.5
+"""A client hears of the end of its connection so soon."""
+
+
 @dataclass
 class Absence:
     """A worker could not do anything."""
@@ -101,9 +105,17 @@ class Workers:
 
     # --- what that excuses ---
 
-    def was_killed(self, pid: int, since: float) -> bool:
-        """Whoever it was that a client had since then, where `pid` is 0."""
-        return any(each.pid == pid or (not pid and each.since >= since) for each in self.killed)
+    def was_killed(self, pid: int, began_at: float, gone_at: float) -> bool:
+        """By whom a connection was served that began and ended then.
+
+        Where that is not known (`pid` is 0) it is the one whose death it met: killed before anybody looked
+        whose connection it was.
+        """
+        return any(
+            each.pid == pid
+            or (not pid and began_at <= each.until and each.since <= gone_at <= each.until + NOTICED_S)
+            for each in self.killed
+        )
 
     def frozen_s(self, pid: int, since: float) -> float:
         now = time.monotonic()

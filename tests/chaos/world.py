@@ -232,15 +232,17 @@ class World:
         return found
 
     def look_at_one(self, key: bytes) -> str:
-        """For a report: what both holders of a key hold now, with flags, seconds to live and cas unique."""
+        """For a report: what both holders of a key hold: flags, seconds to live and cas unique; was it read
+        before, how many seconds ago was it used last; and how often was the server flushed."""
         texts = []
         for node in self.nodes_of(key):
             try:
                 with node.memcached.connect(0.2) as wire:
-                    head = wire.ask(b"mg " + key + b" v f t c\r\n").decode().strip()
-                    size = int(head.split()[1]) if head.startswith("VA ") else 0
-                    value = repr(wire.read_exact(size)[:80]) if head.startswith("VA ") else ""
-                texts.append(f"{node.name} {head} {value}".rstrip())
+                    head = wire.ask(b"mg " + key + b" v f t c h l u\r\n").decode().strip()
+                    if head.startswith("VA "):
+                        head += f" {wire.read_exact(int(head.split()[1]) + 2)[:80].rstrip()!r}"
+                    flushes = wire.stats()["cmd_flush"]
+                texts.append(f"{node.name} {head} cmd_flush {flushes}")
             except OSError as error:
                 texts.append(f"{node.name} {error!r}")
         return "; ".join(texts)

@@ -1,10 +1,22 @@
 """Free TCP ports on 127.0.0.1."""
 
+import os
 import random
 import socket
 
-# Below the kernel's own range (32768 and up): no outgoing connection can take a port between choice and use.
-_LOWEST, _HIGHEST = 12_100, 32_000
+
+def _range() -> tuple[int, int]:
+    """Each of several test processes at once has ports of its own.
+
+    Below the kernel's own range (32768 and up): no outgoing connection can take a port between choice and use.
+    """
+    lowest, highest = 12_100, 32_000
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    share = (highest - lowest) // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    return lowest + number * share, lowest + (number + 1) * share - 1
+
+
+_LOWEST, _HIGHEST = _range()
 _given: set[int] = set()
 _random = random.SystemRandom()
 

@@ -242,10 +242,16 @@ cdef class Batch(Copies):
                 continue
             self.out.append(b"md ", 3)
             self.put_key(item)
+            start = p = self.out.room(FLAGS_ROOM)
+            p = put_word(p, b" q", 2)
+            if self.route.keeps_cas and item.cas & GLOBAL_CAS:
+                # only what was copied: a set may have come since
+                p = put_word(p, b" C", 2)
+                p = put_number(p, item.cas)
             if item.is_binary:
-                self.out.append(b" q b\r\n", 6)
-            else:
-                self.out.append(b" q\r\n", 4)
+                p = put_word(p, b" b", 2)
+            p = put_word(p, b"\r\n", 2)
+            self.out.filled(p - start)
         self.put_barrier(self.route.target_meta)
         return self.taken()
 

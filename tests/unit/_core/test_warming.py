@@ -124,6 +124,21 @@ def test_a_binary_key_stays_binary_all_the_way() -> None:
     assert batch.clear() == b"md YSBi q b\r\nmn\r\n"
 
 
+def test_where_the_copy_can_be_told_by_its_cas_a_newer_value_is_left_there() -> None:
+    marks = Marks()
+    cas = 1 << 61 | 7
+    batch = batch_of([b"a"], Route(Tally(), marks, keeps_cas=True))
+    batch.ask()
+    hear(batch, ASK, b"MN\r\n")
+    batch.fetch()
+    fetched(batch, meta_item(b"a", cas=cas))
+    hear(batch, STORE, b"MN\r\n")
+    batch.finish()
+    marks.stamp_key(b"a")
+    assert batch.verify(False) == 1
+    assert batch.clear() == b"md a q C%d\r\nmn\r\n" % cas
+
+
 def test_stores_go_on_before_all_is_fetched() -> None:
     batch = batch_of([b"a", b"b"], Route(Tally()))
     batch.fetch()

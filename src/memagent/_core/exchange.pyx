@@ -23,7 +23,7 @@ from libc.string cimport memcpy
 from memagent._core.buffer cimport Memory
 from memagent._core.channel cimport F_DOWN, F_GARBAGE, F_REFUSED, F_RESET, F_TIMED_OUT, Channel, Failure
 from memagent._core.marks cimport FLUSH_MARK
-from memagent._core.metrics cimport W_CMD_FLUSH, W_EXCHANGES, W_SERVER_ERRORS, Block
+from memagent._core.metrics cimport S_BUSY_REJECTIONS, W_CMD_FLUSH, W_EXCHANGES, W_SERVER_ERRORS, Block
 from memagent._core.pool cimport Hurried, Pool
 from memagent._core.reply cimport E_OK, R_OK, Code, ReplyParser
 from memagent._core.request cimport RequestParser, Verb
@@ -139,16 +139,19 @@ cdef class Broadcast(Exchange):
         cdef uint32_t part = 0
         self.counters.slot[W_CMD_FLUSH] += 1
         self.pool = pool
+        self.servers = pool.servers + pool.backups
+        for server in self.servers:
+            if server.follows() and not server.has_room(server.only):
+                # to flush some of them only would bring back what those have lost
+                server.counters.slot[S_BUSY_REJECTIONS] += 1
+                return self.settle_text("SERVER_ERROR server busy")
         if pool.has_copies:
             pool.marks.begin(FLUSH_MARK)
-        self.servers = pool.servers + pool.backups
         self.outstanding = 1
         for part, server in enumerate(self.servers):
             if not server.follows():
                 server.missed_flush()
                 self.note(f"{explain(server, F_DOWN)}: {'flushed when it returns' if pool.has_copies else 'not flushed'}")
-            elif not server.has_room(server.only):
-                self.note("server busy")
             else:
                 self.outstanding += 1
                 send(server.only, self, part, E_OK, server, request, p)

@@ -192,6 +192,18 @@ def test_a_busy_server_is_said_to_be_busy_by_every_verb(make_world: MakeWorld) -
         assert world.ask(second, line + b"\r\n") == b"SERVER_ERROR server busy\r\n", line
 
 
+def test_with_one_server_busy_none_is_flushed(make_world: MakeWorld) -> None:
+    world = make_world(2, queue_requests=1)
+    busy, idle = (world.keys(index, 1)[0] for index in range(2))
+    first, second = world.client(), world.client()
+    world.ask(first, b"set %b 0 0 1\r\nx\r\n" % idle)
+    world.servers[0].holds = True
+    first.send(b"get %b\r\n" % busy)
+    world.run()
+    assert world.ask(second, b"flush_all\r\n") == b"SERVER_ERROR server busy\r\n"
+    assert idle in world.servers[1].store.items
+
+
 def test_a_flush_goes_to_every_server_and_backup(make_world: MakeWorld) -> None:
     world = make_world(3, 2)
     client = world.client()

@@ -64,6 +64,7 @@ cdef class Mutation(Exchange):
     cdef int respond_theirs(self) except -1
     cdef int take_part(self) except -1
     cdef int unorder(self) except -1
+    cdef int let_in(self, bint has_missed) except -1
     cdef bint is_harmless(self) noexcept
     cdef void mark(self) noexcept
     cdef void unmark(self) noexcept

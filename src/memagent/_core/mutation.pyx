@@ -238,7 +238,6 @@ cdef class Mutation(Exchange):
         if follower is None:
             return 0
         if not follower.follows() or not follower.has_room(follower.channel(self.key, self.key_length)):
-            follower.missed(self.key, self.key_length)
             follower.degraded += 1
             self.left_out = follower
             self.follower = None
@@ -404,9 +403,8 @@ cdef class Mutation(Exchange):
             self.unorder()
         elif self.at_once and not done and self.kind == V_SET:
             delete_on(self.pool, self.counters, follower, self.key, self.key_length)
-        if self.left_out is not None:
-            self.left_out.degraded -= 1
-            self.left_out = None
+        # what was not done, the one that is out has not missed: it may be the only one that has the key
+        self.let_in(done or self.kind == V_SET or self.kind == V_DELETE)
         if not self.telling:
             self.complete()
         if self.follower_code != R_MORE:
@@ -482,9 +480,7 @@ cdef class Mutation(Exchange):
         cdef bint harmless = self.is_harmless()
         cdef Server authority = self.authority
         self.asking = False
-        if self.left_out is not None:
-            self.left_out.degraded -= 1
-            self.left_out = None
+        self.let_in(sent)
         if self.pool.has_copies and (sent or self.at_once):
             authority.missed(self.key, self.key_length)
         if self.at_once:
@@ -513,6 +509,15 @@ cdef class Mutation(Exchange):
         self.follower = None
         self.hurry(self.pool, self.authority)
         return self.ask(self.text)
+
+    cdef int let_in(self, bint has_missed) except -1:
+        """The authority's answer is known: whoever was left out may return as soon as it has played that."""
+        if self.left_out is not None:
+            if has_missed:
+                self.left_out.missed(self.key, self.key_length)
+            self.left_out.degraded -= 1
+            self.left_out = None
+        return 0
 
     cdef int repaired(self, bint present) except -1:
         self.repairing = False

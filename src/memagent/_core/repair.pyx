@@ -171,7 +171,10 @@ cdef class Repair(Hurried):
             and now_us - self.since_us < self.source.request_timeout_us + GRACE_US
         ):
             return self.wait() if self.tries < MOST_PAUSES else self.give_up()
-        if not self.source.clean_for_all() or not self.source.has_room(channel) or not (self.source.meta or self.name is self.key):
+        if (
+            not self.source.clean_for_all() or not self.source.has_room(channel)
+            or not (self.source.meta or self.name is self.key)
+        ):
             return self.give_up()
         self.step = READING
         self.hurry(self.source)

@@ -396,3 +396,13 @@ def test_a_meta_count_without_its_number_is_not_compared() -> None:
         assert pair.say(b"ma k D%d\r\n" % by) == b"HD\r\n"
     assert pair.held(b"k") == (b"13", b"13")
     assert pair.count("divergences") == 0
+
+
+@pytest.mark.parametrize("line", [b"touch k 9", b"incr k 1", b"replace k 0 0 1\r\nx"])
+def test_what_was_not_done_the_one_that_is_out_has_not_missed(line: bytes) -> None:
+    pair = Pair()
+    pair.servers[1].die()
+    assert pair.say(line + b"\r\n").startswith(b"NOT_")
+    assert pair.noted(1) == 0, "it may be the only one that has the key"
+    pair.say(b"delete k\r\n")
+    assert pair.noted(1) == 1

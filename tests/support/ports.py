@@ -8,7 +8,7 @@ import socket
 def _range() -> tuple[int, int]:
     """Each of several test processes at once has ports of its own.
 
-    Below the kernel's own range (32768 and up): no outgoing connection can take a port between choice and use.
+    All are below the kernel's own (32768 and up): no outgoing connection can take one between choice and use.
     """
     lowest, highest = 12_100, 32_000
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))

@@ -3,7 +3,7 @@
 from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from memagent._core.buffer cimport Buffer, Memory
+from memagent._core.buffer cimport Buffer
 from memagent._core.metrics cimport Block
 from memagent._core.reply cimport Code, ReplyParser
 from memagent._core.turn cimport Turn

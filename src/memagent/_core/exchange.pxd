@@ -6,7 +6,6 @@ from memagent._core.buffer cimport Memory
 from memagent._core.channel cimport Channel, Failure
 from memagent._core.metrics cimport Block
 from memagent._core.pool cimport Hurried, Pool
-from memagent._core.reply cimport Code, ReplyParser
 from memagent._core.request cimport RequestParser, Verb
 from memagent._core.server cimport Server
 

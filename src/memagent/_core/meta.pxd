@@ -1,6 +1,6 @@
 """What stands in a meta request's line behind its key (and length)."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from memagent._core.limits cimport MAX_KEY_BYTES
 from memagent._core.tokens cimport KeyRef

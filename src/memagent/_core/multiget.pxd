@@ -2,7 +2,6 @@
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
-from memagent._core.buffer cimport Buffer
 from memagent._core.channel cimport Channel
 from memagent._core.exchange cimport Exchange
 from memagent._core.pool cimport Pool

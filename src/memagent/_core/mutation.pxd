@@ -3,7 +3,7 @@
 from libc.stdint cimport uint32_t, uint64_t
 
 from memagent._core.asked cimport Asked
-from memagent._core.channel cimport Channel, Failure
+from memagent._core.channel cimport Failure
 from memagent._core.exchange cimport Exchange
 from memagent._core.pool cimport Pool
 from memagent._core.reply cimport Code

@@ -1,6 +1,6 @@
 """Servers, backups and the rings over them."""
 
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint16_t, uint64_t
 
 from memagent._core.channel cimport Awaiting
 from memagent._core.marks cimport Marks

@@ -4,7 +4,6 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from memagent._core.channel cimport Channel
 from memagent._core.exchange cimport Exchange
-from memagent._core.limits cimport MAX_KEY_BYTES
 from memagent._core.metrics cimport Block
 from memagent._core.pool cimport Hurried, Pool
 from memagent._core.reply cimport Code, ReplyParser

@@ -2,7 +2,6 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
-from memagent._core.buffer cimport Memory
 from memagent._core.channel cimport Channel, Failure
 from memagent._core.journal cimport Journal
 from memagent._core.metrics cimport Block

@@ -1,6 +1,6 @@
 """A client's socket."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from memagent._core.session cimport Session
 from memagent._net.poller cimport Handler, Poller

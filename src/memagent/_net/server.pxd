@@ -1,6 +1,6 @@
 """Sockets to memcached servers."""
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t
 
 from memagent._core.channel cimport Channel, Failure
 from memagent._core.server cimport Server

@@ -66,7 +66,7 @@ cdef class Doubt(Hurried):
         cdef Server owner
         cdef Server copy
         cdef Server out = None
-        if self.begun != self.count() or self.key in self.pool.repairing:
+        if self.begun != self.count():
             return self.later()
         owner = self.pool.owner(self.key, len(self.key))
         copy = self.pool.copy(self.key, len(self.key))
@@ -116,7 +116,7 @@ cdef class Doubt(Hurried):
     cdef int decide(self) except -1:
         cdef bytes own = self.own_reply
         cdef bytes theirs = self.follower_reply
-        if self.failing or self.begun != self.count() or self.key in self.pool.repairing:
+        if self.failing or self.begun != self.count():
             return self.later()
         if own != theirs:
             if own == b"END\r\n":

@@ -95,3 +95,30 @@ def test_one_worker_has_no_doubts() -> None:
     pair = Pair()
     pair.say(b"set k 5 0 2\r\nv1\r\nset k 5 0 2\r\nv2\r\n")
     assert not pair.pool.doubted
+
+
+def test_counters_that_agree_leave_no_doubt() -> None:
+    pair = Pair(workers=2)
+    pair.say(b"set k 5 0 1\r\n7\r\n")
+    pair.servers[0].holds = True
+    pair.someone.send(b"incr k 1\r\n")
+    pair.run()
+    pair.other_worker.stamp_key(b"k")
+    pair.servers[0].release()
+    pair.run()
+    assert pair.someone.take() == b"8\r\n"
+    assert not pair.pool.doubted
+
+
+def test_a_doubt_and_a_repair_do_not_wait_for_each_other() -> None:
+    pair = Pair(workers=2)
+    overlapped(pair, b"set k 5 0 2\r\nv1\r\n", b"v1", b"v1")
+    assert pair.pool.doubted
+    pair.lose(0, b"k")
+    pair.someone.send(b"touch k 0\r\n")
+    pair.run()
+    for _ in range(4):
+        pair.pass_time(10_000)
+        pair.run()
+    assert pair.someone.take().count(b"\r\n") == 2, "the second request is answered too"
+    assert not pair.pool.doubted

@@ -1,4 +1,4 @@
-"""What a server missed is played to it when it answers again: a delete for each key, or a flush_all.
+"""What a server missed is played to it when it answers again: a delete for each key, or a flush_all, twice.
 
     journal ── take ──▶ delete, on the key's own channel ──▶ answered: gone from the journal, `played`
        ▲                                                          │
@@ -8,6 +8,10 @@ Invariants (behaviour section 3):
 - An entry leaves the journal only when its delete was answered; what is missed meanwhile is played too.
 - A delete goes the way of its key, so whatever is written to the key afterwards stays behind it.
 - No more than WINDOW deletes wait for an answer.
+
+Why twice: from 1.6.25 on memcached's flush_all goes by the second in which an item was used last. It may spare items
+that were used in the second before it: notes of reads are worked off up to a second later, and make such an item
+look new. The second one comes when all that has been done; nobody has read or written there meanwhile.
 """
 
 cimport cython
@@ -23,6 +27,7 @@ from memagent._core.turn cimport Turn
 cdef enum:
     WINDOW = 256
     FLUSH_PART = 0xffffffff
+    AGAIN_US = 1500000  # a second for the server's notes of reads, and time for its clock to tick once more
 
 
 @cython.final
@@ -39,9 +44,21 @@ cdef class Player(Awaiting):
 
     cdef int flush(self) except -1:
         """In place of all the keys: whatever is missed from here on is in the journal anew."""
-        cdef Channel channel = <Channel> self.channels[0]
         self.flushing = True
         self.flushed = False
+        self.flush_again = True
+        self.flush_at_us = 0
+        return self.send_flush_all()
+
+    cdef int flush_more(self) except -1:
+        """To be called now and then while `flushing`."""
+        if self.flush_at_us and self.turn.now_us >= self.flush_at_us:
+            self.flush_at_us = 0
+            return self.send_flush_all()
+        return 0
+
+    cdef int send_flush_all(self) except -1:
+        cdef Channel channel = <Channel> self.channels[0]
         channel.append(b"flush_all\r\n", 11)
         channel.ticket(self, FLUSH_PART, E_OK, self.turn.now_us + self.timeout_us)
         return 0
@@ -87,6 +104,7 @@ cdef class Player(Awaiting):
         self.out.clear()
         self.played.clear()
         self.flushing = self.flushed = False
+        self.flush_at_us = 0
         self.trouble = None
         self.journal.rewind()
         return 0
@@ -96,6 +114,10 @@ cdef class Player(Awaiting):
         if part == FLUSH_PART:
             if self.flushing and code == R_OK:
                 self.counters.slot[S_FLUSHES_PLAYED] += 1
+                if self.flush_again:
+                    self.flush_again = False
+                    self.flush_at_us = self.turn.now_us + AGAIN_US
+                    return 0
                 self.flushed = True
             elif self.flushing:
                 self.trouble = self.refusal("flush_all", p, n)
@@ -128,6 +150,9 @@ cdef class Player(Awaiting):
 
     def send_flush(self):
         self.flush()
+
+    def send_more(self):
+        self.flush_more()
 
     def give_up(self):
         self.stop()

@@ -292,11 +292,11 @@ cdef class Server:
                 self.player.flushed = self.needs_flush = False
                 self.emptied = True
             if self.needs_flush or self.journal.overflowed or self.journal.flush_missed:
-                if not self.player.flushing:
-                    self.needs_flush = True
-                    self.journal.clear()
-                    self.player.flush()
-                return 0
+                if self.player.flushing:
+                    return self.player.flush_more()
+                self.needs_flush = True
+                self.journal.clear()
+                return self.player.flush()
             self.player.play()
             if self.player.is_done() and self.degraded == 0:
                 self.unsettled = False

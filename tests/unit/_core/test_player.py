@@ -115,13 +115,39 @@ def test_a_key_that_no_classic_command_carries() -> None:
     assert (len(back.journal), back.player.trouble) == (0, None)
 
 
-def test_a_flush_in_place_of_all() -> None:
+def test_a_flush_in_place_of_all_and_one_more_for_what_that_spared() -> None:
     back = Return()
+    back.turn.now_us = 5_000_000
     back.player.send_flush()
+    assert back.sent() == [b"flush_all"]
+    back.turn.now_us += 400_000
+    back.channels[0].feed(b"OK\r\n")
+    for after_us in (0, 1_100_000):  # no less, or one second of the server's may have seen both
+        back.turn.now_us = 5_400_000 + after_us
+        back.player.send_more()
+        assert back.sent() == []
+        assert (back.player.flushing, back.player.flushed) == (True, False)
+    back.turn.now_us += 500_000
+    back.player.send_more()
+    back.player.send_more()
     assert back.sent() == [b"flush_all"]
     assert (back.player.flushing, back.player.flushed) == (True, False)
     back.channels[0].feed(b"OK\r\n")
-    assert (back.player.flushing, back.player.flushed, back.count("flushes_played")) == (False, True, 1)
+    assert (back.player.flushing, back.player.flushed, back.count("flushes_played")) == (False, True, 2)
+
+
+def test_one_that_falls_between_two_flushes_has_both_before_it() -> None:
+    back = Return()
+    back.player.send_flush()
+    back.channels[0].feed(b"OK\r\n")
+    back.player.give_up()
+    back.turn.now_us += 5_000_000
+    back.player.send_more()
+    assert back.sent() == [b"flush_all"]  # the first one
+    assert (back.player.flushing, back.player.flushed) == (False, False)
+    back.player.send_flush()
+    back.channels[0].feed(b"OK\r\n")
+    assert (back.player.flushing, back.player.flushed) == (True, False)
 
 
 def test_a_flush_that_is_refused_is_trouble() -> None:

@@ -116,8 +116,9 @@ def test_a_flush_in_place_of_what_nobody_knows(make_world: MakeWorld, why: str) 
         life.server.miss_flush()
     else:
         life.server.owe_flush("it may have anything")
-    assert life.run() == "warming"
-    assert (life.fake.lines, life.fake.store.items) == ([b"flush_all"], {})
+    assert life.run(SECOND_US) == "returning"
+    assert life.run(SECOND_US) == "warming"
+    assert (life.fake.lines, life.fake.store.items) == ([b"flush_all", b"flush_all"], {})
     assert life.word == (True, 1, WARMING, True)
 
 
@@ -131,8 +132,10 @@ def test_what_is_missed_behind_the_flush_is_played(make_world: MakeWorld) -> Non
     assert life.server.player.flushing
     life.server.miss(b"late")
     life.fake.release()
-    life.run()
-    assert life.fake.lines == [b"flush_all", b"delete late"]
+    life.run(SECOND_US)
+    life.server.miss(b"later")
+    life.run(SECOND_US)
+    assert life.fake.lines == [b"flush_all", b"flush_all", b"delete late", b"delete later"]
 
 
 def test_one_that_falls_again_on_its_way_begins_no_outage_until_it_was_clean(make_world: MakeWorld) -> None:
@@ -175,7 +178,7 @@ class TestPlace:
         for _ in range(600):
             world.pass_time(TICK_US)
             world.run()
-        assert world.servers[0].lines == [b"flush_all"]
+        assert world.servers[0].lines == [b"flush_all", b"flush_all"]
         assert row.word(0) == (True, server.joined, WARMING, True)
 
     def test_one_that_had_nothing_noted_loses_nothing(self, make_world: MakeWorld) -> None:
@@ -216,7 +219,7 @@ class TestWithoutSupervisor:
         life.server.live_places = lambda: [0]
         life.server.miss(b"k")
         assert life.run(5 * SECOND_US) == "up"
-        assert life.fake.lines == [b"delete k", b"flush_all"]
+        assert life.fake.lines == [b"delete k", b"flush_all", b"flush_all"]
 
 
 class TestOperators:
@@ -262,5 +265,5 @@ class TestOperators:
         life = Life(make_world)
         life.server.become_another(keep_data)
         assert life.run(5 * SECOND_US) == "warming"
-        assert life.fake.lines == ([] if keep_data else [b"flush_all"])
+        assert life.fake.lines == ([] if keep_data else [b"flush_all", b"flush_all"])
         assert life.word == (True, 1, WARMING, True)

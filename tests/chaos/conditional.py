@@ -174,7 +174,7 @@ class Lock(Model):
     def flush_ends(self, op: Op, reply: str, now: float, is_done: bool) -> None:
         super().flush_ends(op, reply, now, is_done)
         self.flush_over = op.ended
-        if is_done:
+        if is_done and not self.may_be_spared(op):
             for grant in self.grants:
                 if grant.op.ended < op.begun:
                     grant.gone_at = min(grant.gone_at, now)

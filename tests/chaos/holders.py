@@ -10,7 +10,7 @@ while the key is written once more: then it may lose the key when it returns.
    sound all through the request. Where nobody surely has it, because no holder was sound all through the
    write, it is not excused either if both are sound all through the request and neither has lost its memory
    since the write began: one of them must have it.
-2. An old value is never excused.
+2. An old value is never excused, but for what a server's own flush_all has spared (`models.SPARED_S`).
 3. An error reply is excused if no holder was sound all through the request; one that says "unknown outcome",
    to a verb that must not be repeated, if one of the two was not.
 4. A lock given twice, or a counter or a log that starts anew, is excused only as a miss would be.
@@ -32,6 +32,8 @@ class Holder:
     lost_memory_at: float = -NEVER
     is_owed_a_flush: bool = False
     """A worker died while it was out: nobody knows what it missed, so it is flushed when it returns."""
+    may_spare: bool = False
+    """Its flush_all spares some of the items that are in use, see `models.SPARED_S`."""
 
     def is_sound_since(self, begun: float) -> bool:
         """From `begun` until now."""

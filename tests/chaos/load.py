@@ -20,6 +20,10 @@ Actor = Callable[["Hand"], Awaitable[None]]
 
 FLAGS = 0xFFFF
 
+LOOKS = 20
+LOOK_AGAIN_S = 0.05
+"""For a worker that was killed, until the client hears of it."""
+
 
 class Load:
     """Everything that is asked of the proxy."""
@@ -126,7 +130,11 @@ class Hand:
             except Gone:
                 continue
             absent_s = world.workers.absent_s(reply.sent_at)
-            client.worker = await asyncio.to_thread(world.workers.serving, client.port)
+            for _ in range(LOOKS):
+                client.worker = await asyncio.to_thread(world.workers.serving, client.port)
+                if client.worker or client.gone:
+                    break
+                await asyncio.sleep(LOOK_AGAIN_S)
             self.load.watch.note(reply, f"{self.label}: its first", absent_s)
 
     async def ask(self, request: bytes, shape: Shape = "line", name: str = "") -> Reply:

@@ -35,6 +35,18 @@ falls just before a full second is followed by one just after the next but one: 
 counts as written almost two seconds earlier."""
 
 
+SPARED_S = 2.0
+"""From 1.6.25 on memcached's flush_all does not go by cas uniques any more but by the second of an item's
+last use (items.c: item_flush_expired, item_is_flushed, do_item_bump). It spares some items that were read or
+written in the second before it: a noted read is worked off up to a second later and makes a flushed item new
+again; and the walk over the newest items ends at the first old one, although a read does not always move an
+item to their front.
+Measured without any proxy, 300 keys read twice by one client, then flush_all: with 1.6.38 all 300 were there
+after 5 of 28 flushes that came within half a second of the reads, none after 56 that came later; with 1.6.18
+none ever. A seed that twice found 11 and 14 such keys twice found none when both was mended in a 1.6.38.
+What was in use so long before, on such a server, may be there afterwards."""
+
+
 @dataclass
 class Violation:
     kind: str
@@ -95,6 +107,14 @@ class Model:
 
     def flush_ends(self, op: Op, reply: str, now: float, is_done: bool) -> None:
         self.end(op, reply, now)
+
+    def may_be_spared(self, flush: Op) -> bool:
+        """By a flush_all that is over. Repairs and refills read, too."""
+        since = flush.begun - SPARED_S
+        return any(each.may_spare for each in self.pair) and (
+            not self.pair.both_sound(since)
+            or any(each.ended >= since for each in self.history.ops if each is not flush)
+        )
 
     def settles(self, op: Op) -> None:
         """A write that leaves its holders equal, whatever they had before."""
@@ -213,7 +233,9 @@ class Register(Model):
     def flush_ends(self, op: Op, reply: str, now: float, is_done: bool) -> None:
         super().flush_ends(op, reply, now, is_done)
         [version] = [each for each in self.versions if each.is_flush and each.begun == op.begun]
-        if is_done:
+        if is_done and self.may_be_spared(op):
+            version.ended, version.is_done = now, True
+        elif is_done:
             self._done(op, version, now)
         else:
             self._unknown(op, version, now)

@@ -1,7 +1,10 @@
 """What the death of a worker and a flush_all excuse, and what they do not; replies in meta words."""
 
 import asyncio
+import os
 import random
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -12,6 +15,7 @@ from tests.chaos.models import LATE_LOST_S
 from tests.chaos.test_models import Counted, Registered, Story, register, story
 from tests.chaos.watch import Watch
 from tests.chaos.workers import Absence, Workers
+from tests.support.proxy import Proxy
 
 __all__ = ["register", "story"]
 
@@ -96,6 +100,52 @@ class TestFlush:
         self.flush(story, register)
         story.up(story.owner)
         register.get(b"1")
+        assert story.kinds() == ["old value"]
+
+    @pytest.mark.parametrize("used_before_s", [0.5, 5.0])
+    @pytest.mark.parametrize("may_spare", [False, True])
+    def test_what_is_in_use_may_be_spared_by_newer_servers(
+        self, story: Story, register: Registered, may_spare: bool, used_before_s: float
+    ) -> None:
+        story.copy.may_spare = may_spare
+        register.set(b"1")
+        register.set(b"2")
+        story.tick(10)
+        register.get(b"2")
+        story.tick(used_before_s)
+        self.flush(story, register)
+        register.get(None)
+        assert story.found == []
+        register.get(b"2")
+        is_excused = may_spare and used_before_s < 1
+        assert story.kinds() == ([] if is_excused else ["old value"])
+        register.get(b"1")
+        assert story.kinds()[-1:] == ["old value"]
+        story.found.clear()
+        register.set(b"3")
+        register.get(b"2")
+        assert story.kinds() == ["old value"]
+
+    def test_a_refill_reads_what_may_be_spared(self, story: Story, register: Registered) -> None:
+        story.copy.may_spare = True
+        register.set(b"1")
+        story.freeze(story.owner)
+        story.tick(5)
+        self.flush(story, register)
+        register.get(b"1")
+        assert story.found == []
+
+    def test_a_lock_may_be_spared(self, story: Story) -> None:
+        story.owner.may_spare = True
+        lock = Lock(b"l", story.pair, story.report)
+        lock.added(lock.begin_add(b"1", "a", story.tick()), story.tick())
+        op = lock.flush_begins("f", story.tick())
+        lock.flush_ends(op, "OK", story.tick(), True)
+        lock.not_added(lock.begin_add(b"2", "b", story.tick()), "NOT_STORED", story.tick())
+        lock.read(lock.begin("get", "", "b", story.tick()), b"1", story.tick())
+        assert story.found == []
+        lock.released(lock.begin_release("a", story.tick()), "DELETED", story.tick(), was_held=True)
+        lock.not_added(lock.begin_add(b"3", "b", story.tick()), "NOT_STORED", story.tick())
         assert story.kinds() == ["old value"]
 
     def test_what_comes_later_stays(self, story: Story, register: Registered) -> None:
@@ -223,6 +273,9 @@ def test_who_was_killed_or_frozen() -> None:
     assert not workers.was_killed(0, 9.0, 9.9)
     assert not workers.was_killed(0, 9.0, 12.0)
     assert not workers.was_killed(0, 11.1, 11.2)
+    workers.count, workers.has_supervisor, workers._known = 2, False, [os.getpid()]
+    workers._proxy = cast("Proxy", SimpleNamespace(port=1))
+    assert workers.serving(1) == 0  # not whoever is left
     assert workers.frozen_s(8, 20.2) == pytest.approx(0.1)
     assert workers.frozen_s(7, 20.2) == 0
     assert Absence(1, 5.0).within_s(4.0, 6.0) == 1

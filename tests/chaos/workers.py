@@ -129,9 +129,12 @@ class Workers:
         )
 
     def serving(self, port: int) -> int:
-        """Who has the other end of a client's connection; 0 if nobody has, any more."""
+        """Who has the other end of a client's connection; 0 if nobody has, any more.
+
+        It need not be the only one that is left of two: the other one may just have been killed.
+        """
         pids = self.pids() if self.killed else self._known
-        if len(pids) == 1:
+        if self.count == 1:
             return pids[0]
         inode = ""
         for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:

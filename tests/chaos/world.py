@@ -28,6 +28,9 @@ GRACE_S = 0.5
 UNNOTICED_S = 3.0
 """A proxy that has noticed nothing for so long is taken at its word when it says up."""
 
+SPARES_SINCE = (1, 6, 25)
+"""From this version on memcached's flush_all may spare items that are in use."""
+
 POOLS: tuple[dict[str, Any], ...] = (
     {},
     {},
@@ -111,7 +114,9 @@ class World:
         for number, name in enumerate(names):
             old = self.variant.kind == "old" or (self.variant.kind == "mixed" and number % 2)
             version: Version = "old" if old else "new"
-            self.nodes.append(Node(Holder(name), Memcached.start(version)))
+            self.nodes.append(Node(Holder(name), memcached := Memcached.start(version)))
+            numbers = memcached.stats()["version"].split(".")
+            self.nodes[-1].holder.may_spare = tuple(map(int, numbers)) >= SPARES_SINCE
         relayed = [node for node in self.nodes if rng.random() < 0.6] or self.nodes[:1]
         self.relays = Relays(self.folder, [("127.0.0.1", node.memcached.port) for node in relayed])
         for node in self.nodes:
@@ -221,14 +226,16 @@ class World:
     # --- looking behind the proxy ---
 
     def look(self, node: Node, keys: Sequence[bytes], deadline_s: float = 2.0) -> dict[bytes, bytes]:
-        """What the server itself holds."""
+        """What the server itself holds; for its LRU nobody has looked."""
         found: dict[bytes, bytes] = {}
         with node.memcached.connect(deadline_s) as wire:
             for start in range(0, len(keys), 50):
-                wire.send(b"get " + b" ".join(keys[start : start + 50]) + b"\r\n")
-                while (line := wire.read_line()) != b"END\r\n":
-                    _, key, _, length = line.split()
-                    found[key] = wire.read_exact(int(length) + 2)[:-2]
+                wire.send(
+                    b"".join(b"mg %b k v u q\r\n" % key for key in keys[start : start + 50]) + b"mn\r\n"
+                )
+                while (line := wire.read_line()) != b"MN\r\n":
+                    _, length, key = line.split()[:3]
+                    found[key[1:]] = wire.read_exact(int(length) + 2)[:-2]
         return found
 
     def look_at_one(self, key: bytes) -> str:

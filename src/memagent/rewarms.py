@@ -164,6 +164,9 @@ class Rewarms:
             marks_fd=self._segment.fd,
             marks_offset_bytes=self._segment.marks_offset_bytes,
             marks_rows=self._segment.workers,
+            standings=tuple(
+                self._segment.standing_offset_slots(each.number) for each in self._fleet.of_pool(pool)
+            ),
         )
 
     def _progress(self, number: int, warm: Warm, report: Report) -> None:

@@ -132,8 +132,10 @@ class Segment:
         """How a server stands, for the worker whose word is there; who only reads takes any."""
         if not 0 <= server < self.servers:
             raise IndexError(f"server {server} of {self.servers}")
-        offset = self._standings_at + server * standing_slots(self.workers)
-        return Standing(self.buffer, offset, self.workers, worker)
+        return Standing(self.buffer, self.standing_offset_slots(server), self.workers, worker)
+
+    def standing_offset_slots(self, server: int) -> int:
+        return self._standings_at + server * standing_slots(self.workers)
 
     def marks(self, worker: int = 0) -> Marks:
         """Which keys are being written, for the worker whose row is there; who only reads takes any."""

@@ -9,6 +9,8 @@ One thread, one loop over its sockets.
 - A batch under way always ends: stored, verified, and what has to be taken back deleted. Only then does
   the copier end, whatever the reason; what it could not verify it reports as `unverified`.
 - A source that fails is given up and the others go on. When the target fails, all ends.
+- So is a source that the workers take for down, as it misses what they write. No more is fetched from it after
+  that; a write that it misses later moves the marks of what was.
 - No more than `_MOST_IN_FLIGHT` batches a source and about `_MOST_UNSENT_BYTES` for the target are held.
 """
 
@@ -21,6 +23,7 @@ from typing import Final
 from memagent._core.copies import Route, Tally
 from memagent._core.listing import Listing
 from memagent._core.marks import Marks, marks_bytes
+from memagent._core.standing import Standing
 from memagent._core.warming import ASK, CLEAR, FETCH, GIVE_BACK, STORE
 from memagent.errors import MemagentError, ServerError
 from memagent.rewarm.job import Event, Job, Phase, Report
@@ -70,6 +73,9 @@ class Copier:
                 job.addresses[index],
                 Listing(placement, job.target, index, tally),
                 tally,
+                Standing(marks_buffer, job.standings[index])
+                if marks_buffer is not None and job.standings
+                else None,
             )
             for index, tally in ((index, Tally()) for index in job.sources)
         ]
@@ -232,8 +238,13 @@ class Copier:
         if source.problem or source.talk is None:
             batch.abandon()
         elif request := batch.fetch():
-            trip.fetch_sent_s = now_s
-            source.talk.say(request, trip, FETCH, now_s)
+            # Looked at after the marks were read: a write that it misses from here on moves them.
+            if source.is_out:
+                batch.abandon()
+                self._lose(source, "it went down", now_s)
+            else:
+                trip.fetch_sent_s = now_s
+                source.talk.say(request, trip, FETCH, now_s)
         if batch.is_stored:
             self._stored(trip, now_s)
 

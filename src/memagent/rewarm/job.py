@@ -33,7 +33,7 @@ class Job:
     `target` and `sources` are positions among the pool's servers and then its backups; `addresses` has one
     entry for each of them: IP addresses as in `control.Start`, none for a Unix socket. `sources` are the
     servers that are up. The marks are in the file descriptor `marks_fd`, which the process inherits; without
-    them nothing can be verified.
+    them nothing can be verified. `standings` has for each server where in it, in slots, its row is.
     """
 
     pool: PoolConfig
@@ -45,6 +45,7 @@ class Job:
     marks_fd: int | None = None
     marks_offset_bytes: int = 0
     marks_rows: int = 1
+    standings: tuple[int, ...] = ()
     type: Literal["job"] = "job"
 
 

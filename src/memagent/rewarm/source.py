@@ -15,6 +15,7 @@ from typing import Final
 from memagent._core.copies import Route, Tally
 from memagent._core.listing import Listing
 from memagent._core.marks import Marks
+from memagent._core.standing import Standing
 from memagent._core.warming import Batch
 from memagent.errors import ProtocolError, ServerError
 from memagent.rewarm.talk import Talk
@@ -39,6 +40,7 @@ class Source:
         addresses: tuple[str, ...],
         listing: Listing,
         tally: Tally,
+        standing: Standing | None = None,
     ) -> None:
         self.name = server.name
         self.listing = listing
@@ -51,6 +53,7 @@ class Source:
         self.trips = 0  # batches that have begun and not ended, verification included
         self.in_flight = 0  # those of them that are not stored yet
         self.item_bytes = 256.0
+        self._standing = standing
         self._pool = pool
         self._server = server
         self._addresses = addresses
@@ -77,6 +80,11 @@ class Source:
         self.listing.is_dated = not self.facts.has_meta
         self.marks_before = None if self.facts.has_meta else copy_marks()
         self._list_at_s = now_s
+
+    @property
+    def is_out(self) -> bool:
+        """Do the workers take it for anything but up?"""
+        return self._standing is not None and self._standing.outage != self._standing.opened
 
     def set_target(self, target_facts: Facts, route: Route) -> None:
         self.target_facts = target_facts

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ def run(stack: ExitStack) -> Run:
         *,
         during: Callable[[Copier, Report], None] = lambda copier, report: None,
         marks: bytearray | None = None,
-        **settings: int,
+        **settings: Any,
     ) -> Report:
         ports = [
             stack.enter_context(Liar(server.serve, says_who=False)).port for server in (target, *sources)

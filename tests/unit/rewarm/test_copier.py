@@ -6,6 +6,7 @@ import pytest
 
 from memagent._core.copies import ATTEMPTS
 from memagent._core.marks import Marks, marks_bytes
+from memagent._core.standing import Standing, standing_slots
 from memagent.rewarm.copier import Copier
 from memagent.rewarm.job import Report
 from tests.support.meta_server import MetaServer, Stored
@@ -263,6 +264,29 @@ def test_a_key_that_never_rests_is_left_missing(run: Run) -> None:
     last = run(target, [MetaServer(items(KEYS[:20]))], marks=shared)
     assert (last.event, last.copied, last.changed, last.again) == ("done", 19, 1, ATTEMPTS - 1)
     assert KEYS[3] not in target.items
+
+
+def test_a_source_that_goes_down_is_asked_for_nothing_more(run: Run) -> None:
+    """It still answers us: but what the workers write meanwhile it misses."""
+    shared = bytearray(marks_bytes(1) + 8 * standing_slots(1))
+    row = marks_bytes(1) // 8
+    standing = Standing(shared, row)
+    asked: list[bytes] = []
+
+    def go_down(line: bytes, reply: bytes) -> bytes:
+        if line.startswith(b"mg "):
+            asked.append(line)
+            if len(asked) == 1:
+                standing.begin_outage(0)
+        return reply
+
+    target = MetaServer()
+    last = run(
+        target, [MetaServer(items(), twist=go_down)], marks=shared, standings=(row, row), keys_per_s=2000
+    )
+    assert last.event == "failed"
+    assert "it went down" in last.reason
+    assert 0 < last.copied <= len(asked) < 2000
 
 
 # ---------------------------------------------------------------- commands

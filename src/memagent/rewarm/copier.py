@@ -9,7 +9,7 @@ One thread, one loop over its sockets.
 - A batch under way always ends: stored, verified, and what has to be taken back deleted. Only then does
   the copier end, whatever the reason; what it could not verify it reports as `unverified`.
 - A source that fails is given up and the others go on. When the target fails, all ends.
-- So is a source that the workers take for down, as it misses what they write. No more is fetched from it after
+- So is one that the workers take for down, as it misses what they write. No more is fetched from it after
   that; a write that it misses later moves the marks of what was.
 - No more than `_MOST_IN_FLIGHT` batches a source and about `_MOST_UNSENT_BYTES` for the target are held.
 """

@@ -22,10 +22,10 @@ help:  ## this list
 run: dev  ## three memcached servers, two backups and the proxy on 127.0.0.1:12000, until Ctrl-C
 	@exec $(PY) scripts/demo.py
 
-test: dev  ## the whole suite, in two processes; ARGS="..." goes to pytest instead
+test: dev  ## the whole suite, in three processes; ARGS="..." goes to pytest instead
 	@scripts/system-packages test
 	@scripts/memcached-1.6.38 >/dev/null
-	@exec $(PY) -m pytest $(if $(ARGS),$(ARGS),-n 2 --dist worksteal)
+	@exec $(PY) -m pytest $(if $(ARGS),$(ARGS),-n 3 --dist worksteal)
 
 dev: $(VENV)/.built  ## the environment and an up-to-date build in place
 

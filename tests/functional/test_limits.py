@@ -264,7 +264,7 @@ def test_waiting_bytes(start: Callable[..., Shop]) -> None:
     begin = time.monotonic()
     for number, wire in enumerate(wires):
         wire.send(storage(b"set", b"k%d" % number, value))
-    # The kernel's own buffers take a few of them, 8 MiB wait; the others are refused while the server still sleeps.
+    # The kernel's own buffers take a few of them, 8 MiB wait; the others are refused at once.
     refused = f"main:{shop.servers[0].address}:busy_rejections"
     wait_until(lambda: int(shop.proxy.stats("servers")[refused]) >= 1, 4, "one of them to be refused")
     assert time.monotonic() - begin < 4

@@ -615,7 +615,7 @@ cdef class Mutation(Exchange):
         if self.marked and self.pool.marks.others_moved(self.slot, self.others):
             # that worker may have sent its write in between: in another order to each server
             self.overlapped = True
-        if self.overlapped and (self.own_number is None or self.own_number != self.follower_number):
+        if self.overlapped and not (self.own_number and self.own_number == self.follower_number):
             doubt(self.pool, self.counters, self.authority, self.key, self.key_length)
         self.unmark()
         return 0

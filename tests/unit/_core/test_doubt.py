@@ -122,3 +122,18 @@ def test_a_doubt_and_a_repair_do_not_wait_for_each_other() -> None:
         pair.run()
     assert pair.someone.take().count(b"\r\n") == 2, "the second request is answered too"
     assert not pair.pool.doubted
+
+
+def test_an_ma_that_does_not_ask_for_the_number_leaves_a_doubt() -> None:
+    pair = Pair(workers=2)
+    for fake in pair.servers:
+        fake.server.meta = True
+    pair.servers[0].is_mute = pair.servers[1].is_mute = True
+    pair.someone.send(b"ma k\r\n")
+    pair.run()
+    pair.other_worker.stamp_key(b"k")
+    for fake in pair.servers:
+        fake.wire.say(b"HD\r\n")
+        pair.run()
+    assert pair.someone.take() == b"HD\r\n"
+    assert b"k" in pair.pool.doubted

@@ -50,7 +50,7 @@ cdef class Server:
     cdef public object on_change       # called with (server, state's name, reason)
     cdef public object live_places     # who leads without a supervisor: called for the places of live workers, or None
 
-    cdef int64_t changed_until_us      # reads of its keys may not have met all that was written before it fell, or rose
+    cdef int64_t changed_until_us      # writes may be under way that another server has decided about
 
     # What it missed, and its way back.
     cdef readonly Journal journal
@@ -80,7 +80,7 @@ cdef class Server:
         return self.state == UP
 
     cdef inline bint is_changing(self) noexcept:
-        """May writes be under way still that another server has decided about?"""
+        """Has it just fallen, risen, or been taken out of service?"""
         return self.changed_until_us > self.turn.now_us
 
     cdef inline bint follows(self) except -1:

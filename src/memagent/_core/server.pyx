@@ -181,7 +181,6 @@ cdef class Server:
         if self.up:
             self.counters.slot[S_DOWNS] += 1
             self.probe_wait_us = self.probe_min_us
-            self.changed_until_us = self.turn.now_us + self.request_timeout_us + GRACE_US
         else:
             self.probe_wait_us = min(self.probe_wait_us * 2, self.probe_max_us)
         self.timeouts_in_row = 0
@@ -196,6 +195,7 @@ cdef class Server:
     cdef int enter(self, State state, str reason) except -1:
         self.state = state
         self.up = state == UP or state == WARMING
+        self.changed_until_us = self.turn.now_us + self.request_timeout_us + GRACE_US
         self.counters.slot[S_UP] = state == UP
         self.counters.slot[S_STATE] = HELD if self.held else <uint64_t> GAUGE[state]
         self.say()
@@ -307,7 +307,6 @@ cdef class Server:
                 self.lead()
             if self.clean and self.standing.opened_now() >= self.joined:
                 self.emptied = self.clean = False
-                self.changed_until_us = self.turn.now_us + self.request_timeout_us + GRACE_US
                 self.enter(UP, "it is open for all workers")
         return self.say()
 

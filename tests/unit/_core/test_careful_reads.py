@@ -90,6 +90,17 @@ def test_after_the_owner_has_fallen_the_copy_may_lack_what_the_owner_had_acknowl
 
 
 @pytest.mark.parametrize(("request_", "reply"), GETS)
+def test_so_it_is_when_an_operator_has_taken_the_owner_out(request_: bytes, reply: bytes) -> None:
+    pair = Pair(workers=2)
+    pair.say(b"set k 5 0 2\r\nv1\r\n")
+    pair.servers[0].server.hold("drained")
+    pair.other_worker.begin_key(b"k")
+    assert pair.say(request_) == b""
+    pair.other_worker.end_key(b"k")
+    assert pause(pair) == reply
+
+
+@pytest.mark.parametrize(("request_", "reply"), GETS)
 def test_some_time_after_it_has_fallen_nothing_of_that_is_left(request_: bytes, reply: bytes) -> None:
     pair = without_owner()
     pair.pass_time(SETTLED_US)

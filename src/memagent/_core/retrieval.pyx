@@ -70,10 +70,9 @@ cdef class Retrieval(Exchange):
         return send(channel, self, 0, E_VALUES, self.server, request, p)
 
     cdef bint pick(self) except -1:
-        """Whom to ask first. False: nobody, or another has been asked."""
+        """Whom to ask first, after `pool.owner` for the key. False: nobody, or another has been asked."""
         cdef Server server = self.owner
         if not server.readable():
-            self.pool.owner(self.key, self.key_length)
             server = self.pool.authority(server, self.pool.copy(self.key, self.key_length))
             if server is None:
                 self.owner.counters.slot[S_DOWN_REJECTIONS] += 1
@@ -114,6 +113,7 @@ cdef class Retrieval(Exchange):
             return 0
         self.missed_by = None
         self.second_asked = self.careful = False
+        self.pool.owner(self.key, self.key_length)
         return self.put(self.server.channel(self.key, self.key_length), self.words()) if self.pick() else 0
 
     cdef bytes words(self):

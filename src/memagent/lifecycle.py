@@ -169,6 +169,8 @@ class Life:
     tainted: bool = False
     warm: Warm | None = None
     warm_outage: int = 0
+    warm_sources: tuple[int, ...] = ()
+    filled_from: frozenset[int] = frozenset()  # all that these had of its keys has been copied
     enough: bool = False  # this re-warm was the last one, however it ended
     failures: int = 0
     wanted_outage: int = 0
@@ -211,6 +213,7 @@ class Lifecycle:
             life.outage, life.since_s = row.outage, self._now_s
             if not life.held:
                 life.enough, life.failures = False, 0
+            life.filled_from = frozenset()
         yield from self._count_time(number, life)
         life.emptied = life.emptied or _any_emptied(row)
         now = _state(row, life.held)
@@ -247,12 +250,18 @@ class Lifecycle:
                 life.wanted_outage = row.outage
                 life.warm_until_s = self._now_s + server.warm_for_at_most_s
             if self._now_s < life.warm_until_s:
-                sources = tuple(each for each in server.sources if self._is_readable(each, rows[each]))
+                left = [each for each in server.sources if each not in life.filled_from]
+                sources = tuple(each for each in left if self._is_readable(each, rows[each]))
                 if sources:
-                    life.warm, life.warm_outage = "running", row.outage
+                    life.warm, life.warm_outage, life.warm_sources = "running", row.outage, sources
                     yield StartWarm(number, row.outage, sources)
                     return
-                if any(self._may_have_copies(each) for each in server.sources):
+                # One that is down may stay so: worth waiting for only where there is no other.
+                if any(
+                    self._may_have_copies(each)
+                    and (not life.filled_from or self.lives[each].state in ("returning", "warming"))
+                    for each in left
+                ):
                     return
         life.asked = False
         yield Open(number, row.outage)
@@ -308,7 +317,9 @@ class Lifecycle:
         if not life.warm_runs:
             return
         life.failures += how == "failed"
-        if how == "done" or life.failures >= _MOST_FAILURES:
+        if how == "done":
+            life.filled_from |= set(life.warm_sources)
+        if life.failures >= _MOST_FAILURES:
             life.enough = True
         life.warm = how
         if not verified:
@@ -344,6 +355,7 @@ class Lifecycle:
         """Fill it, once more if need be. One that is up is out of service until it is filled."""
         life = self.lives[server]
         life.asked, life.enough, life.failures = True, False, 0
+        life.filled_from = frozenset()
         if life.state == "up":
             self.hold(server, "return")
 

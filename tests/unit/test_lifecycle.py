@@ -153,6 +153,35 @@ def test_a_source_that_may_come_back_with_copies_is_waited_for():
     assert case.look(EMPTY_ROW, OVER_ROW) == [StartWarm(0, 1, (1,))]
 
 
+def of_three() -> Case:
+    """Servers 1 and 2 hold copies of server 0."""
+    case = Case()
+    case.lifecycle.servers = [Server(sources=(1, 2)), Server(), Server()]
+    case.lifecycle.lives.append(replace(case.life))
+    return case
+
+
+def test_a_source_that_returns_meanwhile_is_copied_from_next():
+    case = of_three()
+    look = case.lifecycle.look
+    assert StartWarm(0, 1, (1,)) in look(1.0, [EMPTY_ROW, CALM, words(1, DOWN, DOWN)])
+    look(1.1, [EMPTY_ROW, CALM, words(1, RETURNING, RETURNING)])
+    case.lifecycle.warm_ended(0, "done", verified=True)
+    actions = look(1.2, [EMPTY_ROW, CALM, words(1, CLEAN, CLEAN)])
+    assert Open(0, 1) not in actions, "it has copies, and will be readable soon"
+    assert StartWarm(0, 1, (2,)) in look(1.3, [EMPTY_ROW, CALM, words(1, CLEAN, CLEAN, opened=1)])
+    case.lifecycle.warm_ended(0, "done", verified=True)
+    assert Open(0, 1) in look(1.4, [EMPTY_ROW, CALM, CALM])
+
+
+def test_a_source_that_stays_down_is_not_waited_for_where_another_was_copied_from():
+    case = of_three()
+    rows = [EMPTY_ROW, CALM, DOWN_ROW]
+    assert StartWarm(0, 1, (1,)) in case.lifecycle.look(1.0, rows)
+    case.lifecycle.warm_ended(0, "done", verified=True)
+    assert Open(0, 1) in case.lifecycle.look(1.1, rows)
+
+
 def test_a_source_that_came_back_empty_is_not_waited_for():
     case = Case()
     both = case.lifecycle.look(1.0, [EMPTY_ROW, EMPTY_ROW]), case.lifecycle.look(1.1, [EMPTY_ROW, EMPTY_ROW])

@@ -33,6 +33,12 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     _refuse_stale(only_loaded=session.config.args_source is pytest.Config.ArgsSource.ARGS)
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Who hands the tests to other processes collects none: a refusal of theirs would be shown as a crash."""
+    if session.config.getoption("numprocesses", None):
+        _refuse_stale(only_loaded=False)
+
+
 @cache
 def _refuse_stale(only_loaded: bool) -> None:
     if problems := stale_modules(only_loaded):

@@ -130,7 +130,7 @@ def refill(rig: Rig, settings: Settings) -> Round:
     until("the re-warm begins", lambda: standing(target, server)["state"] == WARMING, NOTICED_S)
     took_s = until("copied", lambda: standing(target, server)["warm_keys"] >= keys, REFILLED_S)
     until("up again", lambda: standing(target, server)["state"] == UP, NOTICED_S)
-    return {"keys copied": keys / took_s, "from its end until it is up": time.monotonic() - gone_s}
+    return {"keys copied": keys / took_s, "how long it was out": time.monotonic() - gone_s}
 
 
 def journal(rig: Rig, settings: Settings) -> Round:
@@ -185,7 +185,7 @@ PARTS: dict[str, tuple[Part, tuple[Figure, ...]]] = {
         refill,
         (
             Figure("keys copied", "a second", aim=150_000, at_least=True),
-            Figure("from its end until it is up", "s"),
+            Figure("how long it was out", "s"),
         ),
     ),
     "journal": (

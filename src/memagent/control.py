@@ -39,13 +39,15 @@ class Listener:
 class Start:
     """The first message: everything that a worker needs.
 
-    `addresses` by server number: IP addresses; none for a Unix socket or a name not resolved yet.
+    `numbers` of the servers and their `addresses`, in the order of the configuration: IP addresses, none for
+    a Unix socket or a name not resolved yet.
     """
 
     config: dict[str, Any]
     worker: int
     segment_fd: int
     listeners: tuple[Listener, ...]
+    numbers: tuple[int, ...]
     addresses: tuple[tuple[str, ...], ...]
     type: Literal["start"] = "start"
 

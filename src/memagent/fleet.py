@@ -1,11 +1,14 @@
 """The servers of all pools by their numbers, as they are configured now.
 
-Numbered as everywhere: over all pools, each pool's servers before its backups. `config` is what is in force:
-a server that was replaced stands in it with its new address, in such words that its ring has not moved.
+- A server has its number as long as it is configured, whatever else changes. At first they are numbered as they
+  stand in the file: over all pools, each pool's servers before its backups.
+- `config` is what is in force: a server that was replaced stands in it with its new address, in such words
+  that its ring has not moved.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -37,27 +40,27 @@ class Member:
 
 
 class Fleet:
-    """All servers of a proxy."""
+    """All servers of a proxy. `members` stand in the order of the configuration."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self._replaced: set[int] = set()
-        self.members: list[Member] = list(self._list())
+        self._settle(range(sum(1 for _ in _seats(config))))
 
-    def _list(self) -> Iterator[Member]:
-        number = 0
-        for pool in self.config.pools:
-            for place, server in enumerate((*pool.servers, *pool.backups)):
-                is_backup = place >= len(pool.servers)
-                yield Member(number, pool, server, is_backup, place, number in self._replaced)
-                number += 1
+    def _settle(self, numbers: Iterable[int]) -> None:
+        self.members: dict[int, Member] = {
+            number: Member(number, seat.pool, seat.server, seat.backup, seat.place, number in self._replaced)
+            for number, seat in zip(numbers, _seats(self.config), strict=True)
+        }
 
-    def __len__(self) -> int:
-        return len(self.members)
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        """In the order of the configuration."""
+        return tuple(self.members)
 
     def of_pool(self, pool: PoolConfig) -> list[Member]:
         """In the order of their places."""
-        return [member for member in self.members if member.pool.name == pool.name]
+        return [member for member in self.members.values() if member.pool.name == pool.name]
 
     def sources(self, number: int) -> tuple[int, ...]:
         """Who holds copies of this server's keys."""
@@ -73,7 +76,7 @@ class Fleet:
         """By name or address: the one, none, or those that it may be."""
         among = [
             each
-            for each in self.members
+            for each in self.members.values()
             if (pool is None or each.pool.name == pool) and (backup is None or each.backup == backup)
         ]
         named = [each for each in among if each.server.name == name]
@@ -103,7 +106,7 @@ class Fleet:
         """It is another machine from now on."""
         self.config = self._with(number, server)
         self._replaced.add(number)
-        self.members = list(self._list())
+        self._settle(self.numbers)
 
     def _with(self, number: int, server: ServerConfig) -> Config:
         member = self.members[number]
@@ -119,3 +122,16 @@ class Fleet:
         )
         pools = tuple(changed if each.name == changed.name else each for each in self.config.pools)
         return self.config.model_copy(update={"pools": pools})
+
+
+class _Seat(NamedTuple):
+    pool: PoolConfig
+    server: ServerConfig
+    backup: bool
+    place: int
+
+
+def _seats(config: Config) -> Iterator[_Seat]:
+    for pool in config.pools:
+        for place, server in enumerate((*pool.servers, *pool.backups)):
+            yield _Seat(pool, server, place >= len(pool.servers), place)

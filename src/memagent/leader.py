@@ -70,8 +70,8 @@ class Leader:
         self._crew = crew
         self._log = log
         self._clock = clock
-        self._standings = [segment.standing(number) for number in range(len(fleet))]
-        self.lifecycle = Lifecycle([self._facts(number) for number in range(len(fleet))], clock())
+        self._standings = {number: segment.standing(number) for number in fleet.members}
+        self.lifecycle = Lifecycle({number: self._facts(number) for number in fleet.members}, clock())
         self.rewarms = Rewarms(fleet, segment, log, start_rewarm, crew.addresses_of, self._warm_ended, clock)
         self.next_address: dict[int, tuple[ServerConfig, tuple[str, ...]]] = {}
         self._woken = asyncio.Event()
@@ -117,7 +117,7 @@ class Leader:
     # ------------------------------------------------------------ looking and doing
 
     def look(self) -> None:
-        rows = [self._row(number) for number in range(len(self.fleet))]
+        rows = {number: self._row(number) for number in self.fleet.members}
         for action in self.lifecycle.look(self._clock(), rows):
             self._do(action)
 

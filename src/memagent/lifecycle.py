@@ -31,7 +31,7 @@ Invariants
 - No clock: time is an argument, in seconds of a clock that never goes back.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -184,29 +184,29 @@ class Life:
 class Lifecycle:
     """All servers of a proxy, by number."""
 
-    def __init__(self, servers: Sequence[Server], now_s: float) -> None:
+    def __init__(self, servers: Mapping[int, Server], now_s: float) -> None:
         self.servers = servers
-        self.lives = [Life(now_s, now_s) for _ in servers]
+        self.lives = {number: Life(now_s, now_s) for number in servers}
         self._now_s = now_s
 
     @property
     def held(self) -> tuple[int, ...]:
-        return tuple(number for number, life in enumerate(self.lives) if life.held)
+        return tuple(number for number, life in self.lives.items() if life.held)
 
     def pause_s(self) -> float | None:
         """How soon the next look is worth it, if nothing is heard before; None if nothing is under way."""
-        pauses = [self._pause_of(life) for life in self.lives]
+        pauses = [self._pause_of(life) for life in self.lives.values()]
         return min((pause for pause in pauses if pause is not None), default=None)
 
-    def look(self, now_s: float, rows: Sequence[Row]) -> list[Action]:
-        """Call it now and then; soon after something has happened."""
+    def look(self, now_s: float, rows: Mapping[int, Row]) -> list[Action]:
+        """Call it now and then, with a row of every server; soon after something has happened."""
         self._now_s = now_s
         actions: list[Action] = []
-        for number, row in enumerate(rows):
+        for number, row in rows.items():
             actions += self._look_at(number, row, rows)
         return actions
 
-    def _look_at(self, number: int, row: Row, rows: Sequence[Row]) -> Iterator[Action]:
+    def _look_at(self, number: int, row: Row, rows: Mapping[int, Row]) -> Iterator[Action]:
         life = self.lives[number]
         if row.outage > life.outage:
             yield Count(number, "outages", row.outage - life.outage)
@@ -231,7 +231,7 @@ class Lifecycle:
         elif now == "drained" and life.after != "stay" and not life.warm_runs:
             yield from self._let_go(number, life)
 
-    def _fill(self, number: int, life: Life, row: Row, rows: Sequence[Row]) -> Iterator[Action]:
+    def _fill(self, number: int, life: Life, row: Row, rows: Mapping[int, Row]) -> Iterator[Action]:
         """Every worker is clean: what is still to be done before it is open?"""
         server = self.servers[number]
         if life.warm_runs:

@@ -78,7 +78,7 @@ class Operators:
     def _config(self) -> dict[str, Any]:
         fleet = self._leader.fleet
         addresses = []
-        for member in fleet.members:
+        for member in fleet.members.values():
             known = [
                 str(Address(each, member.server.port, None)) for each in self._addresses_of(member.number)
             ]
@@ -171,7 +171,7 @@ class Operators:
         if len(found) == 1:
             return found[0]
         if not found:
-            known = ", ".join(dict.fromkeys(each.server.name for each in self._leader.fleet.members))
+            known = ", ".join(dict.fromkeys(each.server.name for each in self._leader.fleet.members.values()))
             raise RefusedError(f"there is no server {quoted(request.server)}", f"there are {known}")
         which = ", ".join(
             f"{'backup' if each.backup else 'server'} of the pool {each.pool.name}" for each in found

@@ -1,13 +1,15 @@
 """What all processes know, in one piece of memory that they share: counters, and how every server stands.
 
-    header │ pids │ worker 0: its block, one block per server │ worker 1: ... │ the leader │ baseline of all
-           │ how server 0 stands, how server 1 stands, ... │ worker 0: marks of keys │ worker 1: ...
+    header │ pids │ workers' blocks, and the leader's │ baseline │ worker 0: marks of keys │ worker 1: ...
+           │ server 0 │ server 1 │ ...                                                  and so on as it grows
+    a server:  how it stands │ its block of worker 0, of worker 1, ..., of the leader │ baseline
 
 - All numbers are unsigned 64 bits; a block starts on a cache line: two workers never write to the same one.
 - A block belongs to a place (worker 0, 1, ...), not to a process: who replaces a dead worker counts on.
 - The leader (the supervisor) has a place like a worker's, for what only it knows.
 - `stats reset` copies the counters to the baseline, and who shows them subtracts it. Counters only grow.
-- Servers are numbered over all pools as configured, each pool's servers before its backups.
+- A server keeps its number as long as it is there; the number of one that is gone is given again, at zero.
+- It grows at its end only, so what is mapped already stays where it is; `fit` maps what has come since.
 - How a server stands is written by all workers, with atomic operations; of the marks of keys each has a row.
 - The header holds a checksum of the counters' names: a worker of another version does not write into it.
 """
@@ -36,7 +38,7 @@ SLOT_BYTES: Final = 8
 _LINE_SLOTS: Final = 8  # a cache line of 64 bytes
 _MAGIC: Final = int.from_bytes(b"memagent", "little")
 _TABLE: Final = zlib.crc32(" ".join(f"{c.scope}.{c.name}" for c in COUNTERS).encode())
-_MAGIC_AT, _TABLE_AT, _WORKERS_AT, _SERVERS_AT, _STARTED_AT, _PID_AT = range(6)
+_MAGIC_AT, _TABLE_AT, _WORKERS_AT, _STARTED_AT, _PID_AT = range(5)
 _HEADER_SLOTS: Final = _LINE_SLOTS
 
 
@@ -45,29 +47,28 @@ def _whole_lines(slots: int) -> int:
 
 
 _WORKER_SLOTS: Final = _whole_lines(len(WORKER_COUNTERS))
-_SERVER_SLOTS: Final = _whole_lines(len(SERVER_COUNTERS))
-
-
-def _size_bytes(workers: int, servers: int) -> int:
-    places = (workers + 1) * (_WORKER_SLOTS + servers * _SERVER_SLOTS)
-    slots = _HEADER_SLOTS + _whole_lines(workers) + 2 * places + servers * standing_slots(workers)
-    return SLOT_BYTES * slots + marks_bytes(workers)
+_BLOCK_SLOTS: Final = _whole_lines(len(SERVER_COUNTERS))
 
 
 class Segment:
     """The supervisor makes it, workers attach to it by its file descriptor."""
 
-    def __init__(self, fd: int, workers: int, servers: int) -> None:
+    def __init__(self, fd: int, workers: int) -> None:
         self.fd = fd
         self.workers = workers
-        self.servers = servers
-        self._place_slots = _WORKER_SLOTS + servers * _SERVER_SLOTS
+        places = workers + 1
         self._places_at = _HEADER_SLOTS + _whole_lines(workers)
-        self._baseline_slots = (workers + 1) * self._place_slots
-        self._standings_at = self._places_at + 2 * self._baseline_slots
-        self.marks_offset_bytes = SLOT_BYTES * (self._standings_at + servers * standing_slots(workers))
-        self.buffer = mmap.mmap(fd, _size_bytes(workers, servers))
-        self._slots = memoryview(self.buffer)[: self.marks_offset_bytes].cast("Q")
+        self._baseline_slots = places * _WORKER_SLOTS
+        marks_at = self._places_at + 2 * self._baseline_slots
+        self.marks_offset_bytes = SLOT_BYTES * marks_at
+        self._servers_at = marks_at + marks_bytes(workers) // SLOT_BYTES
+        self._standing_slots = standing_slots(workers)
+        self._server_baseline_slots = places * _BLOCK_SLOTS
+        self._server_slots = self._standing_slots + 2 * self._server_baseline_slots
+        self._mapped: list[tuple[mmap.mmap, memoryview]] = []
+        self.buffer: mmap.mmap
+        self._slots: memoryview
+        self.servers = 0
 
     @classmethod
     def create(cls, workers: int, servers: int) -> "Segment":
@@ -75,12 +76,13 @@ class Segment:
             raise ValueError(f"counters of {workers} workers and {servers} servers make no sense")
         fd = os.memfd_create("memagent-counters", os.MFD_CLOEXEC)
         try:
-            os.ftruncate(fd, _size_bytes(workers, servers))
-            segment = cls(fd, workers, servers)
+            segment = cls(fd, workers)
+            os.ftruncate(fd, segment._size_bytes(servers))
+            segment.fit()
         except BaseException:
             os.close(fd)
             raise
-        header = (_MAGIC, _TABLE, workers, servers, time.time_ns(), os.getpid())
+        header = (_MAGIC, _TABLE, workers, time.time_ns(), os.getpid())
         for at, value in enumerate(header):
             segment._slots[at] = value
         return segment
@@ -92,19 +94,41 @@ class Segment:
         start = os.pread(fd, SLOT_BYTES * _HEADER_SLOTS, 0)
         if len(start) < SLOT_BYTES * _HEADER_SLOTS:
             raise ValueError(f"{size_bytes} bytes are too few for the shared counters")
-        magic, table, workers, servers = memoryview(start).cast("Q")[:4]
+        magic, table, workers = memoryview(start).cast("Q")[:3]
         if magic != _MAGIC:
             raise ValueError("these are not the shared counters")
         if table != _TABLE:
             raise ValueError("the shared counters are another version's: memagent was changed while it ran")
-        if workers < 1 or size_bytes != _size_bytes(workers, servers):
-            raise ValueError(f"{size_bytes} bytes are wrong for {workers} workers and {servers} servers")
-        return cls(fd, workers, servers)
+        segment = cls(fd, workers)
+        past_bytes = size_bytes - segment._size_bytes(0)
+        if workers < 1 or past_bytes < 0 or past_bytes % (SLOT_BYTES * segment._server_slots):
+            raise ValueError(f"{size_bytes} bytes are wrong for {workers} workers and their servers")
+        segment.fit()
+        return segment
+
+    def _size_bytes(self, servers: int) -> int:
+        return SLOT_BYTES * (self._servers_at + servers * self._server_slots)
+
+    def grow(self, servers: int) -> None:
+        """Room for so many servers; never fewer than before. Only in the supervisor."""
+        if servers > self.servers:
+            os.ftruncate(self.fd, self._size_bytes(servers))
+            self.fit()
+
+    def fit(self) -> None:
+        """Map what there is by now. Blocks in what was mapped before stay as they are, and see the same."""
+        size_bytes = os.fstat(self.fd).st_size
+        if not self._mapped or len(self.buffer) < size_bytes:
+            self.buffer = mmap.mmap(self.fd, size_bytes)
+            self._slots = memoryview(self.buffer).cast("Q")
+            self._mapped.append((self.buffer, self._slots))
+            self.servers = (size_bytes // SLOT_BYTES - self._servers_at) // self._server_slots
 
     def close(self) -> None:
         """Let go of the memory; BufferError while a block still counts in it."""
-        self._slots.release()
-        self.buffer.close()
+        for buffer, slots in self._mapped:
+            slots.release()
+            buffer.close()
         os.close(self.fd)
 
     @property
@@ -120,22 +144,25 @@ class Segment:
         """Where a worker's own block is: `Block(segment.buffer, this, W_COUNT)`."""
         if not 0 <= worker < self.workers:
             raise IndexError(f"worker {worker} of {self.workers}")
-        return self._places_at + worker * self._place_slots
+        return self._places_at + worker * _WORKER_SLOTS
 
     def server_offset_slots(self, worker: int, server: int) -> int:
         """Where a worker's block for a server is: `Block(segment.buffer, this, S_COUNT)`."""
-        if not 0 <= server < self.servers:
-            raise IndexError(f"server {server} of {self.servers}")
-        return self.worker_offset_slots(worker) + _WORKER_SLOTS + server * _SERVER_SLOTS
+        if not 0 <= worker < self.workers:
+            raise IndexError(f"worker {worker} of {self.workers}")
+        return self._blocks_at(server) + worker * _BLOCK_SLOTS
 
     def standing(self, server: int, worker: int = 0) -> Standing:
         """How a server stands, for the worker whose word is there; who only reads takes any."""
-        if not 0 <= server < self.servers:
-            raise IndexError(f"server {server} of {self.servers}")
         return Standing(self.buffer, self.standing_offset_slots(server), self.workers, worker)
 
     def standing_offset_slots(self, server: int) -> int:
-        return self._standings_at + server * standing_slots(self.workers)
+        if not 0 <= server < self.servers:
+            raise IndexError(f"server {server} of {self.servers}")
+        return self._servers_at + server * self._server_slots
+
+    def _blocks_at(self, server: int) -> int:
+        return self.standing_offset_slots(server) + self._standing_slots
 
     def marks(self, worker: int = 0) -> Marks:
         """Which keys are being written, for the worker whose row is there; who only reads takes any."""
@@ -150,9 +177,14 @@ class Segment:
         self._slots[self._leader_offset_slots(server) + SERVER_INDEX[name]] = value
 
     def _leader_offset_slots(self, server: int) -> int:
-        if not 0 <= server < self.servers:
-            raise IndexError(f"server {server} of {self.servers}")
-        return self._places_at + self.workers * self._place_slots + _WORKER_SLOTS + server * _SERVER_SLOTS
+        return self._blocks_at(server) + self.workers * _BLOCK_SLOTS
+
+    def clear_server(self, server: int) -> None:
+        """Another server gets this number. Only while no worker counts for the one that had it."""
+        at = self.standing_offset_slots(server)
+        self._slots[at : at + self._server_slots] = memoryview(bytes(SLOT_BYTES * self._server_slots)).cast(
+            "Q"
+        )
 
     def take_place(self, worker: int, pid: int) -> None:
         """Another process, or none (0), counts in this place: what its predecessor held is gone."""
@@ -178,31 +210,37 @@ class Segment:
     def worker_totals(self, since_reset: bool = False) -> dict[str, int]:
         """The workers' counters by name, over all workers."""
         offsets = [self.worker_offset_slots(worker) for worker in range(self.workers)]
-        return self._fold(WORKER_COUNTERS, offsets, since_reset)
+        return _fold(self._slots, WORKER_COUNTERS, offsets, [], self._baseline_slots if since_reset else 0)
 
     def server_totals(self, server: int, since_reset: bool = False) -> dict[str, int]:
         """One server's counters by name, over all workers and the leader."""
         offsets = [self.server_offset_slots(worker, server) for worker in range(self.workers)]
-        return self._fold(SERVER_COUNTERS, offsets, since_reset, self._leader_offset_slots(server))
+        leader = [self._leader_offset_slots(server)]
+        baseline_slots = self._server_baseline_slots if since_reset else 0
+        return _fold(self._slots, SERVER_COUNTERS, offsets, leader, baseline_slots)
 
     def reset(self) -> None:
         """From now on, what is shown since the last reset starts at zero."""
-        end = self._places_at + self._baseline_slots
-        self._slots[end : end + self._baseline_slots] = self._slots[self._places_at : end]
+        areas = [(self._places_at, self._baseline_slots)]
+        areas += [(self._blocks_at(server), self._server_baseline_slots) for server in range(self.servers)]
+        for at, length in areas:
+            self._slots[at + length : at + 2 * length] = self._slots[at : at + length]
 
-    def _fold(
-        self, table: Sequence[Counter], workers: Sequence[int], since_reset: bool, leader: int | None = None
-    ) -> dict[str, int]:
-        totals = {}
-        for index, counter in enumerate(table):
-            # What is not a sum is an opinion, and the leader's slot has none.
-            offsets = [*workers, leader] if leader is not None and counter.fold == "sum" else workers
-            values = [self._slots[offset + index] for offset in offsets]
-            if since_reset and counter.kind == "counter":
-                baseline = [self._slots[offset + index + self._baseline_slots] for offset in offsets]
-                values = [max(0, value - base) for value, base in zip(values, baseline, strict=True)]
-            totals[counter.name] = _FOLDS[counter.fold](values)
-        return totals
+
+def _fold(
+    slots: memoryview, table: Sequence[Counter], workers: list[int], leader: list[int], baseline_slots: int
+) -> dict[str, int]:
+    """Counters by name over these blocks, less their baselines, which stand so far behind them; 0: all."""
+    totals = {}
+    for index, counter in enumerate(table):
+        # What is not a sum is an opinion, and the leader's slot has none.
+        offsets = workers + leader if counter.fold == "sum" else workers
+        values = [slots[offset + index] for offset in offsets]
+        if baseline_slots and counter.kind == "counter":
+            baseline = [slots[offset + index + baseline_slots] for offset in offsets]
+            values = [max(0, value - base) for value, base in zip(values, baseline, strict=True)]
+        totals[counter.name] = _FOLDS[counter.fold](values)
+    return totals
 
 
 _FOLDS: Final[dict[str, Callable[[list[int]], int]]] = {"sum": sum, "min": min, "max": max}

@@ -30,8 +30,9 @@ _TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
-    """A server as `stats` names it; in the segment's order."""
+    """A server as `stats` names it."""
 
+    number: int
     pool: str
     name: str
     address: str
@@ -52,10 +53,13 @@ class Facts:
     servers: tuple[ServerFacts, ...]
 
 
-def server_facts(pools: Iterable[PoolConfig]) -> tuple[ServerFacts, ...]:
-    """All servers, numbered as everywhere: by pool, each pool's servers before its backups."""
+def server_facts(pools: Iterable[PoolConfig], numbers: Iterable[int]) -> tuple[ServerFacts, ...]:
+    """All servers, `numbers` in the order of the configuration: by pool, its servers before its backups."""
+    each = iter(numbers)
     return tuple(
-        ServerFacts(pool.name, server.name, str(Address(server.host, server.port, server.path)), backup)
+        ServerFacts(
+            next(each), pool.name, server.name, str(Address(server.host, server.port, server.path)), backup
+        )
         for pool in pools
         for backup, servers in ((False, pool.servers), (True, pool.backups))
         for server in servers
@@ -103,21 +107,21 @@ def _general(segment: Segment, facts: Facts) -> Iterable[tuple[str, object]]:
 
 
 def _servers(segment: Segment, facts: Facts) -> Iterable[tuple[str, object]]:
-    for index, server in enumerate(facts.servers):
+    for server in facts.servers:
         prefix = f"{_word(server.pool)}:{_word(server.name)}"
         if server.backup:
             prefix += ":backup"
         yield f"{prefix}:address", _word(server.address)
-        totals = segment.server_totals(index, since_reset=True)
+        totals = segment.server_totals(server.number, since_reset=True)
         for counter in SERVER_COUNTERS:
             yield f"{prefix}:{counter.name}", totals[counter.name]
 
 
 def _magent(segment: Segment, facts: Facts) -> bytes:
     lines = [f"memcached agent v{__version__}"]
-    for index, server in enumerate(facts.servers):
+    for server in facts.servers:
         if not server.backup:
-            connections = segment.server_totals(index)["connections"]
+            connections = segment.server_totals(server.number)["connections"]
             lines.append(f"matrix {len(lines)} -> {_word(server.address)}, pool size {connections}")
     lines.append("END\r\n")
     return "\r\n".join(lines).encode()

@@ -124,7 +124,7 @@ class Supervisor:
         self._worker_module = worker_module
         self._background = background
         self._fleet = Fleet(config)
-        self._segment = Segment.create(config.workers, len(self._fleet))
+        self._segment = Segment.create(config.workers, len(self._fleet.members))
         self._workers: dict[int, WorkerProcess] = {}
         self._not_ready_yet = set(range(config.workers))
         self._all_ready = asyncio.Event()
@@ -266,8 +266,9 @@ class Supervisor:
         self._workers[number] = worker
         self._segment.take_place(number, worker.pid)
         config = self._fleet.config.model_dump(mode="json")
-        addresses = tuple(self.addresses_of(server) for server in range(len(self._fleet)))
-        worker.send(Start(config, number, self._segment.fd, listeners, addresses))
+        numbers = self._fleet.numbers
+        addresses = tuple(map(self.addresses_of, numbers))
+        worker.send(Start(config, number, self._segment.fd, listeners, numbers, addresses))
         if self._leader.lifecycle.held:
             worker.send(Hold(self._leader.lifecycle.held))
         if self._draining.is_set():
@@ -314,10 +315,10 @@ class Supervisor:
                 if level == "error":
                     worker.last_error = text
                 self._log.log(_LEVELS[level], text, worker=worker.number)
-            case StateChange(server) if 0 <= server < len(self._fleet):
+            case StateChange(server) if server in self._fleet.members:
                 self._log_state(worker, message)
                 self._leader.heard(message)
-            case Resolve(server) if 0 <= server < len(self._fleet):
+            case Resolve(server) if server in self._fleet.members:
                 self._spawn(self._answer_resolve(worker, server))
             case DrainingDone():
                 worker.has_drained = True
@@ -351,7 +352,7 @@ class Supervisor:
     # ------------------------------------------------------------ names
 
     def _names(self) -> list[str]:
-        hosts = [member.host for member in self._fleet.members]
+        hosts = [member.host for member in self._fleet.members.values()]
         return [host for host in hosts if host is not None and not is_literal(host)]
 
     async def _refresh_names(self) -> None:
@@ -366,7 +367,7 @@ class Supervisor:
 
     def _name_changed(self, host: str, addresses: tuple[str, ...]) -> None:
         self._log.info("name resolved", name=host, addresses=addresses)
-        for member in self._fleet.members:
+        for member in self._fleet.members.values():
             if member.host == host:
                 self.tell_all(Addresses(member.number, addresses))
 

@@ -1,6 +1,7 @@
 """Configuration -> the compiled objects that decide where a request goes."""
 
 import time
+from collections.abc import Sequence
 
 from memagent._core.buffer import Memory
 from memagent._core.metrics import Block
@@ -40,21 +41,24 @@ def name_on_ring(pool: PoolConfig, server: ServerConfig) -> str | None:
     return ring_name(server.host, server.port)
 
 
-def make_pools(config: Config, segment: Segment, worker: int, turn: Turn, memory: Memory) -> list[Pool]:
-    """The pools of one worker. Servers are numbered over all pools as in `Segment`."""
+def make_pools(
+    config: Config, numbers: Sequence[int], segment: Segment, worker: int, turn: Turn, memory: Memory
+) -> list[Pool]:
+    """The pools of one worker. `numbers` of the servers in `Segment`, in the order of the configuration."""
     parser = ReplyParser()
     marks = segment.marks(worker)
     marks.take_over()
     pools = []
-    index = 0
+    each = iter(numbers)
     for pool in config.pools:
         made = []
         for server in (*pool.servers, *pool.backups):
-            offset = segment.server_offset_slots(worker, index)
+            number = next(each)
+            offset = segment.server_offset_slots(worker, number)
             made.append(
                 Server(
                     server.name,
-                    index,
+                    number,
                     Block(segment.buffer, offset, len(SERVER_COUNTERS)),
                     turn,
                     memory,
@@ -66,14 +70,13 @@ def make_pools(config: Config, segment: Segment, worker: int, turn: Turn, memory
                     queue_bytes=config.server_queue_bytes,
                     probe_min_us=pool.probe_min_ms * 1000,
                     probe_max_us=pool.probe_max_ms * 1000,
-                    seed=worker * 1000 + index + 1,
-                    standing=segment.standing(index, worker),
+                    seed=worker * 1000 + number + 1,
+                    standing=segment.standing(number, worker),
                     has_copies=pool.has_copies,
                     journal_keys=pool.journal_keys,
                     journal_bytes=pool.journal_bytes,
                 )
             )
-            index += 1
         pools.append(
             Pool(
                 pool.name,

@@ -66,7 +66,7 @@ class Worker:
         self._number = start.worker
         self._log = WorkerLog(channel, start.worker, self._config.verbose)
         self._segment = Segment.attach(start.segment_fd)
-        self._server_facts = stats.server_facts(self._config.pools)
+        self._server_facts = stats.server_facts(self._config.pools, start.numbers)
         blocks = [self._worker_block(number) for number in range(self._segment.workers)]
         self._block = blocks[self._number]
         self._loop = self._make_loop(start, blocks)
@@ -102,7 +102,7 @@ class Worker:
         config = self._config
         turn = Turn()
         memory = Memory(config.worker_buffer_bytes)
-        pools = make_pools(config, self._segment, self._number, turn, memory)
+        pools = make_pools(config, start.numbers, self._segment, self._number, turn, memory)
         context = Context(
             turn,
             memory,
@@ -119,24 +119,23 @@ class Worker:
             for server in (*pool.servers, *pool.backups):
                 server.on_change = self._server_changed
                 server.on_played = partial(refill, pool, self._block)
-        servers = [server for pool in pools for server in (*pool.servers, *pool.backups)]
-        self._configured: list[ServerConfig] = []
-        for told in config.pools:
-            for configured in (*told.servers, *told.backups):
-                server = servers[len(self._configured)]
-                known = start.addresses[server.index]
-                loop.endpoints.append(
-                    Endpoint(
-                        server,
-                        loop.poller,
-                        _socket_addresses(configured, known),
-                        connect_timeout_us=told.connect_timeout_ms * 1000,
-                        on_connect=self._resolve
-                        if configured.path is None and not _is_ip(configured.host)
-                        else None,
-                    )
+        self._configured: dict[int, ServerConfig] = {}
+        self._endpoints: dict[int, Endpoint] = {}
+        known = iter(start.addresses)
+        for pool, told in zip(pools, config.pools, strict=True):
+            servers = zip((*pool.servers, *pool.backups), (*told.servers, *told.backups), strict=True)
+            for server, configured in servers:
+                self._configured[server.index] = configured
+                self._endpoints[server.index] = Endpoint(
+                    server,
+                    loop.poller,
+                    _socket_addresses(configured, next(known)),
+                    connect_timeout_us=told.connect_timeout_ms * 1000,
+                    on_connect=self._resolve
+                    if configured.path is None and not _is_ip(configured.host)
+                    else None,
                 )
-                self._configured.append(configured)
+        loop.endpoints.extend(self._endpoints.values())
         for inherited in start.listeners:
             kind = socket.socket(fileno=os.dup(inherited.fd))
             is_tcp = kind.family != socket.AF_UNIX
@@ -180,7 +179,7 @@ class Worker:
     def _obey(self, message: ToWorker) -> None:
         match message:
             case Addresses(number, addresses):
-                endpoint = self._loop.endpoints[number]
+                endpoint = self._endpoints[number]
                 endpoint.set_addresses(_socket_addresses(self._configured[number], addresses))
             case Hold(numbers):
                 for endpoint in self._loop.endpoints:
@@ -191,7 +190,7 @@ class Worker:
             case Replace(number, address, addresses, keep_data):
                 self._replace(number, address, addresses, keep_data)
             case Flush(number):
-                self._loop.endpoints[number].server.owe_flush("it may have what it must not have")
+                self._endpoints[number].server.owe_flush("it may have what it must not have")
             case Drain():
                 self._drain()
             case Stop():
@@ -203,9 +202,12 @@ class Worker:
         name = self._configured[number].name
         told = ServerConfig.model_validate({"name": name, "address": address})
         self._configured[number] = told
-        facts = replace(self._server_facts[number], address=str(Address(told.host, told.port, told.path)))
-        self._server_facts = (*self._server_facts[:number], facts, *self._server_facts[number + 1 :])
-        self._loop.endpoints[number].replace(_socket_addresses(told, addresses), keep_data)
+        address_now = str(Address(told.host, told.port, told.path))
+        self._server_facts = tuple(
+            replace(each, address=address_now) if each.number == number else each
+            for each in self._server_facts
+        )
+        self._endpoints[number].replace(_socket_addresses(told, addresses), keep_data)
 
     def _live_places(self) -> list[int]:
         """Places whose worker lives, in one that has no supervisor any more to ask."""

@@ -55,7 +55,7 @@ class Leading:
             **pool,
         }
         self.fleet = Fleet(Config.model_validate({"workers": WORKERS, "pools": [main]}))
-        self.segment = Segment.create(WORKERS, len(self.fleet))
+        self.segment = Segment.create(WORKERS, len(self.fleet.members))
         self.log = Memory()
         self.told: list[ToWorker] = []
         self.alive = {0, 1}
@@ -69,7 +69,7 @@ class Leading:
             self.start_rewarm,
             idle_s=0.05,  # type: ignore[arg-type]
         )
-        for server in range(len(self.fleet)):
+        for server in self.fleet.members:
             for worker in range(WORKERS):
                 self.say(server, worker, 0, UP)
 

@@ -18,13 +18,13 @@ def fleet(*, pool: dict[str, Any] | None = None) -> Fleet:
 
 def test_numbers_and_who_holds_whose_copies():
     found = fleet(pool={"backups": ["b1", "b2"]})
-    assert [(each.number, each.place, each.backup) for each in found.members] == [
+    assert [(each.number, each.place, each.backup) for each in found.members.values()] == [
         (0, 0, False), (1, 1, False), (2, 2, False), (3, 3, True), (4, 4, True),
     ]  # fmt: skip
     assert [found.sources(number) for number in range(5)] == [(3, 4)] * 3 + [(0, 1, 2)] * 2
     assert fleet(pool={"copies": 2}).sources(1) == (0, 2)
     assert fleet().sources(0) == ()
-    assert [each.host for each in found.members][1:3] == ["10.0.0.2", None]
+    assert [each.host for each in found.members.values()][1:3] == ["10.0.0.2", None]
 
 
 def test_found_by_name_or_address():

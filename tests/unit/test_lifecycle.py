@@ -35,6 +35,11 @@ def words(outage: int, *phases: int, opened: int = 0, emptied: bool = False, in_
     return Row(outage, opened, places, in_flight)
 
 
+def of(*rows: Row) -> dict[int, Row]:
+    """By server."""
+    return dict(enumerate(rows))
+
+
 CLEAN_ROW = words(1, CLEAN, CLEAN)
 EMPTY_ROW = words(1, CLEAN, CLEAN, emptied=True)
 DOWN_ROW = words(1, DOWN, DOWN)
@@ -45,7 +50,7 @@ class Case:
     """Server 0, and its source, server 1."""
 
     def __init__(self, **given: Any) -> None:
-        self.lifecycle = Lifecycle([Server(**{"sources": (1,), **given}), Server(sources=(0,))], 0.0)
+        self.lifecycle = Lifecycle({0: Server(**{"sources": (1,), **given}), 1: Server(sources=(0,))}, 0.0)
         self.now_s = 0.0
         self.life = self.lifecycle.lives[0]
         self.counted: dict[str, int] = {}
@@ -54,7 +59,7 @@ class Case:
         """What is to be done with server 0; counters and changes of state are kept apart."""
         self.now_s += after_s
         found: list[Action] = []
-        for action in self.lifecycle.look(self.now_s, [row, source]):
+        for action in self.lifecycle.look(self.now_s, {0: row, 1: source}):
             if isinstance(action, TellHeld):
                 found.append(action)
             elif action.server == 0 and isinstance(action, Count):
@@ -140,10 +145,10 @@ def test_an_empty_server_that_is_not_to_be_filled_opens(given: dict[str, Any]):
 
 def test_only_sources_that_can_be_read_are_asked():
     case = Case()
-    case.lifecycle.servers = [Server(sources=(1, 2, 3)), *[Server()] * 3]
-    case.lifecycle.lives += [replace(case.life), replace(case.life)]
+    case.lifecycle.servers = dict(enumerate([Server(sources=(1, 2, 3)), *[Server()] * 3]))
+    case.lifecycle.lives |= {2: replace(case.life), 3: replace(case.life)}
     case.lifecycle.hold(3)
-    actions = case.lifecycle.look(1.0, [EMPTY_ROW, CALM, DOWN_ROW, CALM])
+    actions = case.lifecycle.look(1.0, of(EMPTY_ROW, CALM, DOWN_ROW, CALM))
     assert StartWarm(0, 1, (1,)) in actions
 
 
@@ -156,27 +161,27 @@ def test_a_source_that_may_come_back_with_copies_is_waited_for():
 def of_three() -> Case:
     """Servers 1 and 2 hold copies of server 0."""
     case = Case()
-    case.lifecycle.servers = [Server(sources=(1, 2)), Server(), Server()]
-    case.lifecycle.lives.append(replace(case.life))
+    case.lifecycle.servers = {0: Server(sources=(1, 2)), 1: Server(), 2: Server()}
+    case.lifecycle.lives[2] = replace(case.life)
     return case
 
 
 def test_a_source_that_returns_meanwhile_is_copied_from_next():
     case = of_three()
     look = case.lifecycle.look
-    assert StartWarm(0, 1, (1,)) in look(1.0, [EMPTY_ROW, CALM, words(1, DOWN, DOWN)])
-    look(1.1, [EMPTY_ROW, CALM, words(1, RETURNING, RETURNING)])
+    assert StartWarm(0, 1, (1,)) in look(1.0, of(EMPTY_ROW, CALM, words(1, DOWN, DOWN)))
+    look(1.1, of(EMPTY_ROW, CALM, words(1, RETURNING, RETURNING)))
     case.lifecycle.warm_ended(0, "done", verified=True)
-    actions = look(1.2, [EMPTY_ROW, CALM, words(1, CLEAN, CLEAN)])
+    actions = look(1.2, of(EMPTY_ROW, CALM, words(1, CLEAN, CLEAN)))
     assert Open(0, 1) not in actions, "it has copies, and will be readable soon"
-    assert StartWarm(0, 1, (2,)) in look(1.3, [EMPTY_ROW, CALM, words(1, CLEAN, CLEAN, opened=1)])
+    assert StartWarm(0, 1, (2,)) in look(1.3, of(EMPTY_ROW, CALM, words(1, CLEAN, CLEAN, opened=1)))
     case.lifecycle.warm_ended(0, "done", verified=True)
-    assert Open(0, 1) in look(1.4, [EMPTY_ROW, CALM, CALM])
+    assert Open(0, 1) in look(1.4, of(EMPTY_ROW, CALM, CALM))
 
 
 def test_a_source_that_stays_down_is_not_waited_for_where_another_was_copied_from():
     case = of_three()
-    rows = [EMPTY_ROW, CALM, DOWN_ROW]
+    rows = of(EMPTY_ROW, CALM, DOWN_ROW)
     assert StartWarm(0, 1, (1,)) in case.lifecycle.look(1.0, rows)
     case.lifecycle.warm_ended(0, "done", verified=True)
     assert Open(0, 1) in case.lifecycle.look(1.1, rows)
@@ -184,7 +189,10 @@ def test_a_source_that_stays_down_is_not_waited_for_where_another_was_copied_fro
 
 def test_a_source_that_came_back_empty_is_not_waited_for():
     case = Case()
-    both = case.lifecycle.look(1.0, [EMPTY_ROW, EMPTY_ROW]), case.lifecycle.look(1.1, [EMPTY_ROW, EMPTY_ROW])
+    both = (
+        case.lifecycle.look(1.0, of(EMPTY_ROW, EMPTY_ROW)),
+        case.lifecycle.look(1.1, of(EMPTY_ROW, EMPTY_ROW)),
+    )
     assert {action for actions in both for action in actions if isinstance(action, Open)} == {
         Open(0, 1),
         Open(1, 1),

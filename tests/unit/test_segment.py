@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from memagent._core.marks import marks_bytes
 from memagent._core.metrics import Block
 from memagent.counters import SERVER_COUNTERS, SERVER_INDEX, WORKER_COUNTERS, WORKER_INDEX
 from memagent.segment import Segment
@@ -127,6 +126,43 @@ def memfd_of(data: bytes) -> int:
     return fd
 
 
+def test_it_grows_while_blocks_count_in_it(segment: Segment):
+    other = Segment.attach(os.dup(segment.fd))
+    before = Block(other.buffer, other.server_offset_slots(0, 2), len(SERVER_COUNTERS))
+    segment.grow(5)
+    segment.grow(4)
+    assert (segment.servers, other.servers) == (5, 3)
+    other.fit()
+    other.fit()
+    assert other.servers == 5
+    after = Block(other.buffer, other.server_offset_slots(0, 2), len(SERVER_COUNTERS))
+    new = Block(other.buffer, other.server_offset_slots(1, 4), len(SERVER_COUNTERS))
+    for block in (before, after, new):
+        block.add(SERVER_INDEX["requests"])
+    assert [segment.server_totals(server)["requests"] for server in range(5)] == [0, 0, 2, 0, 1]
+    del before, after, new, block
+    other.close()
+
+
+def test_a_number_is_given_again(segment: Segment):
+    for server in range(3):
+        Block(segment.buffer, segment.server_offset_slots(1, server), len(SERVER_COUNTERS)).add(
+            SERVER_INDEX["requests"], 7
+        )
+        segment.count_as_leader(server, "returns", 2)
+        segment.standing(server, 1).begin_outage(0)
+    segment.reset()
+    segment.clear_server(1)
+    for server, (requests, returns, outage) in enumerate(((7, 2, 1), (0, 0, 0), (7, 2, 1))):
+        totals = segment.server_totals(server)
+        assert (totals["requests"], totals["returns"]) == (requests, returns)
+        assert segment.standing(server).outage == outage
+    Block(segment.buffer, segment.server_offset_slots(1, 1), len(SERVER_COUNTERS)).add(
+        SERVER_INDEX["requests"]
+    )
+    assert segment.server_totals(1, since_reset=True)["requests"] == 1
+
+
 def test_foreign_memory_is_refused(segment: Segment):
     whole = os.pread(segment.fd, os.fstat(segment.fd).st_size, 0)
     cases = {
@@ -152,14 +188,13 @@ def test_all_workers_see_how_a_server_stands(segment: Segment):
         segment.standing(3)
 
 
-def test_rows_and_marks_lie_behind_the_counters(segment: Segment):
+def test_rows_and_marks_touch_no_counters(segment: Segment):
     first, last = segment.standing(0, 1), segment.standing(2, 1)
     first.identity = last.identity = 2**64 - 1
     last.say_word(2**50, 3)
     marks = segment.marks(1)
     marks.stamp_key(b"k")
     marks.stamp_flush()
-    assert segment.marks_offset_bytes + marks_bytes(segment.workers) == len(segment.buffer)
     assert (first.identity, last.word(1)[1], marks.read_key(b"k")) == (2**64 - 1, 2**50, (1, 1))
     assert set(segment.server_totals(2).values()) == {0}
     segment.reset()

@@ -20,7 +20,9 @@ POOL = PoolConfig.model_validate(
         "backups": ["192.168.11.68:11211"],
     }
 )
-FACTS = Facts(77, "1.6.0-memagent-0.1.0", 1_000_012.9, 1_000_000.5, 1.25, 0.5, 4096, server_facts([POOL]))
+FACTS = Facts(
+    77, "1.6.0-memagent-0.1.0", 1_000_012.9, 1_000_000.5, 1.25, 0.5, 4096, server_facts([POOL], range(9))
+)
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ class Counter(Model):
 
     def created(self, op: Op, now: float) -> None:
         self.end(op, "STORED", now)
-        self.keeping.acknowledged(op.begun)
+        self.keeping.acknowledged(op.begun, now)
 
     def flush_begins(self, client: str, now: float) -> Op:
         self.is_lost = True
@@ -48,7 +48,7 @@ class Counter(Model):
         self.end(step.op, str(result), now)
         step.result, step.is_done = result, True
         self.settles(step.op)
-        self.keeping.acknowledged(step.op.begun)
+        self.keeping.acknowledged(step.op.begun, now)
         self._judge(step.op, result, now, own=step)
 
     def failed(self, step: Step, reply: str, now: float) -> None:
@@ -153,7 +153,7 @@ class Lock(Model):
         shaky_until = max(self.lost_until, self.flush_over, *(each.ended for each in self.strays))
         self.held, self.held_since = (grant, now) if grant.op.begun > shaky_until else (None, NEVER)
         self.given += 1
-        self.keeping.acknowledged(grant.op.begun)
+        self.keeping.acknowledged(grant.op.begun, now)
         self.grants = [each for each in self.grants if min(each.gone_at, each.void_at) > now - FORGET_S]
 
     def not_added(self, grant: Grant, reply: str, now: float) -> None:
@@ -238,7 +238,7 @@ class Log(Model):
 
     def created(self, op: Op, now: float) -> None:
         self.end(op, "STORED", now)
-        self.keeping.acknowledged(op.begun)
+        self.keeping.acknowledged(op.begun, now)
 
     def flush_begins(self, client: str, now: float) -> Op:
         self.is_lost = True
@@ -254,7 +254,7 @@ class Log(Model):
         entry.is_done = True
         if entry.whole is not None:
             self.settles(entry.op)
-        self.keeping.acknowledged(entry.op.begun)
+        self.keeping.acknowledged(entry.op.begun, now)
 
     def not_stored(self, entry: Entry, reply: str, now: float, is_miss: bool) -> None:
         """EXISTS, NOT_FOUND, NOT_STORED, or an error."""

@@ -9,7 +9,8 @@ while the key is written once more: then it may lose the key when it returns.
 1. A miss where the writes leave no room for one is excused only if no holder that surely has the value was
    sound all through the request. Where nobody surely has it, because no holder was sound all through the
    write, it is not excused either if both are sound all through the request and neither has lost its memory
-   since the write began: one of them must have it.
+   since the write began: one of them must have it. Where a write was acknowledged meanwhile, all this must be
+   so for what was there before as well.
 2. An old value is never excused, but for what a server's own flush_all has spared (`models.SPARED_S`).
 3. An error reply is excused if no holder was sound all through the request; one that says "unknown outcome",
    to a verb that must not be repeated, if one of the two was not.
@@ -17,8 +18,9 @@ while the key is written once more: then it may lose the key when it returns.
 5. A lost connection and a late reply are never excused.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 
 NEVER = float("inf")
 
@@ -80,36 +82,62 @@ class Pair:
         return self.owner.is_sound_since(begun) and self.copy.is_sound_since(begun)
 
 
-@dataclass
-class Keeping:
-    """Who must have the value that was last acknowledged."""
+@dataclass(frozen=True)
+class Having:
+    """Who surely has the value of a write that began then, as is known since `known`."""
 
-    pair: Pair
-    begun: float = NEVER
-    surely: list[Holder] = field(default_factory=list)
+    begun: float
+    known: float
+    surely: tuple[Holder, ...]
 
-    def acknowledged(self, begun: float) -> None:
-        """A write that began then has just been acknowledged."""
-        self.begun = begun
-        self.surely = [each for each in self.pair if each.is_sound_since(begun)]
-
-    def weakened(self, begun: float) -> None:
-        """By a write that began then: a holder that may have missed it loses the key rather than keep it."""
-        self.surely = [each for each in self.surely if each.is_sound_since(begun)]
-
-    def found(self, holders: list[Holder], now: float) -> None:
-        """All servers are up, and these were looked at and have it."""
-        self.begun, self.surely = now, holders
-
-    def must_hit(self, begun: float) -> bool:
-        """Was a holder that has it there all through a request that began then and ends now?"""
+    def must_hit(self, pair: Pair, begun: float) -> bool:
         if self.surely:
             return any(
                 each.is_sound_since(begun) and each.lost_memory_at < self.begun for each in self.surely
             )
-        return self.pair.both_sound(begun) and all(each.lost_memory_at < self.begun for each in self.pair)
+        return pair.both_sound(begun) and all(each.lost_memory_at < self.begun for each in pair)
+
+
+@dataclass
+class Keeping:
+    """Who must have the value that was last acknowledged, and those that were before."""
+
+    pair: Pair
+    past: deque[Having] = field(default_factory=lambda: deque([Having(NEVER, -NEVER, ())], maxlen=256))
+
+    def acknowledged(self, op_begun: float, now: float) -> None:
+        """A write that began then has just been acknowledged."""
+        surely = tuple(each for each in self.pair if each.is_sound_since(op_begun))
+        self.past.append(Having(op_begun, now, surely))
+
+    def weakened(self, begun: float) -> None:
+        """By a write that began then: a holder that may have missed it loses the key rather than keep it."""
+        last = self.past.pop()
+        surely = tuple(each for each in last.surely if each.is_sound_since(begun))
+        self.past.append(replace(last, surely=surely))
+
+    def found(self, holders: Iterable[Holder], now: float) -> None:
+        """All servers are up, and these were looked at and have it."""
+        self.past.append(Having(now, now, tuple(holders)))
+
+    def must_hit(self, begun: float) -> bool:
+        """Was a holder that has it there all through a request that began then and ends now?
+
+        Whatever was so at any time since: such a request may have been done before a write that it met.
+        """
+        for having in reversed(self.past):
+            if not having.must_hit(self.pair, begun):
+                return False
+            if having.known < begun:
+                return True
+        return False
+
+    @property
+    def begun(self) -> float:
+        return self.past[-1].begun
 
     @property
     def is_whole(self) -> bool:
         """Do both surely have it?"""
-        return len(self.surely) == 2 and all(each.lost_memory_at < self.begun for each in self.surely)
+        surely = self.past[-1].surely
+        return len(surely) == 2 and all(each.lost_memory_at < self.begun for each in surely)

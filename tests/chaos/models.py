@@ -212,7 +212,7 @@ class Register(Model):
                 each.superseded_at = min(each.superseded_at, now)
         self.settles(op)
         if version.value is not None:
-            self.keeping.acknowledged(op.begun)
+            self.keeping.acknowledged(op.begun, now)
         self._forget(now)
 
     def _unknown(self, op: Op, version: Version, now: float) -> None:

@@ -192,6 +192,20 @@ class TestRegister:
         register.get(None)
         assert len(story.found) == 2
 
+    def test_a_read_that_meets_a_write_may_be_done_before_it(
+        self, story: Story, register: Registered
+    ) -> None:
+        story.freeze(story.copy)
+        register.set(b"1")
+        story.freeze(story.owner)
+        story.up(story.copy)
+        early = register.model.begin("get", "", "early", story.tick())
+        register.set(b"2")
+        register.model.read(early, None, story.tick())
+        assert story.found == []
+        register.get(None)
+        assert story.kinds() == ["lost key"]
+
     def test_out_of_reach_is_not_lost(self, story: Story, register: Registered) -> None:
         register.set(b"1")
         story.freeze(story.owner)

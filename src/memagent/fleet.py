@@ -1,6 +1,6 @@
 """The servers of all pools by their numbers, as they are configured now.
 
-- A server has its number as long as it is configured, whatever else changes. At first they are numbered as they
+- A server has its number as long as it is configured. At first they are numbered as they
   stand in the file: over all pools, each pool's servers before its backups.
 - `config` is what is in force: a server that was replaced stands in it with its new address, in such words
   that its ring has not moved.

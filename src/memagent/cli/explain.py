@@ -8,7 +8,7 @@ import click
 from memagent.cli.looking import find_subject
 from memagent.cli.reach import print_json, reach_options
 from memagent.cli.table import aligned, for_how_long
-from memagent.cli.values import SECONDS
+from memagent.cli.values import TIMEOUT
 from memagent.errors import ConfigError
 from memagent.inspection.client import FOREVER
 from memagent.inspection.explain import Explanation, Found
@@ -29,7 +29,7 @@ _VERDICTS = {
 @click.command()
 @click.argument("key", metavar="KEY")
 @click.option(
-    "--timeout", "timeout_s", type=SECONDS, default="1s", show_default=True, help="For each server."
+    "--timeout", "timeout_s", type=TIMEOUT, default="1s", show_default=True, help="For each server."
 )
 @reach_options
 def explain(

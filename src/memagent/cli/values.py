@@ -29,7 +29,7 @@ def _seconds(text: str) -> float:
     return float(parse_us(text if not text.replace(".", "", 1).isdigit() else text + "s") / 1e6)
 
 
-def between(least: int, most: int, parse: Parser) -> Parser:
+def between(least: float, most: float, parse: Parser) -> Parser:
     """What `parse` makes of it, if it is in bounds."""
 
     def check(text: str) -> Any:
@@ -42,4 +42,5 @@ def between(least: int, most: int, parse: Parser) -> Parser:
 
 
 SECONDS = unit("seconds", _seconds)
+TIMEOUT = unit("seconds", between(0.01, 600, _seconds))  # 0 would not wait, and a socket takes no year
 COUNT = unit("count", parse_count)

@@ -13,7 +13,7 @@ from rich.text import Text
 from memagent.cli.looking import find_subject
 from memagent.cli.reach import print_json, reach_options, talk
 from memagent.cli.table import aligned
-from memagent.cli.values import COUNT, SECONDS, between, unit
+from memagent.cli.values import COUNT, TIMEOUT, between, unit
 from memagent.errors import ConfigError, ServerError
 from memagent.inspection.comparing import Finding
 from memagent.inspection.places import Places
@@ -43,7 +43,7 @@ _FINDINGS: tuple[tuple[Finding, str], ...] = (
     default="1000",
     help="Most keys a second; and never more than 32 MiB of values a second.",
 )
-@click.option("--timeout", "timeout_s", type=SECONDS, default="1s", help="For each question to a server.")
+@click.option("--timeout", "timeout_s", type=TIMEOUT, default="1s", help="For each question to a server.")
 @click.option("--seed", type=COUNT, help="Of the choice of keys.  [default: another one each time]")
 @reach_options
 def verify(

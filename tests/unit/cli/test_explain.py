@@ -102,6 +102,7 @@ def test_a_key_that_starts_with_a_dash(told):
         (["a b"], 'key "a b" has a space or a control character'),
         (["k" * 251], "has 251 bytes, more than 250"),
         (["k", "--timeout", "soon"], "must be a time"),
+        (["k", "--timeout", "9999999d"], "must be from 0.01 to 600"),
     ],
 )
 def test_mistakes(told, arguments, says):

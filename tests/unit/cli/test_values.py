@@ -3,7 +3,7 @@
 import click
 import pytest
 
-from memagent.cli.values import COUNT, SECONDS, between, unit
+from memagent.cli.values import COUNT, SECONDS, TIMEOUT, between, unit
 from memagent.units import parse_count
 
 
@@ -29,3 +29,11 @@ def test_bounds():
     for text in ("0", "1001"):
         with pytest.raises(click.BadParameter, match="must be from 1 to 1,000"):
             convert(text)
+
+
+def test_a_timeout_is_what_a_socket_can_wait():
+    assert TIMEOUT("10ms") == 0.01
+    assert TIMEOUT("10m") == 600
+    for text in ("0", "9ms", "601", "99999999999d"):
+        with pytest.raises(click.BadParameter, match=r"must be from 0\.01 to 600"):
+            TIMEOUT(text)

@@ -121,6 +121,7 @@ def test_a_pool_without_copies(tmp_path, capfd):
         (["--keys", "0"], "must be from 1 to 1,000,000"),
         (["--rate", "0"], "must be from 1 to 1,000,000"),
         (["--keys", "many"], "must be a whole number"),
+        (["--timeout", "0"], "must be from 0.01 to 600"),
     ],
 )
 def test_mistakes(verified, arguments, says):

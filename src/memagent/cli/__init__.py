@@ -9,6 +9,7 @@ Data goes to standard output, talk to standard error. Exit codes: 0 done, 1 the 
 """
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -80,6 +81,7 @@ def magent() -> None:
 def main() -> NoReturn:
     """The entry point of `magent` and of `python -m memagent`."""
     _open_what_is_closed()
+    _show_what_the_terminal_cannot()
     sys.exit(call(sys.argv[1:]))
 
 
@@ -116,6 +118,12 @@ def _open_what_is_closed() -> None:
         if getattr(sys, name) is None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
             setattr(sys, name, open(descriptor, "w" if descriptor else "r", closefd=False))  # noqa: SIM115
+
+
+def _show_what_the_terminal_cannot() -> None:
+    """A name that its encoding lacks is written with escapes, as on standard error."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _report(message: str, hint: str | None, exit_code: int, color: bool | None) -> int:

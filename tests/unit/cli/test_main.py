@@ -144,6 +144,14 @@ def test_bytes_that_are_no_text_in_the_arguments():
     assert b"Traceback" not in done.stderr
 
 
+def test_names_that_the_terminal_cannot_show(tmp_path):
+    path = tmp_path / "magent.yaml"
+    path.write_text("pools: {жук: {servers: [10.0.0.1]}}", encoding="utf-8")
+    done = magent("check", str(path), env={**os.environ, "PYTHONIOENCODING": "latin-1"})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"pool     \u0436\u0443\u043a: " in done.stdout
+
+
 def test_a_reader_that_has_enough():
     keys = "".join(f"key{n}\n" for n in range(200_000))
     with subprocess.Popen(

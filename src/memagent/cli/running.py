@@ -8,7 +8,6 @@ memagent.admin has the language. Every wait is bounded: a proxy that says nothin
 """
 
 import contextlib
-import getpass
 import json
 import os
 import pwd
@@ -181,7 +180,7 @@ def _uids(user: str | None) -> list[int]:
     uids = [os.getuid()]
     if user is not None:
         with contextlib.suppress(KeyError, OverflowError):
-            uids.append(int(user) if user.isdigit() else pwd.getpwnam(user).pw_uid)
+            uids.append(int(user) if user.isascii() and user.isdigit() else pwd.getpwnam(user).pw_uid)
     return [*dict.fromkeys([*uids, 0])]
 
 
@@ -216,7 +215,15 @@ def _whose(path: str) -> str:
         owner = pwd.getpwuid(os.stat(path).st_uid).pw_name
     except (OSError, KeyError):
         return "run this as the user that the proxy runs as, or as root"
-    return f"run this as {owner}, as whom the proxy runs, or as root; you are {getpass.getuser()}"
+    return f"run this as {owner}, as whom the proxy runs, or as root; you are {_our_name()}"
+
+
+def _our_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        # in a container, say
+        return f"uid {os.getuid()}, which has no name"
 
 
 def _hint(line: dict[str, Any]) -> str | None:

@@ -1,6 +1,7 @@
 """The way to a running proxy: where it is sought, what is said when it is not there, and every bad answer."""
 
 import os
+import pwd
 import socket
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from memagent.cli.running import RunningProxy
 from memagent.errors import ConfigError, ControlError
 from tests.support.control_stand_in import SERVER, answers, done, progress, snapshot_of
 
+PROXYS = pwd.struct_passwd(("proxys", "x", 1, 1, "", "/", "/bin/sh"))
 POOL = {"pools": {"main": {"servers": ["10.0.0.1"]}}}
 
 
@@ -123,6 +125,31 @@ def test_somebody_elses(stand_in, monkeypatch):
     with pytest.raises(ControlError, match="it is not yours to speak to") as raised:
         RunningProxy.at(server.path)
     assert "run this as" in raised.value.hint
+
+
+def test_somebody_elses_and_we_have_no_name(stand_in, monkeypatch):
+    """As in a container that runs as any user."""
+    server = stand_in(named("here"))
+    ours = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    monkeypatch.setattr(running.pwd, "getpwuid", lambda uid: {ours: PROXYS}[uid])
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def refuse(self, address):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    with pytest.raises(ControlError) as raised:
+        RunningProxy.at(server.path)
+    assert raised.value.hint.endswith(
+        "run this as proxys, as whom the proxy runs, or as root; you are uid 54321, which has no name"
+    )
+
+
+def test_a_user_of_odd_digits_is_just_not_found(monkeypatch):
+    monkeypatch.undo()
+    assert running._uids("\u00b2") == list(dict.fromkeys([os.getuid(), 0]))
 
 
 def test_a_path_that_no_socket_can_have():

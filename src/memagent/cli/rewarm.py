@@ -14,7 +14,8 @@ from memagent.cli.table import for_how_long, roughly
 from memagent.errors import ConfigError
 from memagent.snapshot import ServerSnapshot, WarmSnapshot
 
-_DONE = ("done", "failed", "aborted")
+_NOT_DONE = ("failed", "aborted")
+_DONE = ("done", *_NOT_DONE)
 
 
 @click.command()
@@ -56,8 +57,8 @@ def rewarm(
     if as_json:
         print_json(dataclasses.asdict(found))
     else:
-        _print(found)
-    failed = action is None and found.warm is not None and found.warm.state in ("failed", "aborted")
+        _print(found, _current(found) if no_wait else found.warm)
+    failed = action is None and not no_wait and found.warm is not None and found.warm.state in _NOT_DONE
     return 1 if failed else 0
 
 
@@ -114,8 +115,7 @@ def _how_far(warm: WarmSnapshot | None) -> str:
     return ", ".join(parts)
 
 
-def _print(server: ServerSnapshot) -> None:
-    warm = server.warm
+def _print(server: ServerSnapshot, warm: WarmSnapshot | None) -> None:
     click.echo(
         f"{'backup' if server.backup else 'server'} {server.name} ({server.address}) is {server.state}"
     )

@@ -100,6 +100,14 @@ def test_one_that_does_not_come_to_its_end(run, state):
     assert f"re-warm {state}: no source: 400 keys copied, 39KiB, in 60 s" in out
 
 
+@pytest.mark.parametrize("state", ["done", "failed"])
+def test_who_does_not_wait_is_not_told_of_the_last_one(run, state):
+    """The one that was asked for has not begun: what is known is how the one before it ended."""
+    before = replace(WARMING.warm, state=state, ended_s=NOW_S, reason="no source")
+    code, out, _, _ = run(["a", "--no-wait"], done(replace(SERVER, state="draining", warm=before)))
+    assert (code, out) == (0, "server a (10.0.0.1:11211) is draining\n")
+
+
 def test_what_was_asked_to_end_is_no_failure(run):
     over = replace(WARMING.warm, state="aborted", ended_s=NOW_S)
     assert run(["a", "--abort"], done(replace(SERVER, warm=over)))[0] == 0

@@ -104,7 +104,10 @@ def as_json(snapshot: Any) -> dict[str, Any]:
 
 
 def from_json(kind: type[_Table], value: Any) -> _Table:
-    """The way back. Names that this version does not know are passed over; ValueError if one is missing."""
+    """The way back. Names that this version does not know are passed over.
+
+    ValueError if one is missing, or has a value that it cannot have.
+    """
     if not isinstance(value, dict):
         raise ValueError(f"{kind.__name__}: not an object")
     hints = get_type_hints(kind)
@@ -120,7 +123,12 @@ def _read(hint: Any, value: Any) -> Any:
             return None
         hint = next(each for each in get_args(hint) if each is not type(None))
     if get_origin(hint) is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError("not a list")
         return tuple(_read(get_args(hint)[0], each) for each in value)
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return from_json(hint, value)
+    allowed = get_args(hint)  # of a Literal
+    if value not in allowed if allowed else not isinstance(value, (int, float) if hint is float else hint):
+        raise ValueError(f"{str(value)[:100]!r} cannot be")
     return value

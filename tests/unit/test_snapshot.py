@@ -79,3 +79,18 @@ def test_another_version_may_say_more_but_not_less():
     for value in less:
         with pytest.raises(ValueError, match="WorkerSnapshot"):
             from_json(WorkerSnapshot, value)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"state": "asleep"}, {"state": []}, {"since_s": "now"}, {"name": None}, {"warm": 5}, {"weight": 1.5}],
+)
+def test_a_value_that_this_version_does_not_know(other):
+    with pytest.raises(ValueError, match=r"cannot be|WarmSnapshot: not an object"):
+        from_json(ServerSnapshot, {**as_json(SERVER), **other})
+
+
+def test_no_list_where_there_should_be_one():
+    for workers in (5, None, "ab"):
+        with pytest.raises(ValueError, match="not a list"):
+            from_json(Snapshot, {**as_json(WHOLE), "workers": workers})

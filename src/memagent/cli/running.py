@@ -148,7 +148,7 @@ class RunningProxy:
             raise ControlError(f"the proxy at {self.path} has hung up", "what does its log say?")
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise self._strange() from None
         if not isinstance(line, dict):
             raise self._strange()

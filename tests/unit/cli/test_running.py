@@ -197,13 +197,27 @@ def test_a_refusal(stand_in, line, hint):
 
 @pytest.mark.parametrize(
     "line",
-    [b"ERROR\r\n", b"[1]\n", b'{"ok": true}\n', b'{"ok": true, "snapshot": {"pid": 1}}\n', b"\xff\xfe\n"],
+    [
+        b"ERROR\r\n",
+        b"[1]\n",
+        b'{"ok": true}\n',
+        b'{"ok": true, "snapshot": {"pid": 1}}\n',
+        b"\xff\xfe\n",
+        b"[" * 100_000 + b"\n",
+    ],
 )
 def test_an_answer_that_makes_no_sense(stand_in, line):
     server = stand_in(lambda request: [line])
     with RunningProxy.at(server.path) as proxy, pytest.raises(ControlError, match="in a language") as raised:
         proxy.snapshot()
     assert "of the same version?" in raised.value.hint
+
+
+def test_a_state_that_this_command_does_not_know(stand_in):
+    """A proxy of another version."""
+    server = stand_in(answers(snapshot_of(replace(SERVER, state="asleep"))))
+    with RunningProxy.at(server.path) as proxy, pytest.raises(ControlError, match="in a language"):
+        proxy.snapshot()
 
 
 def test_a_configuration_that_makes_no_sense(stand_in):

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
 
-from memagent.addresses import Address
+from memagent.addresses import Address, parse_address
 from memagent.admin import requests
 from memagent.admin.requests import OfServer, RefusedError, Request
 from memagent.fleet import Member
@@ -104,21 +104,16 @@ class Operators:
         self._tell_held(member, "undrain")
 
     async def _replace(self, member: Member, request: requests.Replace) -> str:
-        if self._life(member).after == "replace":
-            raise RefusedError(f"{member.server.name} is being replaced", "wait until that is done")
-        try:
-            server = self._leader.fleet.with_address(member.number, request.address)
-        except ValueError as error:
-            raise RefusedError(f"address: {error}") from None
-        if not request.force and self._life(member).state == "up":
-            self._check_copies(member, "replaced")
+        self._check_replace(member, request)
+        address = parse_address(request.address)
         addresses: tuple[str, ...] = ()
-        if server.path is None:
-            addresses = await self._resolve(server.host)
+        if address.path is None:
+            addresses = await self._resolve(address.host)
             if not addresses:
-                raise RefusedError(f"{quoted(server.host)} has no address", "is the name right?")
-        if self._life(member).after == "replace":
-            raise RefusedError(f"{member.server.name} is being replaced", "wait until that is done")
+                raise RefusedError(f"{quoted(address.host)} has no address", "is the name right?")
+            # Meanwhile servers may have fallen, and others may have asked for the same.
+            self._check_replace(member, request)
+        server = self._leader.fleet.with_address(member.number, request.address)
         self._leader.next_address[member.number] = server, addresses
         self._leader.lifecycle.hold(member.number, "replace", request.keep_data)
         self._tell_held(member, "replace")
@@ -181,6 +176,22 @@ class Operators:
 
     def _life(self, member: Member) -> Life:
         return self._leader.lifecycle.lives[member.number]
+
+    def _check_replace(self, member: Member, request: requests.Replace) -> None:
+        """RefusedError if it must not be put there now."""
+        if self._life(member).after == "replace":
+            raise RefusedError(f"{member.server.name} is being replaced", "wait until that is done")
+        try:
+            self._leader.fleet.with_address(member.number, request.address)
+        except ValueError as error:
+            raise RefusedError(f"address: {error}") from None
+        for number, (other, _) in self._leader.next_address.items():
+            if (other.host, other.port, other.path) == parse_address(request.address):
+                raise RefusedError(
+                    f"address: {quoted(request.address)} is about to be {self._leader.name(number)}"
+                )
+        if not request.force and self._life(member).state == "up":
+            self._check_copies(member, "replaced")
 
     def _check_copies(self, member: Member, what: str) -> None:
         """RefusedError if keys would be out of reach."""

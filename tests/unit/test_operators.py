@@ -157,6 +157,42 @@ def test_replaced():
     lead(test)
 
 
+def test_what_changes_while_the_name_is_looked_up_counts():
+    """A copy falls, or somebody else puts another server there."""
+
+    async def test(leading: Leading) -> None:
+        case = Case(leading)
+        looked_up = asyncio.Event()
+
+        async def resolve(host: str) -> tuple[str, ...]:
+            await looked_up.wait()
+            return ("10.7.7.7",)
+
+        slow = Operators(leading.leader, case.snapshot, leading.addresses_of, resolve)
+
+        async def replace(name: str, address: str) -> None:
+            line = f'{{"verb": "replace", "server": "{name}", "address": "{address}", "wait": false}}'
+            async for _ in slow.answer(read_request(line.encode())):
+                pass
+
+        first = asyncio.create_task(replace("10.0.0.1:1", "new.test:5"))
+        second = asyncio.create_task(replace("10.0.0.2:2", "new.test:5"))
+        third = asyncio.create_task(replace("10.0.0.4:4", "other.test:5"))
+        await asyncio.sleep(0.05)
+        leading.fail(1)
+        leading.leader.look()
+        looked_up.set()
+        await first
+        with pytest.raises(RefusedError, match=r'"new\.test:5" is about to be 10\.0\.0\.1:1'):
+            await second
+        with pytest.raises(RefusedError, match=r"no other live copy: .*10\.0\.0\.2:2 is down") as caught:
+            await third
+        assert caught.value.can_force
+        assert leading.leader.lifecycle.held == (0,)
+
+    lead(test)
+
+
 def test_rewarmed_because_somebody_asked():
     async def test(leading: Leading) -> None:
         case = Case(leading)

@@ -55,7 +55,7 @@ class Operators:
             case requests.Drain():
                 member = self._find(request)
                 self._drain(member, request)
-                async for line in self._follow(member, request.wait, lambda life: life.state == "drained"):
+                async for line in self._follow(member, request.wait, _is_drained):
                     yield line
             case requests.Undrain():
                 member = self._find(request)
@@ -225,11 +225,14 @@ class Operators:
     async def _follow(
         self, member: Member, wait: bool, is_done: Callable[[Life], bool]
     ) -> AsyncIterator[dict[str, Any]]:
-        """The server as it goes along, then the last line."""
+        """The server as it goes along, then the last line; RefusedError if somebody else has other wishes."""
         told_state, told_s = "", 0.0
-        while wait and not is_done(self._life(member)):
-            now_s = time.monotonic()
-            state = self._life(member).state
+        is_drain = is_done is _is_drained
+        while wait and not is_done(life := self._life(member)):
+            if _is_to_stay_out(life) is not is_drain:
+                done = "undrained or replaced" if is_drain else "drained"
+                raise RefusedError(f"{member.server.name} was {done} meanwhile: it is {life.state}")
+            now_s, state = time.monotonic(), life.state
             if state != told_state or now_s - told_s >= _TELL_EVERY_S:
                 told_state, told_s = state, now_s
                 yield {"progress": as_json(self._leader.server_snapshot(member.number))}
@@ -238,6 +241,14 @@ class Operators:
 
     def _last(self, member: Member) -> dict[str, Any]:
         return {"ok": True, "server": as_json(self._leader.server_snapshot(member.number))}
+
+
+def _is_to_stay_out(life: Life) -> bool:
+    return life.held and life.after == "stay"
+
+
+def _is_drained(life: Life) -> bool:
+    return life.state == "drained" and _is_to_stay_out(life)
 
 
 def _is_up(life: Life) -> bool:

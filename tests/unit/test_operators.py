@@ -10,7 +10,7 @@ from memagent.control import Hold
 from memagent.operators import Operators
 from memagent.settings import Config
 from memagent.snapshot import ServerSnapshot, Snapshot, from_json
-from tests.support.leading import CLEAN, DOWN, Leading, lead, until
+from tests.support.leading import CLEAN, DOWN, UP, Leading, lead, until
 
 NAMES = {"new.test": ("10.7.7.7",), "2001:db8::1": ("2001:db8::1",)}
 
@@ -189,6 +189,41 @@ def test_what_changes_while_the_name_is_looked_up_counts():
             await third
         assert caught.value.can_force
         assert leading.leader.lifecycle.held == (0,)
+
+    lead(test)
+
+
+def test_who_waits_is_told_when_somebody_else_wants_something_else():
+    async def test(leading: Leading) -> None:
+        case = Case(leading)
+
+        async def waiting(verb: str) -> "asyncio.Task[None]":
+            line = f'{{"verb": "{verb}", "server": "10.0.0.1:1"}}'
+            task = asyncio.create_task(case.lines(line))
+            await asyncio.sleep(0.1)
+            assert not task.done()
+            return task
+
+        draining = await waiting("drain")
+        await case.last('{"verb": "undrain", "server": "10.0.0.1:1", "wait": false}')
+        with pytest.raises(RefusedError, match="was undrained or replaced meanwhile"):
+            await draining
+        for verb in ("rewarm", "undrain"):
+            if verb == "undrain":
+                leading.fail(0)
+            back = await waiting(verb)
+            await case.last('{"verb": "drain", "server": "10.0.0.1:1", "wait": false, "force": true}')
+            with pytest.raises(RefusedError, match="was drained meanwhile: it is drain"):
+                await back
+        await case.last('{"verb": "undrain", "server": "10.0.0.1:1", "wait": false}')
+        leading.all_say(0, CLEAN)
+        await until(lambda: leading.is_open(0) and leading.state(0) == "up", "open")
+        leading.all_say(0, UP)
+        draining = await waiting("drain")
+        line = '{"verb": "replace", "server": "10.0.0.1:1", "address": "new.test:5", "wait": false}'
+        await case.last(line)
+        with pytest.raises(RefusedError, match="was undrained or replaced meanwhile"):
+            await draining
 
     lead(test)
 

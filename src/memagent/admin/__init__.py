@@ -10,8 +10,9 @@ exactly one last line:
 
 SERVER is a snapshot.ServerSnapshot as JSON, SNAPSHOT a snapshot.Snapshot. A server is named by its name or
 its address, and where that is not enough by "pool": NAME and "backup": true or false as well.
-`wait` (default true): progress about every second, and the last line when it is done; false: the last line
-at once. A client that goes away stops listening, and what it asked for goes on.
+`wait` (default true): progress about every second, and the last line when it is done, or an error when
+somebody else asks for the contrary meanwhile; false: the last line at once. A client that goes away stops
+listening, and what it asked for goes on.
 
     verb           beside it                       the last line
     snapshot                                       {"ok", "snapshot": SNAPSHOT}

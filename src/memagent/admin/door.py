@@ -169,7 +169,9 @@ async def open_door(given: str | None, listen: str, answer: Answer, log: Logger)
 async def _line(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes | None:
     """The next whole line; None at the end, half a line included."""
     try:
-        return await asyncio.wait_for(reader.readuntil(b"\n"), _SILENCE_S)
+        # Not wait_for: in Python 3.11 that loses a cancellation which comes together with the line.
+        async with asyncio.timeout(_SILENCE_S):
+            return await reader.readuntil(b"\n")
     except asyncio.IncompleteReadError:
         return None
     except asyncio.LimitOverrunError:
@@ -179,7 +181,8 @@ async def _line(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> b
 
 async def _say(writer: asyncio.StreamWriter, answer: dict[str, Any]) -> None:
     writer.write(json.dumps(answer).encode() + b"\n")
-    await asyncio.wait_for(writer.drain(), _UNREAD_S)
+    async with asyncio.timeout(_UNREAD_S):
+        await writer.drain()
 
 
 @contextlib.contextmanager

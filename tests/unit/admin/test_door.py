@@ -131,6 +131,20 @@ def test_who_leaves_while_he_is_told_things_hurts_nobody(tmp_path: Path):
     run(tmp_path / "s", test)
 
 
+def test_it_closes_at_once_also_where_a_line_comes_in_that_moment(tmp_path: Path):
+    async def test(_: Door) -> None:
+        for turns in range(12):
+            door = await Door.open(str(tmp_path / f"s{turns}"), answer)
+            client = await Client.connect(door)
+            await client.ask(b'{"verb": "snapshot"}\n')
+            client.writer.write(b'{"verb": "snapshot"}\n')
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await asyncio.wait_for(door.close(), 5)
+
+    run(tmp_path / "s", test)
+
+
 def test_one_connection_too_many_is_told_so(tmp_path: Path):
     async def test(door: Door) -> None:
         clients = [await Client.connect(door) for _ in range(32)]

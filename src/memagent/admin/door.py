@@ -123,18 +123,16 @@ class Door:
                 return
             while (line := await _line(reader, writer)) is not None:
                 if line.strip():
-                    await self._reply(line, reader, writer)
+                    await self._reply(line, writer)
         except (OSError, TimeoutError):
             # The other side is gone or silent: nobody is left to be told.
             pass
 
-    async def _reply(self, line: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _reply(self, line: bytes, writer: asyncio.StreamWriter) -> None:
+        """Whole also to who has sent his end: `nc -N` listens on. Who has gone makes `_say` fail."""
         try:
-            answers = self._answer(read_request(line))
-            async for answer in answers:
+            async for answer in self._answer(read_request(line)):
                 await _say(writer, answer)
-                if reader.at_eof():
-                    return
         except RefusedError as refusal:
             await _say(writer, refusal.as_json())
 

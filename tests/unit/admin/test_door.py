@@ -14,15 +14,21 @@ import pytest
 import structlog
 
 from memagent.admin.door import Door, open_door
-from memagent.admin.requests import RefusedError, Request, Rewarm, Snapshot
+from memagent.admin.requests import RefusedError, Request, Rewarm, Snapshot, Undrain
 from memagent.errors import StartError
 from memagent.unix_files import InUseError, NotASocketError
+from tests.support.leading import until
 
 
 async def answer(request: Request) -> AsyncIterator[dict[str, Any]]:
-    """A rewarm is endless; everything else is answered at once or refused."""
+    """A rewarm is endless, an undrain takes a moment; everything else is answered at once or refused."""
     match request:
         case Snapshot():
+            yield {"ok": True}
+        case Undrain():
+            for _ in range(3):
+                yield {"progress": {}}
+                await asyncio.sleep(0.01)
             yield {"ok": True}
         case Rewarm():
             while True:
@@ -119,12 +125,24 @@ def test_half_a_line_and_its_end_is_nothing(tmp_path: Path):
     run(tmp_path / "s", test)
 
 
+def test_who_sends_no_more_is_told_all(tmp_path: Path):
+    async def test(door: Door) -> None:
+        client = await Client.connect(door)
+        client.writer.write(b'{"verb": "undrain", "server": "a"}\n')
+        client.writer.write_eof()
+        *steps, last = (await client.reader.read()).splitlines()
+        assert (len(steps), json.loads(last)) == (3, {"ok": True})
+
+    run(tmp_path / "s", test)
+
+
 def test_who_leaves_while_he_is_told_things_hurts_nobody(tmp_path: Path):
     async def test(door: Door) -> None:
         for _ in range(3):
             client = await Client.connect(door)
             assert "progress" in await client.ask(b'{"verb": "rewarm", "server": "a"}\n')
             client.writer.transport.abort()
+            await until(lambda: not door._connections, "it is noticed")
         client = await Client.connect(door)
         assert await client.ask(b'{"verb": "snapshot"}\n') == {"ok": True}
 

@@ -143,6 +143,9 @@ def test_drain_and_undrain(site: Site) -> None:
     site.fill(b"new")
     mine = site.owned_by("s0")
     assert site.servers["s0"].get(mine[0]) in (b"old", None)
+    verified = json.loads(site.magent("verify", "--json"))
+    assert (verified["differ"], verified["agree"]) == (0, len(KEYS) - len(mine))
+    assert list(verified["problems"]) == ["server s0"]
     assert site.magent("undrain", "s0").endswith("is up\n")
     assert set(site.read().values()) == {b"new"}
     verified = json.loads(site.magent("verify", "--json"))

@@ -58,8 +58,9 @@ def verify(
     """Compare the copies of some keys, chosen by chance on every server.
 
     The servers are asked directly: value, flags and time to live must be the same on owner and copy. A key
-    that differs is looked at again, so that writes under way do not count. Values are never shown. The exit
-    code is 1 if any key differs. A missing copy is no fault: servers evict.
+    that differs is looked at again, so that writes under way do not count. A server that is out of service is
+    not compared. Values are never shown. The exit code is 1 if any key differs. A missing copy is no fault:
+    servers evict.
     """
     subject = find_subject(socket_path, config_path)
     if not subject.pool.has_copies:
@@ -73,7 +74,9 @@ def verify(
     places = Places(subject.pool, make_placement(subject.pool))
     used_seed = secrets.randbits(32) if seed is None else seed
     chance = random.Random(used_seed)  # noqa: S311 - a sample is no secret
-    report = _watched(lambda progress: compare(places, count, rate, timeout_s, chance, progress))
+    report = _watched(
+        lambda progress: compare(places, count, rate, timeout_s, chance, progress, states=subject.states)
+    )
     if not report.compared and report.problems:
         raise ServerError(
             "nothing could be compared: "

@@ -1,8 +1,8 @@
 """A pool as an inspector sees it: who holds a key, and a connection to each holder."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Final, Literal, Protocol, Self
 
 from memagent.addresses import Address
@@ -46,14 +46,17 @@ class Places:
 
 
 class Looker:
-    """Looks at keys on holders. One that has failed twice is not asked again: `failures` says why."""
+    """Looks at keys on holders. One that has failed twice is not asked again: `failures` says why.
 
-    def __init__(self, timeout_s: float) -> None:
+    `out` are not asked at all, and why.
+    """
+
+    def __init__(self, timeout_s: float, out: Mapping[Holder, str] = MappingProxyType({})) -> None:
         self._timeout_s = timeout_s
         self._connections: dict[Holder, Connection] = {}
-        self._tries: dict[Holder, int] = {}
+        self._tries = dict.fromkeys(out, _MOST_FAILURES)
         self._bytes_before = 0
-        self.failures: dict[Holder, str] = {}
+        self.failures = dict(out)
 
     @property
     def bytes_read(self) -> int:

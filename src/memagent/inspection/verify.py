@@ -6,6 +6,7 @@
 
 - Writes under way do not count: two looks, a pause apart, must find the same on both sides. Where a side goes
   on changing, the key is `changing` and nothing is said of it.
+- A server that is out of service has not got every write, and nobody is answered from it: it is not compared.
 - `gone`: listed a moment ago, and now on neither side; deleted or expired.
 - The load is bounded: so many keys and bytes a second, one question at a time.
 """
@@ -13,9 +14,10 @@
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from types import MappingProxyType
 from typing import Any, Final
 
 from memagent.errors import ServerError
@@ -30,6 +32,7 @@ _AT_ONCE: Final = 20
 _LOOKS_AGAIN: Final = 5
 _PAUSE_S: Final = 0.5
 _BYTES_PER_S: Final = 32 * 1024 * 1024
+_OUT_OF_SERVICE: Final = ("down", "returning", "draining", "drained")
 _WORST_FIRST: Final[tuple[Finding, ...]] = ("differ", "missing_owner", "missing_copy")
 
 Progress = Callable[[str, int, int], None]
@@ -117,12 +120,18 @@ def verify(
     chance: random.Random,
     progress: Progress = lambda what, done, of: None,
     pause: Callable[[float], None] = time.sleep,
+    states: Mapping[tuple[str, str], str] = MappingProxyType({}),
 ) -> Report:
-    """Compare up to `count` keys."""
+    """Compare up to `count` keys. `states` by role and name, as far as they are known."""
     start_s = time.monotonic()
     report = Report()
-    keys = _draw(places, count, timeout_s, chance, report, progress)
-    with Looker(timeout_s) as looker:
+    out = {
+        holder: f"is {state}: what it has is not compared"
+        for holder in places.holders
+        if (state := states.get((holder.role, holder.name))) in _OUT_OF_SERVICE
+    }
+    keys = _draw(places, out, count, timeout_s, chance, report, progress)
+    with Looker(timeout_s, out) as looker:
         run = _Run(places, looker, Pace(keys_per_s, pause), report, progress)
         open_cases = run.look_at(keys, "comparing")
         for _ in range(_LOOKS_AGAIN):
@@ -141,12 +150,20 @@ def verify(
 
 
 def _draw(
-    places: Places, count: int, timeout_s: float, chance: random.Random, report: Report, progress: Progress
+    places: Places,
+    out: Container[Holder],
+    count: int,
+    timeout_s: float,
+    chance: random.Random,
+    report: Report,
+    progress: Progress,
 ) -> list[bytes]:
     """As many keys from each server, owners and copies alike: what only one of them has is found too."""
     drawn: set[bytes] = set()
     for number, holder in enumerate(places.holders):
         progress("listing keys", number, len(places.holders))
+        if holder in out:
+            continue
         try:
             sample = sample_keys(holder.address, count, timeout_s, chance)
         except ServerError as error:

@@ -138,6 +138,29 @@ def test_a_server_that_is_not_there(servers, backups):
     assert report.counts["agree"] == report.compared == 60 - report.not_asked
 
 
+@pytest.mark.parametrize("state", ["down", "returning", "draining", "drained"])
+def test_a_server_out_of_service_has_not_got_every_write(servers, backups, state):
+    """It can be reached, what it has is old, and nobody is answered from it."""
+    found = places(servers, backups)
+    for n in range(60):
+        store(servers, backups, found, b"key:%d" % n)
+        backups[0].set(b"old:%d" % n, b"x")
+        servers[0].set(b"key:%d" % n, b"old")
+    states = {("server", "s0"): state, ("server", "s1"): "up", ("backup", "s0"): "up"}
+    report = verified(found, states=states)
+    assert report.problems == {"server s0": f"is {state}: what it has is not compared"}
+    assert report.counts["differ"] == 0
+    assert report.not_asked > 0
+    assert report.counts["agree"] > 0
+
+
+def test_one_that_is_being_filled_is_compared(servers, backups):
+    found = places(servers, backups)
+    store(servers, backups, found, b"key")
+    states = {("server", "s0"): "warming", ("server", "s1"): "warming"}
+    assert counts(verified(found, states=states)) == {"agree": 1}
+
+
 def test_a_server_without_meta_commands_tells_no_time_to_live(servers, backups, monkeypatch):
     found = places(servers, backups)
     store(servers, backups, found, b"key", exptime=1000)

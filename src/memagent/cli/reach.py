@@ -51,9 +51,9 @@ def which(server: str, pool: str | None, role: str | None) -> dict[str, Any]:
 
 def print_json(value: Any) -> None:
     """One object on one line."""
-    # JSON is UTF-8: a key's bytes that are not can only be written as escapes
+    # JSON is UTF-8: a key's bytes that are not can only be written as escapes; nor may a key steer a terminal
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    if any("\udc80" <= character <= "\udcff" for character in text):
+    if not text.isprintable():
         text = json.dumps(value, separators=(",", ":"))
     sys.stdout.buffer.write(text.encode() + b"\n")
     sys.stdout.flush()

@@ -16,6 +16,7 @@ from memagent.cli.table import aligned
 from memagent.cli.values import COUNT, TIMEOUT, between, unit
 from memagent.errors import ConfigError, ServerError
 from memagent.inspection.comparing import Finding
+from memagent.inspection.keys import visible
 from memagent.inspection.places import Places
 from memagent.inspection.verify import Progress, Report
 from memagent.inspection.verify import verify as compare
@@ -132,7 +133,7 @@ def _print_examples(report: Report) -> None:
     rows = [("KEY", "FINDING", "OWNER", "COPY", "DIFFERS IN")]
     names = dict(_FINDINGS)
     rows += [
-        (each.key, names[each.finding], each.owner, each.copy, ", ".join(each.differs_in) or "-")
+        (visible(each.key), names[each.finding], each.owner, each.copy, ", ".join(each.differs_in) or "-")
         for each in report.examples
     ]
     text = "".join(line + "\n" for line in aligned(rows))

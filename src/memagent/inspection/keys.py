@@ -18,6 +18,15 @@ def problem_of(key: bytes) -> str | None:
     return None
 
 
+def visible(text: str) -> str:
+    """A key's text for a terminal: whatever a client called it, it cannot steer one. Other bytes stay."""
+    return "".join(c if c.isprintable() or "\udca0" <= c <= "\udcff" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in character.encode(errors="surrogateescape"))
+
+
 def as_text(key: bytes) -> str:
     """For people and JSON; bytes that are no UTF-8 are kept as surrogates."""
     return key.decode(errors="surrogateescape")

@@ -91,6 +91,18 @@ def test_keys_that_are_not_ascii(pool, verified):
     assert "\nx\udcff " in out
 
 
+def test_a_key_cannot_steer_a_terminal(pool, verified):
+    """A client may use any bytes from 0x80 on; some terminals take them for the start of a command."""
+    pool[0].set("x\u009b2J".encode(), b"one")
+    pool[0].set(b"y\x9b2J", b"one")
+    _, out, _ = verified()
+    assert "\nx\\xc2\\x9b2J " in out
+    assert "\ny\\x9b2J " in out
+    _, out, _ = verified("--json")
+    assert "\u009b" not in out
+    assert {each["key"] for each in json.loads(out)["examples"]} == {"x\u009b2J", "y\udc9b2J"}
+
+
 def test_what_could_not_be_asked(pool, verified):
     pool[1].kill()
     code, out, err = verified()

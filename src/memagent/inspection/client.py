@@ -108,6 +108,7 @@ class Connection:
         while not _is_whole(self._buffer) and n_lines < most_lines and time.monotonic() < end_s:
             self._begin()
             n_lines += self._receive().count(b"\n")
+            self._check_line(len(self._buffer) - self._buffer.rfind(b"\n") - 1)
         *lines, _ = bytes(self._buffer).split(b"\n")
         self._buffer.clear()
         return [line.removesuffix(b"\r") for line in lines]
@@ -197,12 +198,15 @@ class Connection:
         start = 0
         while (at := self._buffer.find(b"\n", start)) < 0:
             start = len(self._buffer)
-            if start > _LONGEST_LINE_BYTES:
-                raise ServerError("sends a line without an end: is it a memcached?")
+            self._check_line(start)
             self._receive()
         line = bytes(self._buffer[:at])
         del self._buffer[: at + 1]
         return line.removesuffix(b"\r")
+
+    def _check_line(self, n_bytes: int) -> None:
+        if n_bytes > _LONGEST_LINE_BYTES:
+            raise ServerError("sends a line without an end: is it a memcached?")
 
     def _receive(self) -> bytes:
         try:

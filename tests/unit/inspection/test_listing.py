@@ -125,6 +125,16 @@ def test_a_dump_is_not_read_for_ever(monkeypatch):
     assert 1000 <= len(found.keys) < 20_000
 
 
+def test_a_line_without_an_end_is_not_kept():
+    """Whatever listens there: it sends for as long as somebody reads."""
+    endless = b"mg " + b"x" * 10_000_000
+    with (
+        Scripted(lambda line: endless if b"mgdump" in line else b"ERROR\r\n") as server,
+        pytest.raises(ServerError, match="without an end"),
+    ):
+        sample(server, 5)
+
+
 def test_a_dump_that_ends_in_a_complaint_counts_until_there():
     with Scripted(
         lambda line: b"mg a\r\nmg b\r\nERROR went wrong\r\nEN\r\n" if b"mgdump" in line else b"ERROR\r\n"

@@ -34,6 +34,7 @@ class Found:
             "flags": item.flags if item else None,
             "ttl_s": item.ttl_s if item else None,
             "cas": item.cas if item else None,
+            "stale": item.is_stale if item else None,
             "problem": self.problem,
         }
 

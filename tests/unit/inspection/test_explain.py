@@ -49,6 +49,7 @@ def test_the_whole(server, backup):
         "present": True,
         "size_bytes": 8,
         "flags": 3,
+        "stale": False,
         "problem": None,
     }
 
@@ -60,6 +61,17 @@ def test_what_differs(server, backup):
     told = explained(found)
     assert (told.verdict, told.differs_in) == ("differ", ("value", "flags"))
     assert told.owner.state is None
+
+
+def test_what_was_invalidated_says_so(server, backup):
+    found = places([server], [backup])
+    for each in (server, backup):
+        each.set(KEY, b"x")
+        with each.connect() as wire:
+            wire.expect(b"md %b I\r\n" % KEY, b"HD\r\n")
+    told = explained(found)
+    assert told.verdict == "agree"
+    assert (told.owner.as_dict()["stale"], told.copy.as_dict()["stale"]) == (True, True)
 
 
 def test_on_one_side_or_on_none(server, backup):

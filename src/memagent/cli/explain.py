@@ -39,8 +39,9 @@ def explain(
 
     Its hash, its owner, its copy, how they stand and whether they agree. The servers are asked directly; the
     value is compared and never shown. Where they know meta commands (1.6.0 and later), looking does not count
-    as a read. With -c and no running proxy, all but the servers' states is told. A key that starts with -
-    goes after --.
+    as a read; but of an item that is marked stale (md with I) it takes the win, as any mg does: the next
+    client sees Z and not W. With -c and no running proxy, all but the servers' states is told. A key that
+    starts with - goes after --.
     """
     raw = os.fsencode(key)
     problem = problem_of(raw)

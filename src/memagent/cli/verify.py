@@ -61,7 +61,7 @@ def verify(
     The servers are asked directly: value, flags and time to live must be the same on owner and copy. A key
     that differs is looked at again, so that writes under way do not count. A server that is out of service is
     not compared. Values are never shown. The exit code is 1 if any key differs. A missing copy is no fault:
-    servers evict.
+    servers evict. Of an item that is marked stale (md with I) a look takes the win, as any mg does.
     """
     subject = find_subject(socket_path, config_path)
     if not subject.pool.has_copies:

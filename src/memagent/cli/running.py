@@ -23,6 +23,7 @@ from memagent.cli.flags import load_any
 from memagent.errors import ConfigError, ControlError
 from memagent.settings import Config
 from memagent.snapshot import ServerSnapshot, Snapshot, from_json
+from memagent.units import quoted
 
 _Table = TypeVar("_Table")
 
@@ -126,8 +127,13 @@ class RunningProxy:
     def _lines(self, verb: str, words: dict[str, Any]) -> Iterator[dict[str, Any]]:
         request = {"verb": verb, **{name: value for name, value in words.items() if value is not None}}
         try:
+            text = json.dumps(request, ensure_ascii=False).encode() + b"\n"
+        except UnicodeEncodeError as error:
+            # the JSON parser of the other side would blame the JSON
+            raise ConfigError(f"not UTF-8 text: {quoted(error.object[error.start : error.end])}") from None
+        try:
             self._socket.settimeout(_SILENCE_S)
-            self._socket.sendall(json.dumps(request).encode() + b"\n")
+            self._socket.sendall(text)
             while True:
                 line = self._line()
                 if "error" in line:

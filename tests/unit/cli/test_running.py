@@ -226,6 +226,15 @@ def test_a_configuration_that_makes_no_sense(stand_in):
         proxy.config()
 
 
+def test_what_is_no_text_is_not_asked_for(stand_in):
+    server = stand_in(lambda request: [done(SERVER)])
+    with RunningProxy.at(server.path) as proxy:
+        with pytest.raises(ConfigError, match=r'not UTF-8 text: "\\udce9"'):
+            proxy.ask("drain", server="caf\udce9")
+        assert proxy.ask("drain", server="café")["ok"]
+    assert server.requests == [{"verb": "drain", "server": "café"}]
+
+
 def test_it_hangs_up(stand_in):
     server = stand_in(lambda request: [progress(SERVER), b""])
     with RunningProxy.at(server.path) as proxy, pytest.raises(ControlError, match="has hung up"):

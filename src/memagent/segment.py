@@ -196,6 +196,10 @@ class Segment:
                 self._slots[self.server_offset_slots(worker, server) + index] = 0
         self._slots[_HEADER_SLOTS + worker] = pid
 
+    def end_writes(self, worker: int) -> None:
+        """The process in this place is dead: no write of its is under way any more."""
+        self.marks(worker).take_over()
+
     def count_restart(self, worker: int) -> None:
         """Only while nobody else counts in this place."""
         self._slots[self.worker_offset_slots(worker) + WORKER_INDEX["restarts"]] += 1

@@ -55,6 +55,7 @@ from memagent.settings import Config
 from memagent.snapshot import Snapshot, WorkerSnapshot
 
 _START_DEADLINE_S: Final = 30.0
+_SETTLE_S: Final = 0.1
 _SPARE_FILES: Final = 64
 _FEWEST_CLIENTS: Final = 64
 _HOW_TO_RAISE: Final = (
@@ -137,6 +138,7 @@ class Supervisor:
         self._operators = Operators(self._leader, self.snapshot, self.addresses_of, self._resolver.resolve)
         self._door: Door | None = None
         self._restarts: Counter[int] = Counter()
+        self._died_s: dict[int, float] = {}
 
     async def run(self) -> None:
         """StartError if the workers do not get ready."""
@@ -232,6 +234,7 @@ class Supervisor:
                 was_told = worker.has_drained
                 del self._workers[number]
                 self._segment.take_place(number, 0)
+                self._died_s[number] = time.monotonic()
                 self._leader.wake()
             if self._draining.is_set():
                 return
@@ -263,6 +266,7 @@ class Supervisor:
         worker = await WorkerProcess.start(
             number, self._worker_module, self._environment, inherited, self._stderr_fd(), self
         )
+        await self._until_settled(number)
         self._workers[number] = worker
         self._segment.take_place(number, worker.pid)
         config = self._fleet.config.model_dump(mode="json")
@@ -275,6 +279,13 @@ class Supervisor:
             # Told to end while this one was on its way.
             worker.send(Drain())
         return worker
+
+    async def _until_settled(self, number: int) -> None:
+        """What the dead one in this place had sent is done: from then on nobody need wait for its writes."""
+        died_s = self._died_s.pop(number, None)
+        if died_s is not None:
+            await asyncio.sleep(max(0.0, died_s + _SETTLE_S - time.monotonic()))
+            self._segment.end_writes(number)
 
     def _stderr_fd(self) -> int | None:
         if self._log_fd is None and self._background is not None:

@@ -47,7 +47,6 @@ def make_pools(
     """The pools of one worker. `numbers` of the servers in `Segment`, in the order of the configuration."""
     parser = ReplyParser()
     marks = segment.marks(worker)
-    marks.take_over()
     pools = []
     each = iter(numbers)
     for pool in config.pools:

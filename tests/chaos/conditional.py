@@ -145,7 +145,7 @@ class Lock(Model):
     def added(self, grant: Grant, now: float) -> None:
         self.end(grant.op, "STORED", now)
         # What is excused would be excused from a get as well: whoever is asked has no such key.
-        if self.held is not None and self.keeping.must_hit(grant.op.begun):
+        if self.held is not None and self.must_hit(grant.op):
             text = f"{self.held.token.decode()} has it and has not begun to release it"
             self.wrong("lock given twice", text, grant.op, now)
         grant.is_done = True

@@ -35,6 +35,12 @@ class Op:
     form: str = ""
     """How it was said, where it was not said in classic words."""
 
+    @property
+    def worker(self) -> int:
+        """Who served it; 0 if that is not known."""
+        pid = self.client.rpartition("@")[2]
+        return int(pid) if pid.isdigit() else 0
+
     def __str__(self) -> str:
         return f"{self.client:<24} {self.form}{self.verb} {self.text} -> {self.reply}"
 

@@ -11,6 +11,8 @@ while the key is written once more: then it may lose the key when it returns.
    write, it is not excused either if both are sound all through the request and neither has lost its memory
    since the write began: one of them must have it. Where a write was acknowledged meanwhile, all this must be
    so for what was there before as well.
+   A miss is also excused if one of the two was not sound all through the request, and a write of the key was
+   under way at a worker that was killed or frozen meanwhile: what that has told its client nobody knows.
 2. An old value is never excused, but for what a server's own flush_all has spared (`models.SPARED_S`).
 3. An error reply is excused if no holder was sound all through the request; one that says "unknown outcome",
    to a verb that must not be repeated, if one of the two was not.
@@ -19,7 +21,7 @@ while the key is written once more: then it may lose the key when it returns.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 NEVER = float("inf")
@@ -71,6 +73,8 @@ class Pair:
 
     owner: Holder
     copy: Holder
+    was_absent: Callable[[int, float, float], bool] = lambda pid, begun, asked: False
+    """`Workers.was_absent`"""
 
     def __iter__(self) -> Iterator[Holder]:
         return iter((self.owner, self.copy))

@@ -128,9 +128,24 @@ class Model:
     def wrong(self, kind: str, text: str, op: Op | None, now: float) -> None:
         self._report(Violation(kind, text, op, self.key.decode(), now))
 
+    def must_hit(self, op: Op) -> bool:
+        """One that ends now."""
+        return self.keeping.must_hit(op.begun) and (
+            self.pair.both_sound(op.begun) or not self._is_doubtful(op)
+        )
+
+    def _is_doubtful(self, op: Op) -> bool:
+        """Did it meet a write of a worker that was not there?"""
+        return any(
+            each.verb not in READS
+            and each.ended >= op.begun
+            and self.pair.was_absent(each.worker, each.begun, op.begun)
+            for each in self.history.ops
+        )
+
     def judge_miss(self, op: Op, now: float) -> bool:
         """A miss that the writes do not explain: is it excused?"""
-        if self.keeping.must_hit(op.begun):
+        if self.must_hit(op):
             self.wrong("lost key", "a holder that has the key was there all the time", op, now)
             return False
         return True

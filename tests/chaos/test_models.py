@@ -206,6 +206,20 @@ class TestRegister:
         register.get(None)
         assert story.kinds() == ["lost key"]
 
+    @pytest.mark.parametrize(("worker", "kinds"), [(7, []), (8, ["lost key"])])
+    def test_a_write_that_was_under_way_at_a_worker_that_died(
+        self, story: Story, register: Registered, worker: int, kinds: list[str]
+    ) -> None:
+        story.pair.was_absent = lambda pid, begun, asked: pid == 7
+        register.set(b"1")
+        register.model.begin_write("set", b"2", f"w@{worker}", story.tick())
+        story.freeze(story.owner)
+        register.get(None)
+        assert story.kinds() == kinds
+        story.up(story.owner)
+        register.get(None)
+        assert story.kinds() == [*kinds, "lost key"]
+
     def test_out_of_reach_is_not_lost(self, story: Story, register: Registered) -> None:
         register.set(b"1")
         story.freeze(story.owner)

@@ -26,6 +26,10 @@ NOTICED_S = 0.5
 """A client hears of the end of its connection so soon."""
 
 
+SETTLED_S = 0.5
+"""Nobody waits for what a worker had begun so long after it goes on, or another has its place."""
+
+
 @dataclass
 class Absence:
     """A worker could not do anything."""
@@ -115,6 +119,13 @@ class Workers:
             each.pid == pid
             or (not pid and began_at <= each.until and each.since <= gone_at <= each.until + NOTICED_S)
             for each in self.killed
+        )
+
+    def was_absent(self, pid: int, begun: float, asked: float) -> bool:
+        """Since it had begun something, and not long over it when somebody asked?"""
+        return any(
+            each.pid == pid and each.until >= begun and each.until + SETTLED_S >= asked
+            for each in (*self.killed, *self.frozen)
         )
 
     def frozen_s(self, pid: int, since: float) -> float:

@@ -150,7 +150,7 @@ class World:
 
     def pair_of(self, key: bytes) -> Pair:
         owner, copy = (node.holder for node in self.nodes_of(key))
-        return Pair(owner, copy)
+        return Pair(owner, copy, lambda *when: self.workers.was_absent(*when))
 
     def nodes_of(self, key: bytes) -> tuple[Node, Node]:
         owner, copy = self._placement.locate(key)

@@ -145,7 +145,9 @@ def test_a_worker_that_keeps_dying_is_replaced_ever_later(make: Any, tmp_path: P
     assert delays[0] == 0
     for delay, whole in zip(delays[1:], (100, 200, 400, 800), strict=True):
         assert whole / 2 - 1 <= delay <= whole
-    assert {each["cause"] for each in deaths[1:]} == {"exit code 3"}
+    # One that cannot be told anything is killed, which may come before its own end.
+    causes = {each["cause"] for each in deaths[1:]}
+    assert "exit code 3" in causes <= {"exit code 3", "killed by SIGKILL"}
     flag.unlink()
     assert int(supervisor.ask()) > 0
     assert supervisor.process.terminate() == 0

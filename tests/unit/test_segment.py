@@ -109,6 +109,14 @@ def test_a_replaced_worker_keeps_its_counters_and_loses_its_gauges(segment: Segm
     assert segment.pids() == [os.getpid(), 0, 4321]
 
 
+def test_what_a_dead_worker_was_writing_is_over(segment: Segment):
+    dead, other = segment.marks(0), segment.marks(1)
+    for marks in (dead, other):
+        marks.begin_key(b"k")
+    segment.end_writes(0)
+    assert other.read_key(b"k") == (2, 1)
+
+
 def test_places_that_do_not_exist_are_refused(segment: Segment):
     for worker in (-1, 2):
         with pytest.raises(IndexError):

@@ -13,7 +13,7 @@ were compared (doubt.pyx). Whoever leaves the authority for what the other serve
 - who reads from the other server may be quicker than another worker's write, which the authority has acknowledged.
 
 Each worker has a row of its own, which it alone writes: its own writes reach a server in the order in which it sent
-them, so a reader asks for the others' marks only, and whoever takes a dead worker's place ends what that had begun.
+them, so a reader asks for the others' marks only. What a dead worker had begun is ended by the supervisor.
 
 Invariant: if a mark was quiet when it was read, and has not moved since, then no write of its keys, of any process of
 this proxy, was under way in between. (Keys that share a slot only cause work in vain.)

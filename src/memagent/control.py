@@ -1,7 +1,7 @@
 """Messages between the supervisor and its workers.
 
-    supervisor ── Start, Addresses, Hold, Replace, Flush, Drain, Stop ─▶ worker
-    supervisor ◀─ Ready, Resolve, StateChange, Log, DrainingDone ─────── worker
+    supervisor ── Start, Reload, Addresses, Hold, Replace, Flush, Drain, Stop ─▶ worker
+    supervisor ◀─ Ready, Reloaded, Gone, Resolve, StateChange, Log, DrainingDone ─ worker
 
 One SOCK_SEQPACKET socket pair per worker, one JSON object per packet; an object too large for a packet
 travels in several, "+" before each piece but the last and "=" before that.
@@ -50,6 +50,17 @@ class Start:
     numbers: tuple[int, ...]
     addresses: tuple[tuple[str, ...], ...]
     type: Literal["start"] = "start"
+
+
+@checked(frozen=True, config=_STRICT)
+class Reload:
+    """From now on it is so; as in `Start`. Answered by Reloaded, and by Gone for each server that left."""
+
+    generation: int
+    config: dict[str, Any]
+    numbers: tuple[int, ...]
+    addresses: tuple[tuple[str, ...], ...]
+    type: Literal["reload"] = "reload"
 
 
 @checked(frozen=True, config=_STRICT)
@@ -113,6 +124,22 @@ class Ready:
 
 
 @checked(frozen=True, config=_STRICT)
+class Reloaded:
+    """What `Reload` said is so."""
+
+    generation: int
+    type: Literal["reloaded"] = "reloaded"
+
+
+@checked(frozen=True, config=_STRICT)
+class Gone:
+    """A server that is configured no more: nothing of it is left in this worker."""
+
+    server: int
+    type: Literal["gone"] = "gone"
+
+
+@checked(frozen=True, config=_STRICT)
 class Resolve:
     """The worker could not reach a server: does its name mean another address by now?"""
 
@@ -149,8 +176,8 @@ class DrainingDone:
     type: Literal["draining_done"] = "draining_done"
 
 
-ToWorker = Start | Addresses | Hold | Replace | Flush | Drain | Stop
-FromWorker = Ready | Resolve | StateChange | Log | DrainingDone
+ToWorker = Start | Reload | Addresses | Hold | Replace | Flush | Drain | Stop
+FromWorker = Ready | Reloaded | Gone | Resolve | StateChange | Log | DrainingDone
 
 _to_worker: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="type")])
 _from_worker: TypeAdapter[FromWorker] = TypeAdapter(Annotated[FromWorker, Field(discriminator="type")])

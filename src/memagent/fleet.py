@@ -1,13 +1,15 @@
 """The servers of all pools by their numbers, as they are configured now.
 
-- A server has its number as long as it is configured. At first they are numbered as they
-  stand in the file: over all pools, each pool's servers before its backups.
+- A server has its number as long as it is configured; that of one that is gone is given again after `let_go`.
+  It is the same server by its pool, its name, and what cannot change while it runs.
+- At first they are numbered as they stand in the file: over all pools, a pool's servers before its backups.
 - `config` is what is in force: a server that was replaced stands in it with its new address, in such words
   that its ring has not moved.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import NamedTuple
 
 from pydantic import ValidationError
@@ -39,12 +41,21 @@ class Member:
         return None if self.server.path is not None else self.server.host
 
 
+class Change(NamedTuple):
+    """What a new configuration means: servers by their numbers, and what those are to be that move."""
+
+    joined: tuple[int, ...]
+    left: tuple[int, ...]
+    moving: dict[int, ServerConfig]
+
+
 class Fleet:
     """All servers of a proxy. `members` stand in the order of the configuration."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self._replaced: set[int] = set()
+        self._leaving: set[int] = set()
         self._settle(range(sum(1 for _ in _seats(config))))
 
     def _settle(self, numbers: Iterable[int]) -> None:
@@ -57,6 +68,42 @@ class Fleet:
     def numbers(self) -> tuple[int, ...]:
         """In the order of the configuration."""
         return tuple(self.members)
+
+    def change(self, config: Config) -> "Change":
+        """From now on it is so. A server that moves stays where it is until `replace` is called for it."""
+        before = {
+            _identity(seat): number for number, seat in zip(self.numbers, _seats(self.config), strict=True)
+        }
+        there = {number: member.server for number, member in self.members.items()}
+        taken = {*self.members, *self._leaving}
+        free = (number for number in count() if number not in taken)
+        numbers, moving = [], {}
+        for seat in _seats(config):
+            number = before.get(_identity(seat))
+            if number is None:
+                number = next(free)
+            elif not _same_place(there[number], seat.server):
+                moving[number] = seat.server
+            numbers.append(number)
+        left = tuple(number for number in self.members if number not in numbers)
+        joined = tuple(number for number in numbers if number not in self.members)
+        self._leaving.update(left)
+        self._replaced.clear()
+        self.config = config
+        self._settle(numbers)
+        for number, server in moving.items():
+            self.config = self._with(number, there[number].model_copy(update={"weight": server.weight}))
+        self._settle(numbers)
+        return Change(joined, left, moving)
+
+    @property
+    def leaving(self) -> frozenset[int]:
+        """Numbers of servers that are gone, and that somebody may still use."""
+        return frozenset(self._leaving)
+
+    def let_go(self, number: int) -> None:
+        """Nobody uses it any more."""
+        self._leaving.discard(number)
 
     def of_pool(self, pool: PoolConfig) -> list[Member]:
         """In the order of their places."""
@@ -102,10 +149,11 @@ class Fleet:
             raise ValueError(str(first.get("ctx", {}).get("error", first["msg"]))) from None
         return server
 
-    def replace(self, number: int, server: ServerConfig) -> None:
-        """It is another machine from now on."""
+    def replace(self, number: int, server: ServerConfig, in_file: bool = False) -> None:
+        """It is another machine from now on. `in_file`: as the configuration says; else that is behind."""
         self.config = self._with(number, server)
-        self._replaced.add(number)
+        if not in_file:
+            self._replaced.add(number)
         self._settle(self.numbers)
 
     def _with(self, number: int, server: ServerConfig) -> Config:
@@ -135,3 +183,13 @@ def _seats(config: Config) -> Iterator[_Seat]:
     for pool in config.pools:
         for place, server in enumerate((*pool.servers, *pool.backups)):
             yield _Seat(pool, server, place >= len(pool.servers), place)
+
+
+def _identity(seat: _Seat) -> tuple[object, ...]:
+    """What makes it the same server; its connections and what it keeps for others are made once."""
+    pool = seat.pool
+    return pool.name, seat.backup, seat.server.name, pool.has_copies, pool.connections_per_server
+
+
+def _same_place(one: ServerConfig, other: ServerConfig) -> bool:
+    return (one.host, one.port, one.path) == (other.host, other.port, other.path)

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from memagent.control import Flush, Hold, Replace, StateChange, ToWorker
 from memagent.fleet import Fleet
@@ -39,6 +39,14 @@ from memagent.settings import ServerConfig
 from memagent.snapshot import PoolSnapshot, ServerSnapshot
 
 _IDLE_S: Final = 2.0
+
+
+class Move(NamedTuple):
+    """Where a server is to be, and what its name means there. `in_file`: the configuration says so."""
+
+    server: ServerConfig
+    addresses: tuple[str, ...]
+    in_file: bool = False
 
 
 class Crew(Protocol):
@@ -73,13 +81,33 @@ class Leader:
         self._standings = {number: segment.standing(number) for number in fleet.members}
         self.lifecycle = Lifecycle({number: self._facts(number) for number in fleet.members}, clock())
         self.rewarms = Rewarms(fleet, segment, log, start_rewarm, crew.addresses_of, self._warm_ended, clock)
-        self.next_address: dict[int, tuple[ServerConfig, tuple[str, ...]]] = {}
+        self.moves: dict[int, Move] = {}  # servers that are about to be somewhere else
         self._woken = asyncio.Event()
         self._news: dict[int, tuple[str, int]] = {}
 
     def _facts(self, number: int) -> Server:
         pool = self.fleet.members[number].pool
         return Server(self.fleet.sources(number), pool.rewarm, pool.warm_for_at_most_ms / 1000)
+
+    def settle(self) -> None:
+        """The fleet has changed."""
+        numbers = self.fleet.members
+        self._standings = {
+            number: self._standings.get(number) or self._segment.standing(number) for number in numbers
+        }
+        facts = {number: self._facts(number) for number in numbers}
+        for action in self.lifecycle.settle(facts, self._clock()):
+            self._do(action)
+        self._news = {number: news for number, news in self._news.items() if number in numbers}
+        self.moves = {number: move for number, move in self.moves.items() if number in numbers}
+        self.wake()
+
+    def move(self, number: int, move: "Move", keep_data: bool = False) -> None:
+        """Another machine takes a server's place once everybody has let go of the old one."""
+        self.moves[number] = move
+        self.lifecycle.hold(number, "replace", keep_data)
+        self.tell_held()
+        self.wake()
 
     async def run(self) -> None:
         """Until it is cancelled."""
@@ -179,18 +207,16 @@ class Leader:
             self._log.info(f"server is {state} for all workers", **facts)
 
     def _readdress(self, number: int) -> None:
-        server, addresses = self.next_address.pop(number)
+        move = self.moves.pop(number)
         before = self.fleet.members[number].address
-        self.fleet.replace(number, server)
+        self.fleet.replace(number, move.server, move.in_file)
         keep_data = self.lifecycle.lives[number].keep_data
-        self._crew.tell_all(Replace(number, server.address, addresses, keep_data))
-        self._log.warning(
-            "server is replaced",
-            server=self.name(number),
-            before=before,
-            now=self.fleet.members[number].address,
-            hint="write it into the configuration file too",
-        )
+        self._crew.tell_all(Replace(number, move.server.address, move.addresses, keep_data))
+        facts = {"server": self.name(number), "before": before, "now": self.fleet.members[number].address}
+        if move.in_file:
+            self._log.info("server is replaced", **facts)
+        else:
+            self._log.warning("server is replaced", **facts, hint="write it into the configuration file too")
 
     def name(self, number: int) -> str:
         return self.fleet.members[number].server.name

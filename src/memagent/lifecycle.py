@@ -189,6 +189,21 @@ class Lifecycle:
         self.lives = {number: Life(now_s, now_s) for number in servers}
         self._now_s = now_s
 
+    def settle(self, servers: Mapping[int, Server], now_s: float) -> list[Action]:
+        """These are configured from now on; whoever copies keys by what was before begins anew."""
+        actions: list[Action] = []
+        for number in [number for number in self.lives if number not in servers]:
+            if self.lives[number].warm_runs:
+                actions.append(StopWarm(number, "it is not configured any more"))
+            del self.lives[number]
+        for number, life in self.lives.items():
+            life.filled_from = frozenset()
+            if life.warm_runs:
+                actions += self._stop_warm(number, life, "the configuration has changed")
+        self.servers = servers
+        self.lives |= {number: Life(now_s, now_s) for number in servers if number not in self.lives}
+        return actions
+
     @property
     def held(self) -> tuple[int, ...]:
         return tuple(number for number, life in self.lives.items() if life.held)
@@ -313,8 +328,8 @@ class Lifecycle:
 
     def warm_ended(self, server: int, how: Literal["done", "failed", "aborted"], verified: bool) -> None:
         """The process that copied is no more. `verified`: none of its copies can be an old value."""
-        life = self.lives[server]
-        if not life.warm_runs:
+        life = self.lives.get(server)
+        if life is None or not life.warm_runs:
             return
         life.failures += how == "failed"
         if how == "done":

@@ -14,8 +14,9 @@ from memagent.addresses import Address, parse_address
 from memagent.admin import requests
 from memagent.admin.requests import OfServer, RefusedError, Request
 from memagent.fleet import Member
-from memagent.leader import Leader
+from memagent.leader import Leader, Move
 from memagent.lifecycle import Life
+from memagent.reload import Plan
 from memagent.rewarm.job import Pause, Resume
 from memagent.snapshot import Snapshot, as_json
 from memagent.units import quoted
@@ -27,7 +28,7 @@ Resolve = Callable[[str], Awaitable[tuple[str, ...]]]
 
 
 class Operators:
-    """`snapshot` and `addresses_of` know what the leader does not."""
+    """`snapshot`, `addresses_of` and `reload` know what the leader does not."""
 
     def __init__(
         self,
@@ -35,11 +36,13 @@ class Operators:
         snapshot: Callable[[], Snapshot],
         addresses_of: Callable[[int], tuple[str, ...]],
         resolve: Resolve,
+        reload: Callable[[], Awaitable[Plan]],
     ) -> None:
         self._leader = leader
         self._snapshot = snapshot
         self._addresses_of = addresses_of
         self._resolve = resolve
+        self._reload = reload
 
     async def answer(self, request: Request) -> AsyncIterator[dict[str, Any]]:
         """Progress, then the last line; RefusedError."""
@@ -48,6 +51,9 @@ class Operators:
                 yield {"ok": True, "snapshot": as_json(self._snapshot())}
             case requests.Config():
                 yield self._config()
+            case requests.Reload():
+                made = await self._reload()
+                yield {"ok": True, "changes": made.changes, "waiting": made.waiting}
             case requests.RewarmControl():
                 member = self._find(request)
                 self._control_rewarm(member, request.verb)
@@ -114,8 +120,7 @@ class Operators:
             # Meanwhile servers may have fallen, and others may have asked for the same.
             self._check_replace(member, request)
         server = self._leader.fleet.with_address(member.number, request.address)
-        self._leader.next_address[member.number] = server, addresses
-        self._leader.lifecycle.hold(member.number, "replace", request.keep_data)
+        self._leader.move(member.number, Move(server, addresses), request.keep_data)
         self._tell_held(member, "replace")
         part = "backups" if member.backup else "servers"
         entry = f"address: {server.address}"
@@ -175,7 +180,10 @@ class Operators:
         raise RefusedError(f"{quoted(request.server)} may be: {which}", hint)
 
     def _life(self, member: Member) -> Life:
-        return self._leader.lifecycle.lives[member.number]
+        life = self._leader.lifecycle.lives.get(member.number)
+        if life is None:
+            raise RefusedError(f"{member.server.name} is not configured any more")
+        return life
 
     def _check_replace(self, member: Member, request: requests.Replace) -> None:
         """RefusedError if it must not be put there now."""
@@ -185,7 +193,7 @@ class Operators:
             self._leader.fleet.with_address(member.number, request.address)
         except ValueError as error:
             raise RefusedError(f"address: {error}") from None
-        for number, (other, _) in self._leader.next_address.items():
+        for number, (other, *_) in self._leader.moves.items():
             if (other.host, other.port, other.path) == parse_address(request.address):
                 raise RefusedError(
                     f"address: {quoted(request.address)} is about to be {self._leader.name(number)}"

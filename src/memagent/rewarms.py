@@ -83,6 +83,14 @@ class Rewarms:
         if warm is not None and warm.process is not None:
             warm.process.tell(command)
 
+    def forget(self, number: int) -> bool:
+        """Another server gets this number; False while a re-warm of the one that had it runs."""
+        warm = self._warms.get(number)
+        if warm is not None and warm.ended_s is None:
+            return False
+        self._warms.pop(number, None)
+        return True
+
     async def close(self) -> None:
         """End what runs in an orderly way: an old value that stayed would be read by others."""
         for number, warm in self._warms.items():

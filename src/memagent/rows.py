@@ -118,7 +118,7 @@ def settings_of(model: type[BaseModel]) -> dict[str, Setting]:
         if extra.get("derived"):
             continue
         unit = str(extra["unit"]) if extra["unit"] else None
-        default = extra["shown"] or (None if field.is_required() else _show(field.default, unit))
+        default = extra["shown"] or (None if field.is_required() else shown_value(field.default, unit))
         rows[name] = Setting(
             name=name,
             description=field.description or "",
@@ -165,10 +165,11 @@ def _allowed(model: type[BaseModel], name: str) -> str:
     low = next(item.ge for item in field.metadata if isinstance(item, Ge))
     high = next(item.le for item in field.metadata if isinstance(item, Le))
     words = {"ms": "a time", "bytes": "a size", "count": "a whole number"}[unit]
-    return f"{words} from {_show(low, unit)} to {_show(high, unit)}"
+    return f"{words} from {shown_value(low, unit)} to {shown_value(high, unit)}"
 
 
-def _show(value: Any, unit: str | None) -> str:
+def shown_value(value: Any, unit: str | None) -> str:
+    """A setting's value as a person writes it."""
     if unit == "ms":
         return format_ms(value)
     if unit == "bytes":

@@ -21,19 +21,22 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Final
 
 from memagent import __version__, daemon, logs
 from memagent.admin.door import Door, open_door
+from memagent.admin.requests import RefusedError
 from memagent.control import (
     Addresses,
     Drain,
     DrainingDone,
     FromWorker,
+    Gone,
     Hold,
     Log,
     Ready,
+    Reloaded,
     Resolve,
     Start,
     StateChange,
@@ -47,6 +50,7 @@ from memagent.logs import Logger
 from memagent.operators import Operators
 from memagent.processes import WORKER_MODULE, Backoff, WorkerProcess, worker_environment
 from memagent.pulse import BEAT_S, Pulse
+from memagent.reloader import Reloader
 from memagent.resolver import Resolver, is_literal
 from memagent.rewarm.job import Job
 from memagent.rewarm_process import RewarmProcess
@@ -63,9 +67,11 @@ _HOW_TO_RAISE: Final = (
 )
 
 
-def run(config: Config, worker_module: str = WORKER_MODULE) -> int:
-    """Run the proxy until it is told to end; its exit code. With `daemon`, until the daemon is ready."""
-    given = config
+def run(given: Config, read: Callable[[], Config], worker_module: str = WORKER_MODULE) -> int:
+    """Run the proxy until it is told to end; its exit code. With `daemon`, until the daemon is ready.
+
+    `read` gives the configuration anew when it is to be reloaded, from any working directory; ConfigError.
+    """
     config = _fit_open_files(given)
     identity = daemon.find_identity(config.user, config.group)
     log_stream = logs.open_log(config.log_file)
@@ -92,7 +98,7 @@ def run(config: Config, worker_module: str = WORKER_MODULE) -> int:
                 hint=_HOW_TO_RAISE.format(_files_needed(given)),
             )
         log_fd = log_stream.fileno() if config.log_file is not None else None
-        supervisor = Supervisor(config, listeners, log, log_fd, environment, worker_module, background)
+        supervisor = Supervisor(config, read, listeners, log, log_fd, environment, worker_module, background)
         asyncio.run(supervisor.run())
     except StartError as error:
         if background is None:
@@ -110,6 +116,7 @@ class Supervisor:
     def __init__(
         self,
         config: Config,
+        read: Callable[[], Config],
         listeners: Listeners,
         log: Logger,
         log_fd: int | None,
@@ -117,7 +124,6 @@ class Supervisor:
         worker_module: str,
         background: daemon.Daemon | None,
     ) -> None:
-        self._config = config
         self._listeners = listeners
         self._log = log
         self._log_fd = log_fd
@@ -135,10 +141,26 @@ class Supervisor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._resolver = Resolver(self._name_changed, self._name_failed)
         self._leader = Leader(self._fleet, self._segment, self, log, self._start_rewarm)
-        self._operators = Operators(self._leader, self.snapshot, self.addresses_of, self._resolver.resolve)
+        self._reloader = Reloader(
+            lambda: _fit_open_files(read()),
+            self._fleet,
+            self._segment,
+            self._leader,
+            self._resolver,
+            self,
+            log,
+        )
+        self._operators = Operators(
+            self._leader, self.snapshot, self.addresses_of, self._resolver.resolve, self._reloader.reload
+        )
         self._door: Door | None = None
         self._restarts: Counter[int] = Counter()
         self._died_s: dict[int, float] = {}
+
+    @property
+    def _config(self) -> Config:
+        """What is in force."""
+        return self._fleet.config
 
     async def run(self) -> None:
         """StartError if the workers do not get ready."""
@@ -213,7 +235,13 @@ class Supervisor:
         self._all_ready.set()
 
     def _told_to_reload(self) -> None:
-        self._log.warning("SIGHUP: nothing is reloaded; restart to change the configuration")
+        self._log.info("told to reload", signal="SIGHUP")
+        self._spawn(self._reload())
+
+    async def _reload(self) -> None:
+        # What is wrong is in the log already.
+        with contextlib.suppress(RefusedError):
+            await self._reloader.reload()
 
     # ------------------------------------------------------------ a worker's place
 
@@ -235,6 +263,7 @@ class Supervisor:
                 del self._workers[number]
                 self._segment.take_place(number, 0)
                 self._died_s[number] = time.monotonic()
+                self._reloader.worker_ended(number)
                 self._leader.wake()
             if self._draining.is_set():
                 return
@@ -272,6 +301,7 @@ class Supervisor:
         config = self._fleet.config.model_dump(mode="json")
         numbers = self._fleet.numbers
         addresses = tuple(map(self.addresses_of, numbers))
+        self._reloader.worker_starts(number)
         worker.send(Start(config, number, self._segment.fd, listeners, numbers, addresses))
         if self._leader.lifecycle.held:
             worker.send(Hold(self._leader.lifecycle.held))
@@ -331,6 +361,8 @@ class Supervisor:
                 self._leader.heard(message)
             case Resolve(server) if server in self._fleet.members:
                 self._spawn(self._answer_resolve(worker, server))
+            case Reloaded() | Gone():
+                self._reloader.heard(worker.number, message)
             case DrainingDone():
                 worker.has_drained = True
                 self._log.debug("worker has drained", worker=worker.number)
@@ -367,7 +399,7 @@ class Supervisor:
         return [host for host in hosts if host is not None and not is_literal(host)]
 
     async def _refresh_names(self) -> None:
-        while self._names():
+        while True:
             await asyncio.sleep(self._config.dns_refresh_ms / 1000)
             await self._resolver.resolve_all(self._names())
 
@@ -404,6 +436,10 @@ class Supervisor:
             if not worker.send(message):
                 # It has not read for very long; it would act on what is no longer so.
                 worker.signal(signal.SIGKILL)
+
+    def alive(self) -> Collection[int]:
+        """The workers that are told what is new."""
+        return self._workers.keys()
 
     def is_alive(self, worker: int) -> bool:
         """As long as it may still act on what it knows."""

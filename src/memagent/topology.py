@@ -41,59 +41,90 @@ def name_on_ring(pool: PoolConfig, server: ServerConfig) -> str | None:
     return ring_name(server.host, server.port)
 
 
-def make_pools(
-    config: Config, numbers: Sequence[int], segment: Segment, worker: int, turn: Turn, memory: Memory
-) -> list[Pool]:
-    """The pools of one worker. `numbers` of the servers in `Segment`, in the order of the configuration."""
-    parser = ReplyParser()
-    marks = segment.marks(worker)
-    pools = []
-    each = iter(numbers)
-    for pool in config.pools:
-        made = []
-        for server in (*pool.servers, *pool.backups):
-            number = next(each)
-            offset = segment.server_offset_slots(worker, number)
-            made.append(
-                Server(
-                    server.name,
-                    number,
-                    Block(segment.buffer, offset, len(SERVER_COUNTERS)),
-                    turn,
-                    memory,
-                    parser,
-                    n_channels=pool.connections_per_server,
-                    request_timeout_us=pool.request_timeout_ms * 1000,
-                    failure_limit=pool.failure_limit,
-                    queue_requests=config.server_queue_requests,
-                    queue_bytes=config.server_queue_bytes,
-                    probe_min_us=pool.probe_min_ms * 1000,
-                    probe_max_us=pool.probe_max_ms * 1000,
-                    seed=worker * 1000 + number + 1,
-                    standing=segment.standing(number, worker),
-                    has_copies=pool.has_copies,
-                    journal_keys=pool.journal_keys,
-                    journal_bytes=pool.journal_bytes,
-                )
-            )
-        pools.append(
-            Pool(
+class Topology:
+    """The pools and servers of one worker, as they are configured now.
+
+    Objects live on where what they stand for does: a pool by its name, a server by its number.
+    """
+
+    def __init__(self, segment: Segment, worker: int, turn: Turn, memory: Memory) -> None:
+        self.pools: dict[str, Pool] = {}
+        self.servers: dict[int, Server] = {}
+        self._segment = segment
+        self._worker = worker
+        self._turn = turn
+        self._memory = memory
+        self._parser = ReplyParser()
+        self._marks = segment.marks(worker)
+
+    def settle(self, config: Config, numbers: Sequence[int]) -> list[Server]:
+        """From now on it is so; `numbers` in the order of the configuration. The servers that left."""
+        before, self.servers = self.servers, {}
+        pools, self.pools = self.pools, {}
+        each = iter(numbers)
+        for pool in config.pools:
+            servers = [self._server(before, next(each), pool, server, config) for server in pool.servers]
+            backups = [self._server(before, next(each), pool, server, config) for server in pool.backups]
+            self.pools[pool.name] = self._pool(pools, pool, servers, backups)
+        return [server for number, server in before.items() if number not in self.servers]
+
+    def _pool(
+        self, pools: dict[str, Pool], pool: PoolConfig, servers: list[Server], backups: list[Server]
+    ) -> Pool:
+        made = pools.get(pool.name)
+        if made is None:
+            made = Pool(
                 pool.name,
-                made[: len(pool.servers)],
-                made[len(pool.servers) :],
+                servers,
+                backups,
                 make_placement(pool),
-                has_copies=pool.has_copies,
-                miss_when_down=pool.get_when_down == "miss",
-                multiget_deadline_us=pool.multiget_deadline_ms * 1000,
-                fallback=pool.fallback,
-                acknowledge=pool.acknowledge,
-                repair_ttl_s=max(1, pool.repair_ttl_ms // 1000),
-                marks=marks,
+                marks=self._marks,
                 epoch_us=time.time_ns() // 1000 - time.monotonic_ns() // 1000,
-                worker=worker,
+                worker=self._worker,
             )
+        made.configure(
+            servers,
+            backups,
+            make_placement(pool),
+            has_copies=pool.has_copies,
+            miss_when_down=pool.get_when_down == "miss",
+            multiget_deadline_us=pool.multiget_deadline_ms * 1000,
+            fallback=pool.fallback,
+            acknowledge=pool.acknowledge,
+            repair_ttl_s=max(1, pool.repair_ttl_ms // 1000),
         )
-    return pools
+        return made
+
+    def _server(
+        self, before: dict[int, Server], number: int, pool: PoolConfig, server: ServerConfig, config: Config
+    ) -> Server:
+        made = before.get(number)
+        if made is None:
+            offset = self._segment.server_offset_slots(self._worker, number)
+            made = Server(
+                server.name,
+                number,
+                Block(self._segment.buffer, offset, len(SERVER_COUNTERS)),
+                self._turn,
+                self._memory,
+                self._parser,
+                n_channels=pool.connections_per_server,
+                seed=self._worker * 1000 + number + 1,
+                has_copies=pool.has_copies,
+                standing=self._segment.standing(number, self._worker),
+            )
+        made.configure(
+            request_timeout_us=pool.request_timeout_ms * 1000,
+            failure_limit=pool.failure_limit,
+            queue_requests=config.server_queue_requests,
+            queue_bytes=config.server_queue_bytes,
+            probe_min_us=pool.probe_min_ms * 1000,
+            probe_max_us=pool.probe_max_ms * 1000,
+            journal_keys=pool.journal_keys,
+            journal_bytes=pool.journal_bytes,
+        )
+        self.servers[number] = made
+        return made
 
 
 def _on_ring(server: ServerConfig) -> tuple[str, str, int, int]:

@@ -23,6 +23,7 @@ from typing import Any, Final, Literal
 from memagent import __version__, control, stats
 from memagent._core.buffer import Memory
 from memagent._core.metrics import Block
+from memagent._core.pool import Pool
 from memagent._core.repair import refill
 from memagent._core.server import Server
 from memagent._core.session import Context
@@ -36,8 +37,11 @@ from memagent.control import (
     Drain,
     DrainingDone,
     Flush,
+    Gone,
     Hold,
     Ready,
+    Reload,
+    Reloaded,
     Replace,
     Resolve,
     Start,
@@ -48,7 +52,7 @@ from memagent.control import (
 from memagent.counters import WORKER_COUNTERS, WORKER_INDEX
 from memagent.segment import Segment
 from memagent.settings import Config, ServerConfig
-from memagent.topology import make_pools
+from memagent.topology import Topology
 from memagent.worker_log import WorkerLog
 
 _State = Literal["up", "down", "returning", "warming"]
@@ -66,10 +70,26 @@ class Worker:
         self._number = start.worker
         self._log = WorkerLog(channel, start.worker, self._config.verbose)
         self._segment = Segment.attach(start.segment_fd)
-        self._server_facts = stats.server_facts(self._config.pools, start.numbers)
-        blocks = [self._worker_block(number) for number in range(self._segment.workers)]
-        self._block = blocks[self._number]
-        self._loop = self._make_loop(start, blocks)
+        self._configured: dict[int, ServerConfig] = {}
+        self._endpoints: dict[int, Endpoint] = {}
+        self._blocks = [self._worker_block(number) for number in range(self._segment.workers)]
+        self._block = self._blocks[self._number]
+        turn, memory = Turn(), Memory(self._config.worker_buffer_bytes)
+        self._topology = Topology(self._segment, self._number, turn, memory)
+        self._topology.settle(self._config, start.numbers)
+        self._context = Context(
+            turn,
+            memory,
+            self._pool,
+            self._block,
+            answer_stats=self._answer_stats,
+            version=_VERSION.encode(),
+        )
+        self._loop = Loop(self._context, self._block)
+        self._loop.on_gone = self._server_gone
+        self._apply(start.numbers, start.addresses)
+        for inherited in start.listeners:
+            self._listen(inherited)
         self._watched = self._loop.poller.watch_readable(channel.fileno(), self._told)
         self._told_to_end = False
         self._wake, self._wakes = socket.socketpair()
@@ -98,58 +118,85 @@ class Worker:
         offset = self._segment.worker_offset_slots(number)
         return Block(self._segment.buffer, offset, len(WORKER_COUNTERS))
 
-    def _make_loop(self, start: Start, blocks: list[Block]) -> Loop:
+    @property
+    def _pool(self) -> Pool:
+        return next(iter(self._topology.pools.values()))
+
+    def _reload(self, message: Reload) -> None:
+        config = Config.model_validate(message.config)
+        self._config = config
+        self._segment.fit()
+        left = self._topology.settle(config, message.numbers)
+        memory, log = self._context.memory, self._log
+        memory.limit_bytes, log.verbose = config.worker_buffer_bytes, config.verbose
+        forgotten = {self._configured[server.index].address for server in left if _has_missed(server)}
+        for server in left:
+            del self._configured[server.index]
+            self._endpoints.pop(server.index).leave("it is not configured any more")
+        known = set(self._endpoints)
+        self._apply(message.numbers, message.addresses)
+        for number, endpoint in self._endpoints.items():
+            if number not in known:
+                if self._configured[number].address in forgotten:
+                    endpoint.server.owe_flush("what it had missed is not known any more")
+                endpoint.connect()
+        for listener in self._loop.listeners:
+            listener.max_connections = config.max_connections
+        self._channel.send(Reloaded(message.generation))
+
+    def _apply(self, numbers: Sequence[int], addresses: Sequence[tuple[str, ...]]) -> None:
+        """What the topology has, with everything that belongs to it."""
         config = self._config
-        turn = Turn()
-        memory = Memory(config.worker_buffer_bytes)
-        pools = make_pools(config, start.numbers, self._segment, self._number, turn, memory)
-        context = Context(
-            turn,
-            memory,
-            pools[0],
-            self._block,
+        self._server_facts = stats.server_facts(config.pools, numbers)
+        self._context.configure(
+            self._pool,
             max_item_bytes=config.max_item_bytes,
             pause_bytes=config.client_pause_bytes,
             close_bytes=config.client_close_bytes,
-            answer_stats=self._answer_stats,
-            version=_VERSION.encode(),
         )
-        loop = Loop(context, self._block)
-        for pool in pools:
-            for server in (*pool.servers, *pool.backups):
-                server.on_change = self._server_changed
-                server.on_played = partial(refill, pool, self._block)
-        self._configured: dict[int, ServerConfig] = {}
-        self._endpoints: dict[int, Endpoint] = {}
-        known = iter(start.addresses)
-        for pool, told in zip(pools, config.pools, strict=True):
+        known = dict(zip(numbers, addresses, strict=True))
+        for told in config.pools:
+            pool = self._topology.pools[told.name]
             servers = zip((*pool.servers, *pool.backups), (*told.servers, *told.backups), strict=True)
             for server, configured in servers:
                 self._configured[server.index] = configured
-                self._endpoints[server.index] = Endpoint(
-                    server,
-                    loop.poller,
-                    _socket_addresses(configured, next(known)),
-                    connect_timeout_us=told.connect_timeout_ms * 1000,
-                    on_connect=self._resolve
-                    if configured.path is None and not _is_ip(configured.host)
-                    else None,
-                )
-        loop.endpoints.extend(self._endpoints.values())
-        for inherited in start.listeners:
-            kind = socket.socket(fileno=os.dup(inherited.fd))
-            is_tcp = kind.family != socket.AF_UNIX
-            kind.close()
-            loop.listeners.append(
-                Listener(
-                    loop.poller,
-                    inherited.fd,
-                    is_tcp=is_tcp,
-                    max_connections=config.max_connections,
-                    worker_blocks=blocks,
-                )
+                server.on_change = self._server_changed
+                server.on_played = partial(refill, pool, self._block)
+                if server.index not in self._endpoints:
+                    self._add_endpoint(server, configured, known[server.index], told.connect_timeout_ms)
+                self._endpoints[server.index].connect_timeout_us = told.connect_timeout_ms * 1000
+
+    def _add_endpoint(
+        self, server: Server, configured: ServerConfig, known: tuple[str, ...], connect_timeout_ms: int
+    ) -> None:
+        endpoint = Endpoint(
+            server,
+            self._loop.poller,
+            _socket_addresses(configured, known),
+            connect_timeout_us=connect_timeout_ms * 1000,
+            on_connect=self._resolve if configured.path is None and not _is_ip(configured.host) else None,
+        )
+        self._endpoints[server.index] = endpoint
+        self._loop.endpoints.append(endpoint)
+
+    def _listen(self, inherited: control.Listener) -> None:
+        kind = socket.socket(fileno=os.dup(inherited.fd))
+        is_tcp = kind.family != socket.AF_UNIX
+        kind.close()
+        self._loop.listeners.append(
+            Listener(
+                self._loop.poller,
+                inherited.fd,
+                is_tcp=is_tcp,
+                max_connections=self._config.max_connections,
+                worker_blocks=self._blocks,
             )
-        return loop
+        )
+
+    def _server_gone(self, number: int) -> None:
+        # Nobody looks for cycles else, and what is left of it is one.
+        gc.collect()
+        self._channel.send(Gone(number))
 
     def _answer_stats(self, words: bytes) -> bytes:
         facts = stats.facts_now(self._segment, _VERSION, self._config.max_connections, self._server_facts)
@@ -173,24 +220,26 @@ class Worker:
         if self._channel.closed:
             self._loop.poller.unwatch(self._watched)
             self._log.warning("the supervisor has gone, going on without it")
-            for endpoint in self._loop.endpoints:
+            for endpoint in self._endpoints.values():
                 endpoint.server.live_places = self._live_places
 
     def _obey(self, message: ToWorker) -> None:
         match message:
-            case Addresses(number, addresses):
-                endpoint = self._endpoints[number]
-                endpoint.set_addresses(_socket_addresses(self._configured[number], addresses))
+            case Addresses(number, addresses) if number in self._endpoints:
+                known = _socket_addresses(self._configured[number], addresses)
+                self._endpoints[number].set_addresses(known)
             case Hold(numbers):
-                for endpoint in self._loop.endpoints:
+                for endpoint in self._endpoints.values():
                     if endpoint.server.index in numbers:
                         endpoint.hold("it is held out of service")
                     elif endpoint.server.held:
                         endpoint.release()
-            case Replace(number, address, addresses, keep_data):
+            case Replace(number, address, addresses, keep_data) if number in self._endpoints:
                 self._replace(number, address, addresses, keep_data)
-            case Flush(number):
+            case Flush(number) if number in self._endpoints:
                 self._endpoints[number].server.owe_flush("it may have what it must not have")
+            case Reload():
+                self._reload(message)
             case Drain():
                 self._drain()
             case Stop():
@@ -224,6 +273,11 @@ class Worker:
         self._wake.recv(4096)
         if self._told_to_end:
             self._drain()
+
+
+def _has_missed(server: Server) -> bool:
+    """May it have what another has made old?"""
+    return server.has_copies and not server.up
 
 
 def _is_alive(pid: int) -> bool:

@@ -24,11 +24,11 @@ class WorkerLog:
     ) -> None:
         self._channel = channel
         self._worker = worker
-        self._verbose = verbose
+        self.verbose = verbose
         self._fd = (stream or sys.stderr).fileno()
 
     def debug(self, text: str) -> None:
-        if self._verbose:
+        if self.verbose:
             self._say("debug", text)
 
     def info(self, text: str) -> None:

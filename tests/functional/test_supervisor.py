@@ -220,11 +220,12 @@ def test_workers_go_on_without_their_supervisor(make: Any):
     wait_until(lambda: not any(map(exists, workers)), what="an end of the orphans")
 
 
-def test_sighup_is_logged_and_changes_nothing(make: Any):
+def test_sighup_reloads_and_replaces_no_worker(make: Any):
     supervisor = make().start().wait_ready()
     workers = supervisor.workers()
     supervisor.process.signal(signal.SIGHUP)
-    supervisor.wait_for("SIGHUP")
+    [reloaded] = supervisor.wait_for("configuration reloaded")
+    assert reloaded["changes"] == "none"
     assert supervisor.workers() == workers
 
 

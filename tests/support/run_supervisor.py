@@ -16,7 +16,8 @@ from memagent.settings import Config
 def main(config: str, worker_module: str = WORKER_MODULE) -> int:
     pulse.BEAT_S = supervisor.BEAT_S = float(os.environ.get("BEAT_S", pulse.BEAT_S))  # type: ignore[misc]
     try:
-        return supervisor.run(Config.model_validate(json.loads(config)), worker_module)
+        given = Config.model_validate(json.loads(config))
+        return supervisor.run(given, lambda: given, worker_module)
     except StartError as error:
         sys.stderr.write(f"{error.message}\n{error.hint or ''}\n")
         return error.exit_code

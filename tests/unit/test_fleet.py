@@ -71,3 +71,47 @@ def test_addresses_that_cannot_be():
         with pytest.raises(ValueError, match=says):
             found.with_address(0, text)
     assert not found.members[0].replaced
+
+
+def main(servers: list[Any], **pool: Any) -> Config:
+    return Config.model_validate({"pools": [{"name": "main", "servers": servers, **pool}]})
+
+
+def test_a_server_keeps_its_number_and_a_free_one_is_given_again():
+    found = Fleet(main(["a:1", "b:1", "c:1"]))
+    change = found.change(main(["c:1", "d:1", "a:1"], request_timeout_ms=5))
+    assert (change.joined, change.left, change.moving) == ((3,), (1,), {})
+    assert found.numbers == (2, 3, 0)
+    assert [member.place for member in found.members.values()] == [0, 1, 2]
+    change = found.change(main(["a:1", "b:1"]))
+    assert (change.joined, change.left) == ((4,), (2, 3)), "1 may still be used"
+    for number in (1, 2, 3):
+        found.let_go(number)
+    assert found.change(main(["a:1", "b:1", "e:1", "f:1"])).joined == (1, 2)
+    assert found.numbers == (0, 4, 1, 2)
+
+
+def test_what_is_made_once_makes_another_server():
+    found = Fleet(main(["a:1", "b:1"]))
+    assert found.change(main(["a:1", "b:1"], connections_per_server=2)).joined == (2, 3)
+    assert found.change(main(["a:1"], backups=["b:1"], connections_per_server=2)).joined == (4, 5)
+
+
+def test_a_named_server_that_moves_stays_until_it_has_moved():
+    old, new = {"address": "a:1", "name": "one"}, {"address": "b:2", "name": "one", "weight": 7}
+    found = Fleet(main([old, "c:1"]))
+    change = found.change(main([new, "c:1"]))
+    assert (change.joined, change.left) == ((), ())
+    assert (found.members[0].address, found.members[0].server.weight) == ("a:1", 7)
+    found.replace(0, change.moving[0], in_file=True)
+    assert (found.members[0].address, found.members[0].replaced) == ("b:2", False)
+    assert found.config == main([new, "c:1"])
+
+
+def test_the_file_wins_over_what_an_operator_did():
+    config = main([{"address": "a:1", "name": "one"}, "c:1"])
+    found = Fleet(config)
+    found.replace(0, found.with_address(0, "x:9"))
+    assert found.members[0].replaced
+    [(number, server)] = found.change(config).moving.items()
+    assert (number, server.address, found.members[0].address) == (0, "a:1", "x:9")

@@ -3,6 +3,7 @@
 import pytest
 
 from memagent.control import Flush, Hold, Replace, StateChange
+from memagent.leader import Move
 from tests.support.leading import CLEAN, DOWN, RETURNING, Leading, lead, until
 
 
@@ -110,7 +111,7 @@ def test_what_was_not_verified_is_flushed(how: str):
 def test_a_replaced_server_gets_its_new_address_when_it_is_drained():
     async def test(case: Leading) -> None:
         server = case.fleet.with_address(0, "10.9.9.9:9")
-        case.leader.next_address[0] = server, ("10.9.9.9",)
+        case.leader.moves[0] = Move(server, ("10.9.9.9",))
         case.leader.lifecycle.hold(0, "replace")
         case.leader.wake()
         await until(lambda: case.state(0) == "draining", "draining")

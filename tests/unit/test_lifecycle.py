@@ -334,3 +334,27 @@ def test_looks_are_rare_where_nothing_will_happen_soon():
     assert soon is not None
     assert late is not None
     assert soon < late
+
+
+def test_servers_come_and_go():
+    case = of_three()
+    case.lifecycle.hold(2)
+    assert case.lifecycle.settle({0: Server(sources=(3,)), 3: Server()}, 1.0) == []
+    assert set(case.lifecycle.lives) == {0, 3}
+    assert case.lifecycle.held == ()
+    case.lifecycle.look(1.1, {0: CALM, 3: CALM})
+
+
+def test_a_rewarm_begins_anew_when_the_configuration_changes():
+    case = Case().warm()
+    [action] = case.lifecycle.settle(case.lifecycle.servers, 1.0)
+    assert isinstance(action, StopWarm)
+    case.lifecycle.warm_ended(0, "aborted", verified=True)
+    assert case.look(EMPTY_ROW) == [StartWarm(0, 1, (1,))]
+
+
+def test_the_rewarm_of_a_server_that_goes_is_stopped_and_its_end_means_nothing():
+    case = Case().warm()
+    [action] = case.lifecycle.settle({1: Server()}, 1.0)
+    assert isinstance(action, StopWarm)
+    case.lifecycle.warm_ended(0, "aborted", verified=True)

@@ -8,6 +8,7 @@ import pytest
 from memagent.admin.requests import RefusedError, read_request
 from memagent.control import Hold
 from memagent.operators import Operators
+from memagent.reload import Plan
 from memagent.settings import Config
 from memagent.snapshot import ServerSnapshot, Snapshot, from_json
 from tests.support.leading import CLEAN, DOWN, UP, Leading, lead, until
@@ -20,13 +21,18 @@ class Case:
 
     def __init__(self, leading: Leading) -> None:
         self.leading = leading
-        self.operators = Operators(leading.leader, self.snapshot, leading.addresses_of, self.resolve)
+        self.operators = Operators(
+            leading.leader, self.snapshot, leading.addresses_of, self.resolve, self.reload
+        )
 
     def snapshot(self) -> Snapshot:
         return Snapshot("1", 1, 2.0, 1.0, (), False, (), self.leading.leader.pool_snapshots())
 
     async def resolve(self, host: str) -> tuple[str, ...]:
         return NAMES.get(host, (host,) if host[0].isdigit() else ())
+
+    async def reload(self) -> Plan:
+        return Plan(self.leading.fleet.config, ("a change",), ("user",))
 
     async def lines(self, line: str) -> list[dict[str, Any]]:
         return [answer async for answer in self.operators.answer(read_request(line.encode()))]
@@ -42,6 +48,14 @@ class Case:
 
 def server_of(answer: dict[str, Any]) -> ServerSnapshot:
     return from_json(ServerSnapshot, answer.get("server") or answer["progress"])
+
+
+def test_reload():
+    async def test(leading: Leading) -> None:
+        answer = await Case(leading).last('{"verb": "reload"}')
+        assert answer == {"ok": True, "changes": ("a change",), "waiting": ("user",)}
+
+    lead(test)
 
 
 def test_snapshot_and_config():
@@ -168,7 +182,7 @@ def test_what_changes_while_the_name_is_looked_up_counts():
             await looked_up.wait()
             return ("10.7.7.7",)
 
-        slow = Operators(leading.leader, case.snapshot, leading.addresses_of, resolve)
+        slow = Operators(leading.leader, case.snapshot, leading.addresses_of, resolve, case.reload)
 
         async def replace(name: str, address: str) -> None:
             line = f'{{"verb": "replace", "server": "{name}", "address": "{address}", "wait": false}}'

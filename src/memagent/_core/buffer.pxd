@@ -5,7 +5,7 @@ cdef class Memory:
     """What all buffers of a worker hold together, and the blocks that wait for reuse."""
 
     cdef readonly size_t used_bytes
-    cdef readonly size_t limit_bytes
+    cdef public size_t limit_bytes
     cdef unsigned char **blocks
     cdef int n_blocks
 

@@ -33,7 +33,7 @@ cdef enum:
 @cython.final
 cdef class Player(Awaiting):
     def __cinit__(self, Journal journal not None, list channels not None, Block counters not None, Turn turn not None,
-                  int64_t timeout_us):
+                  int64_t timeout_us=1_000_000):
         self.journal = journal
         self.channels = channels
         self.counters = counters

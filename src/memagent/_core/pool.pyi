@@ -21,7 +21,7 @@ class Pool:
     acknowledge_all: bool
     multiget_deadline_us: int
     repair_ttl_s: int
-    marks: Marks | None
+    marks: Marks
     repairing: set[bytes]
     refills: deque[Any]
     doubted: dict[bytes, Any]
@@ -33,14 +33,22 @@ class Pool:
         backups: list[Server],
         placement: Placement,
         *,
+        marks: Marks | None = None,
+        epoch_us: int = 0,
+        worker: int = 0,
+        **settings: Any,
+    ) -> Self: ...
+    def configure(
+        self,
+        servers: list[Server],
+        backups: list[Server],
+        placement: Placement,
+        *,
         has_copies: bool = False,
         miss_when_down: bool = True,
         multiget_deadline_us: int = 0,
         fallback: Literal["always", "warming", "never"] = "always",
         acknowledge: Literal["owner", "all"] = "owner",
         repair_ttl_s: int = 60,
-        marks: Marks | None = None,
-        epoch_us: int = 0,
-        worker: int = 0,
-    ) -> Self: ...
+    ) -> None: ...
     def place(self, key: bytes) -> tuple[Server, Server | None]: ...

@@ -50,10 +50,22 @@ cdef class Pool:
     """
 
     def __cinit__(self, str name not None, list servers not None, list backups not None, Placement placement not None, *,
-                  bint has_copies=False, bint miss_when_down=True, int64_t multiget_deadline_us=0,
-                  str fallback not None="always", str acknowledge not None="owner", int64_t repair_ttl_s=60,
-                  Marks marks=None, int64_t epoch_us=0, int worker=0):
+                  Marks marks=None, int64_t epoch_us=0, int worker=0, **settings):
         self.name = name
+        self.marks = Marks() if marks is None else marks
+        self.configure(servers, backups, placement, **settings)
+        self.cas_base = (<uint64_t> epoch_us << 10) + (worker & 1023)
+        memset(self.ordered, 0, sizeof(self.ordered))
+        self.hurried = []
+        self.repairing = set()
+        self.refills = deque()
+        self.paused = deque()
+        self.doubted = {}
+
+    def configure(self, list servers not None, list backups not None, Placement placement not None, *,
+                  bint has_copies=False, bint miss_when_down=True, int64_t multiget_deadline_us=0,
+                  str fallback not None="always", str acknowledge not None="owner", int64_t repair_ttl_s=60):
+        """What holds from now on. Who is under way stays with the servers that it has chosen."""
         self.servers = servers
         self.backups = backups
         self.placement = placement
@@ -63,14 +75,6 @@ cdef class Pool:
         self.fallback = _FALLBACKS[fallback]
         self.acknowledge_all = acknowledge == "all"
         self.repair_ttl_s = repair_ttl_s
-        self.marks = Marks() if marks is None and has_copies else marks
-        self.cas_base = (<uint64_t> epoch_us << 10) + (worker & 1023)
-        memset(self.ordered, 0, sizeof(self.ordered))
-        self.hurried = []
-        self.repairing = set()
-        self.refills = deque()
-        self.paused = deque()
-        self.doubted = {}
 
     cdef Server owner(self, const unsigned char *key, size_t length):
         self.owner_index = self.placement.owner(key, length)

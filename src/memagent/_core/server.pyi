@@ -55,18 +55,23 @@ class Server:
         parser: ReplyParser,
         *,
         n_channels: int = 1,
+        seed: int = 1,
+        has_copies: bool = False,
+        standing: Standing | None = None,
+        **limits: int,
+    ) -> Self: ...
+    def configure(
+        self,
+        *,
         request_timeout_us: int = ...,
         failure_limit: int = 3,
         queue_requests: int = 65536,
         queue_bytes: int = ...,
         probe_min_us: int = ...,
         probe_max_us: int = ...,
-        seed: int = 1,
-        has_copies: bool = False,
-        standing: Standing | None = None,
         journal_keys: int = ...,
         journal_bytes: int = ...,
-    ) -> Self: ...
+    ) -> None: ...
     def hold(self, reason: str) -> None: ...
     def release(self) -> None: ...
     def become_another(self, keep_data: bool) -> None: ...

@@ -53,31 +53,40 @@ cdef class Server:
     """`settings.PoolConfig`'s worth of numbers, already in our units; see topology.py."""
 
     def __cinit__(self, str name not None, int index, Block counters not None, Turn turn not None,
-                  Memory memory not None, ReplyParser parser not None, *, int n_channels=1,
-                  int64_t request_timeout_us=1_000_000, int failure_limit=3, size_t queue_requests=65536,
-                  size_t queue_bytes=64 << 20, int64_t probe_min_us=100_000, int64_t probe_max_us=5_000_000,
-                  uint64_t seed=1, bint has_copies=False, Standing standing=None, size_t journal_keys=1_000_000,
-                  size_t journal_bytes=64 << 20):
+                  Memory memory not None, ReplyParser parser not None, *, int n_channels=1, uint64_t seed=1,
+                  bint has_copies=False, Standing standing=None, **limits):
         self.name = name
         self.index = index
         self.counters = counters
         self.turn = turn
+        self.random = seed * 0x9E3779B97F4A7C15U + 1
+        self.channels = [Channel(self, memory, counters, turn, parser) for _ in range(n_channels)]
+        self.n_channels = n_channels
+        self.only = self.channels[0]
+        self.has_copies = has_copies
+        self.standing = Standing() if standing is None else standing
+        self.journal = Journal()
+        self.player = Player(self.journal, self.channels, counters, turn)
+        self.configure(**limits)
+        self.probe_wait_us = self.probe_min_us
+        self.take_place()
+
+    def configure(self, *, int64_t request_timeout_us=1_000_000, int failure_limit=3, size_t queue_requests=65536,
+                  size_t queue_bytes=64 << 20, int64_t probe_min_us=100_000, int64_t probe_max_us=5_000_000,
+                  size_t journal_keys=1_000_000, size_t journal_bytes=64 << 20):
+        """What holds from now on; requests under way keep their time."""
+        cdef Channel channel
         self.request_timeout_us = request_timeout_us
         self.failure_limit = failure_limit
         self.queue_requests = queue_requests
         self.queue_bytes = queue_bytes
         self.probe_min_us = probe_min_us
         self.probe_max_us = probe_max_us
-        self.probe_wait_us = probe_min_us
-        self.random = seed * 0x9E3779B97F4A7C15U + 1
-        self.channels = [Channel(self, memory, counters, turn, parser, request_timeout_us) for _ in range(n_channels)]
-        self.n_channels = n_channels
-        self.only = self.channels[0]
-        self.has_copies = has_copies
-        self.standing = Standing() if standing is None else standing
-        self.journal = Journal(journal_keys, journal_bytes)
-        self.player = Player(self.journal, self.channels, counters, turn, request_timeout_us)
-        self.take_place()
+        self.journal.max_keys = self.player.played.max_keys = journal_keys
+        self.journal.max_bytes = self.player.played.max_bytes = journal_bytes
+        self.player.timeout_us = request_timeout_us
+        for channel in self.channels:
+            channel.timeout_us = request_timeout_us
 
     cdef Channel channel(self, const unsigned char *key, size_t length):
         """The way for a key: always the same one."""

@@ -16,6 +16,7 @@ cdef class Context:
     cdef readonly Turn turn
     cdef readonly Memory memory
     cdef readonly Pool pool
+    cdef list former             # pools that are configured no more, while requests of theirs wait for a time
     cdef Block counters
     cdef RequestParser parser
     cdef size_t pause_bytes

@@ -22,12 +22,13 @@ class Context:
         pool: Pool,
         counters: Block,
         *,
-        max_item_bytes: int = ...,
-        pause_bytes: int = ...,
-        close_bytes: int = ...,
         answer_stats: Callable[[bytes], bytes] | None = None,
         version: bytes = ...,
+        **limits: int,
     ) -> Self: ...
+    def configure(
+        self, pool: Pool, *, max_item_bytes: int = ..., pause_bytes: int = ..., close_bytes: int = ...
+    ) -> None: ...
     def pass_time(self) -> None: ...
 
 @final

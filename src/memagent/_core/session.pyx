@@ -85,23 +85,35 @@ cdef class Context:
     """What all sessions of a worker share. `answer_stats` gets the words behind "stats" and returns the whole reply."""
 
     def __cinit__(self, Turn turn not None, Memory memory not None, Pool pool not None, Block counters not None, *,
-                  size_t max_item_bytes=1 << 20, size_t pause_bytes=16 << 20, size_t close_bytes=64 << 20,
-                  object answer_stats=None, bytes version=b"memagent"):
+                  object answer_stats=None, bytes version=b"memagent", **limits):
         self.turn = turn
         self.memory = memory
-        self.pool = pool
         self.counters = counters
-        self.parser = RequestParser(max_item_bytes)
-        self.pause_bytes = pause_bytes
-        self.close_bytes = close_bytes
+        self.pool = pool
+        self.former = []
+        self.configure(pool, **limits)
         self.answer_stats = answer_stats
         self.version = version
         self.deadlines = deque()
+
+    def configure(self, Pool pool not None, *, size_t max_item_bytes=1 << 20, size_t pause_bytes=16 << 20,
+                  size_t close_bytes=64 << 20):
+        """What holds from now on: not from inside a request."""
+        if pool is not self.pool:
+            self.former.append(self.pool)
+            self.pool = pool
+        self.parser = RequestParser(max_item_bytes)
+        self.pause_bytes = pause_bytes
+        self.close_bytes = close_bytes
 
     cdef int expire(self) except -1:
         """End what has taken its time; to be called now and then."""
         cdef MultiGet exchange
         self.pool.expire(self.turn.now_us)
+        for pool in self.former:
+            (<Pool> pool).expire(self.turn.now_us)
+        if self.former:
+            self.former = [pool for pool in self.former if (<Pool> pool).waits()]
         while self.deadlines:
             exchange = self.deadlines[0]
             if not exchange.done and exchange.deadline_us > self.turn.now_us:
@@ -112,7 +124,7 @@ cdef class Context:
 
     cdef bint waits(self) noexcept:
         """Is there anything that time brings?"""
-        return len(self.deadlines) > 0 or self.pool.waits()
+        return len(self.deadlines) > 0 or self.pool.waits() or len(self.former) > 0
 
     def pass_time(self):
         """For tests: end the multigets whose deadline has passed at turn.now_us."""

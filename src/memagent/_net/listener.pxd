@@ -6,7 +6,7 @@ from memagent._net.poller cimport Handler, Poller
 cdef class Listener(Handler):
     cdef Poller poller
     cdef readonly bint is_tcp
-    cdef size_t max_connections
+    cdef public size_t max_connections
     cdef list worker_blocks
     cdef bint resting          # accept failed: wait for a tick
 

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Self, final
 
 from memagent._core.metrics import Block
@@ -12,6 +13,7 @@ class Loop:
     endpoints: list[Endpoint]
     listeners: list[Listener]
     draining: bool
+    on_gone: Callable[[int], None] | None
     def __new__(cls, context: Context, counters: Block) -> Self: ...
     def run(self) -> None: ...
     def stop(self) -> None: ...

@@ -49,7 +49,7 @@ cdef enum:
 
 @cython.final
 cdef class Loop:
-    """`endpoints` and `listeners` may be filled before `run`."""
+    """`endpoints` and `listeners` may be filled before `run`, and while it runs."""
 
     def __cinit__(self, Context context not None, Block counters not None):
         self.context = context
@@ -223,6 +223,7 @@ cdef class Loop:
         cdef Endpoint endpoint
         cdef Listener listener
         cdef ClientConnection client
+        cdef list gone = []
         cdef Pace pace = BUSY if self.draining or self.context.waits() else IDLE
         read(self.timer_fd, &times, sizeof(times))
         if times > MISSED_TICKS and not self.tick_was_skipped:
@@ -235,6 +236,11 @@ cdef class Loop:
         for endpoint in self.endpoints:
             endpoint.tick()
             pace = max(pace, endpoint.pace())
+            if endpoint.has_left():
+                gone.append(endpoint)
+        for endpoint in gone:
+            self.endpoints.remove(endpoint)
+            self.on_gone(endpoint.server.index)
         for listener in self.listeners:
             if listener.resting:
                 listener.start()

@@ -52,10 +52,12 @@ cdef class Endpoint:
     cdef Poller poller
     cdef readonly list links
     cdef list addresses          # (family, address) as the socket module takes them
-    cdef int64_t connect_timeout_us
+    cdef public int64_t connect_timeout_us
+    cdef int64_t leaves_us       # it is configured no more, and nothing of it is left some time after this; 0: stays
     cdef int failures_in_row     # connections lost before they gave a reply
     cdef object on_connect       # called with (server index): time to resolve the name again
 
+    cdef bint has_left(self) noexcept
     cdef int tear_down(self) except -1
     cdef int down(self, Failure why, str reason) except -1
     cdef int unreachable(self, str reason) except -1

@@ -61,6 +61,7 @@ from memagent._net.posix cimport (
 cdef enum:
     READ_BUDGET_BYTES = 1024 * 1024   # of one server in one turn: what came must leave before more is taken in
     YOUNG_US = 1_000_000
+    LEAVE_US = 1_000_000
     # How long a connection lives whose other side is not there any more.
     UNACKNOWLEDGED_MS = 10_000
     KEEPALIVE_IDLE_S = 10
@@ -357,6 +358,23 @@ cdef class Endpoint:
         self.failures_in_row = 0
         self.server.become_another(keep_data)
         self.poller.work_ahead = True
+
+    def leave(self, str reason not None):
+        """It is configured no more: finish what is under way, then `has_left`."""
+        cdef Server server = self.server
+        server.on_change = server.on_played = server.live_places = self.on_connect = None
+        self.hold(reason)
+        # whoever is under way may still count there, whatever becomes of the connections
+        self.leaves_us = server.turn.now_us + 2 * server.request_timeout_us + LEAVE_US
+
+    cdef bint has_left(self) noexcept:
+        cdef Link link
+        if not self.leaves_us or self.server.turn.now_us < self.leaves_us:
+            return False
+        for link in self.links:
+            if link.state != CLOSED:
+                return False
+        return True
 
     def connect(self):
         """Connect ahead of the first request."""

@@ -34,6 +34,11 @@ class Config:
     verb: Literal["config"]
 
 
+@checked(frozen=True, config=_STRICT)
+class Reload:
+    verb: Literal["reload"]
+
+
 @checked(frozen=True, config=_STRICT, kw_only=True)
 class OfServer:
     """About one server: its name or address, and what else it takes to tell it from others."""
@@ -76,7 +81,7 @@ class RewarmControl(OfServer):
     verb: Literal["rewarm_pause", "rewarm_resume", "rewarm_abort"]
 
 
-Request = Snapshot | Config | Drain | Undrain | Replace | Rewarm | RewarmControl
+Request = Snapshot | Config | Reload | Drain | Undrain | Replace | Rewarm | RewarmControl
 
 _request: Final[TypeAdapter[Request]] = TypeAdapter(Annotated[Request, Field(discriminator="verb")])
 

@@ -1,5 +1,6 @@
 """magent's own command line: `magent -u root -n 51200 -l 192.168.1.2 -p 12000 -s ... -b ...`."""
 
+import os
 from typing import Any
 
 import click
@@ -29,8 +30,11 @@ def _show_overview(ctx: click.Context, param: click.Parameter, value: bool) -> N
 )
 def legacy(config_path: str | None, **given: Any) -> int:
     """Start the proxy as magent was started: a daemon unless -D."""
-    config = load_magent(config_path, to_flags(given), f"magent run -c {config_path}")
+    flags, way_out = to_flags(given), f"magent run -c {config_path}"
+    config = load_magent(config_path, flags, way_out)
+    # A daemon has another working directory.
+    whole = None if config_path is None else os.path.abspath(config_path)
 
     from memagent.supervisor import run as run_proxy
 
-    return run_proxy(config)
+    return run_proxy(config, lambda: load_magent(whole, flags, way_out))

@@ -1,5 +1,7 @@
 """`magent run`: start the proxy from a configuration file."""
 
+import os
+
 import click
 
 from memagent.cli.flags import load_any
@@ -23,7 +25,9 @@ def run(path: str, foreground: bool, verbose: bool) -> int:
     requests that are under way.
     """
     config = load_any(path, foreground, verbose)
+    # A daemon has another working directory.
+    whole = os.path.abspath(path)
 
     from memagent.supervisor import run as run_proxy
 
-    return run_proxy(config)
+    return run_proxy(config, lambda: load_any(whole, foreground, verbose))

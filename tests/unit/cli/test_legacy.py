@@ -15,7 +15,7 @@ GUIDE = (
 def start(monkeypatch):
     """What the supervisor is asked to run."""
     started: list[Config] = []
-    monkeypatch.setattr("memagent.supervisor.run", lambda config: started.append(config) or 0)
+    monkeypatch.setattr("memagent.supervisor.run", lambda config, _: started.append(config) or 0)
 
     def run(line: str) -> Config:
         assert cli.call(line.split()) == 0

@@ -92,7 +92,7 @@ def test_a_users_mistake_is_one_line_and_a_hint(arguments, error, hint, capsys):
 
 
 def test_every_line_of_an_error_says_that_it_is_one(monkeypatch, capsys):
-    def fail(_):
+    def fail(*_):
         raise ConfigError("one\ntwo", "three")
 
     monkeypatch.setattr("memagent.supervisor.run", fail)
@@ -101,7 +101,7 @@ def test_every_line_of_an_error_says_that_it_is_one(monkeypatch, capsys):
 
 
 def test_what_the_machine_refuses_is_exit_code_1(monkeypatch, capsys):
-    def fail(_):
+    def fail(*_):
         raise StartError("127.0.0.1:80: permission denied", "a port below 1024 needs root")
 
     monkeypatch.setattr("memagent.supervisor.run", fail)
@@ -110,12 +110,12 @@ def test_what_the_machine_refuses_is_exit_code_1(monkeypatch, capsys):
 
 
 def test_the_supervisors_exit_code_is_ours(monkeypatch):
-    monkeypatch.setattr("memagent.supervisor.run", lambda config: 3)
+    monkeypatch.setattr("memagent.supervisor.run", lambda *_: 3)
     assert cli.call(["-s", "a"]) == 3
 
 
 def test_interrupted(monkeypatch, capsys):
-    def interrupt(_):
+    def interrupt(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("memagent.supervisor.run", interrupt)

@@ -8,7 +8,7 @@ from memagent import cli
 @pytest.fixture
 def started(monkeypatch):
     configs: list = []
-    monkeypatch.setattr("memagent.supervisor.run", lambda config: configs.append(config) or 0)
+    monkeypatch.setattr("memagent.supervisor.run", lambda config, _: configs.append(config) or 0)
     return configs
 
 

@@ -1,0 +1,152 @@
+"""A new configuration, read and put in force while the proxy runs.
+
+    asked ─▶ read it again ─▶ plan ─▶ look up names ─▶ fleet ─▶ tell workers and leader ─▶ all have it
+                │ bad: nothing changes, and whoever asked is told why
+
+- One reload at a time. Workers are told in one go; each changes between two requests.
+- A server that left keeps its number until no worker and no re-warm uses it any more.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Collection
+from typing import Final, Protocol
+
+from memagent.admin.requests import RefusedError
+from memagent.control import Gone, Reload, Reloaded, ToWorker
+from memagent.errors import MemagentError
+from memagent.fleet import Fleet
+from memagent.leader import Leader, Move
+from memagent.logs import Logger
+from memagent.reload import Plan, plan
+from memagent.resolver import Resolver, is_literal
+from memagent.segment import Segment
+from memagent.settings import Config
+
+_DEADLINE_S: Final = 10.0
+
+
+class Crew(Protocol):
+    """The workers, as far as they matter here."""
+
+    def tell_all(self, message: ToWorker) -> None: ...
+
+    def alive(self) -> Collection[int]: ...
+
+    def addresses_of(self, server: int) -> tuple[str, ...]: ...
+
+
+class Reloader:
+    """`read` gives the configuration as it is now, fit for this machine; MemagentError."""
+
+    def __init__(
+        self,
+        read: Callable[[], Config],
+        fleet: Fleet,
+        segment: Segment,
+        leader: Leader,
+        resolver: Resolver,
+        crew: Crew,
+        log: Logger,
+    ) -> None:
+        self._read = read
+        self._fleet = fleet
+        self._segment = segment
+        self._leader = leader
+        self._resolver = resolver
+        self._crew = crew
+        self._log = log
+        self._one_at_a_time = asyncio.Lock()
+        self._generation = 0
+        self._has: dict[int, int] = {}  # by worker: the generation that it has
+        self._users: dict[int, set[int]] = {}  # by server that left: the workers that may still use it
+        self._heard = asyncio.Event()
+
+    async def reload(self) -> Plan:
+        """What has changed, once all workers have it. RefusedError: nothing has."""
+        async with self._one_at_a_time:
+            try:
+                made = plan(self._fleet.config, self._read())
+            except MemagentError as error:
+                self._log.error("the configuration is not reloaded, nothing changes", problem=str(error))
+                raise RefusedError(str(error), error.hint) from None
+            if made.changes:
+                await self._look_up(made.config)
+                self._put_in_force(made.config)
+                await self._until_all_have_it()
+            self._log.info("configuration reloaded", changes=made.changes or "none")
+            if made.waiting:
+                self._log.warning("settings that wait for the next start", settings=made.waiting)
+            return made
+
+    async def _look_up(self, config: Config) -> None:
+        hosts = [
+            server.host
+            for pool in config.pools
+            for server in (*pool.servers, *pool.backups)
+            if server.path is None and not is_literal(server.host)
+        ]
+        await self._resolver.resolve_all([host for host in hosts if not self._resolver.known(host)])
+
+    def _put_in_force(self, config: Config) -> None:
+        self._let_go()
+        change = self._fleet.change(config)
+        self._segment.grow(max(self._fleet.numbers) + 1)
+        self._generation += 1
+        for number in change.left:
+            self._users[number] = set(self._crew.alive())
+        numbers = self._fleet.numbers
+        self._crew.tell_all(
+            Reload(
+                self._generation,
+                self._fleet.config.model_dump(mode="json"),
+                numbers,
+                tuple(map(self._crew.addresses_of, numbers)),
+            )
+        )
+        self._leader.settle()
+        for number, server in change.moving.items():
+            known = self._resolver.known(server.host) if server.path is None else ()
+            self._leader.move(number, Move(server, known, in_file=True))
+
+    async def _until_all_have_it(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_DEADLINE_S):
+                while late := self._late():
+                    self._heard.clear()
+                    await self._heard.wait()
+        if late := self._late():
+            self._log.warning("workers that do not have the new configuration yet", workers=late)
+
+    def _late(self) -> list[int]:
+        return [worker for worker in self._crew.alive() if self._has.get(worker, 0) < self._generation]
+
+    # ------------------------------------------------------------ what workers say
+
+    def worker_starts(self, worker: int) -> None:
+        """It begins with what is in force."""
+        self._has[worker] = self._generation
+
+    def worker_ended(self, worker: int) -> None:
+        for number in list(self._users):
+            self._gone(number, worker)
+        self._heard.set()
+
+    def heard(self, worker: int, message: Reloaded | Gone) -> None:
+        match message:
+            case Reloaded(generation):
+                self._has[worker] = generation
+                self._heard.set()
+            case Gone(number):
+                self._gone(number, worker)
+
+    def _gone(self, number: int, worker: int) -> None:
+        self._users.get(number, set()).discard(worker)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for number, users in list(self._users.items()):
+            if not users and self._leader.rewarms.forget(number):
+                del self._users[number]
+                self._segment.clear_server(number)
+                self._fleet.let_go(number)

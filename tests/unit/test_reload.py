@@ -1,0 +1,62 @@
+"""What a new configuration changes, in words."""
+
+from typing import Any
+
+from memagent.reload import plan
+from memagent.settings import Config
+
+NOW = {
+    "workers": 2,
+    "pools": [{"name": "main", "servers": [{"address": "a:1", "name": "one"}, "b:2"], "backups": ["c:3"]}],
+}
+
+
+def changed(**given: Any) -> Config:
+    return Config.model_validate({**NOW, **given})
+
+
+def pool(**given: Any) -> Config:
+    return changed(pools=[{**NOW["pools"][0], **given}])  # type: ignore[index, dict-item]
+
+
+def test_nothing():
+    made = plan(changed(), changed())
+    assert (made.changes, made.waiting) == ((), ())
+    assert made.config == changed()
+
+
+def test_values_in_the_words_of_a_file():
+    new = pool(fallback="never", request_timeout_ms=2500)
+    new = new.model_copy(update={"max_item_bytes": 2 * 1024 * 1024, "verbose": True})
+    assert set(plan(changed(), new).changes) == {
+        "max_item_bytes 1MiB becomes 2MiB",
+        "verbose false becomes true",
+        "pool main: fallback always becomes never",
+        "pool main: request_timeout_ms 1s becomes 2500ms",
+    }
+    assert plan(changed(), new).config == new
+
+
+def test_servers():
+    new = pool(servers=[{"address": "z:9", "name": "one", "weight": 3}, "d:4"], backups=["b:2"])
+    assert set(plan(changed(), new).changes) == {
+        "pool main: server one moves from a:1 to z:9",
+        "pool main: server one: weight 1 becomes 3",
+        "pool main: server d:4 comes",
+        "pool main: server b:2 goes",
+        "pool main: backup b:2 comes",
+        "pool main: backup c:3 goes",
+    }
+
+
+def test_another_pool():
+    new = changed(pools=[{"name": "users", "servers": ["a:1"]}])
+    assert set(plan(changed(), new).changes) == {"pool main goes", "pool users comes"}
+
+
+def test_what_waits_for_the_next_start_stays_as_it_is():
+    new = changed(workers=3, listen=["127.0.0.1:5"], user="nobody")
+    made = plan(changed(), new)
+    assert made.changes == ()
+    assert made.waiting == ("listen", "workers", "user")
+    assert made.config == changed()

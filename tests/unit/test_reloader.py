@@ -1,0 +1,130 @@
+"""A reload without processes: what workers are told, and when a number is free again."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from memagent.admin.requests import RefusedError
+from memagent.control import Gone, Reload, Reloaded, ToWorker
+from memagent.errors import ConfigError
+from memagent.reloader import Reloader
+from memagent.resolver import Resolver
+from memagent.settings import Config
+from tests.support.leading import Leading, lead
+
+
+class Case:
+    """Two workers that do at once what they are told, and a file that a test may change."""
+
+    def __init__(self, leading: Leading) -> None:
+        self.leading = leading
+        self.config = leading.fleet.config
+        self.told: list[Reload] = []
+        self.reloader = Reloader(
+            self.read,
+            leading.fleet,
+            leading.segment,
+            leading.leader,
+            Resolver(lambda *_: None, lambda *_: None),
+            self,
+            leading.log,  # type: ignore[arg-type]
+        )
+
+    def read(self) -> Config:
+        return self.config
+
+    def alive(self) -> set[int]:
+        return self.leading.alive
+
+    def tell_all(self, message: ToWorker) -> None:
+        assert isinstance(message, Reload)
+        self.told.append(message)
+        for worker in self.alive():
+            self.reloader.heard(worker, Reloaded(message.generation))
+
+    def addresses_of(self, server: int) -> tuple[str, ...]:
+        return self.leading.addresses_of(server)
+
+    def write(self, *servers: str, **pool: Any) -> None:
+        main = {"name": "main", "servers": servers, "backups": ["10.0.0.3:3", "10.0.0.4:4"], **pool}
+        self.config = Config.model_validate({"workers": 2, "pools": [main]})
+
+
+def run(test: Callable[[Case], Coroutine[Any, Any, None]]) -> None:
+    async def whole(leading: Leading) -> None:
+        await test(Case(leading))
+
+    lead(whole)
+
+
+def test_workers_are_told_and_numbers_given_again_when_nobody_uses_them():
+    async def test(case: Case) -> None:
+        case.write("10.0.0.1:1", "10.0.0.9:9")
+        made = await case.reloader.reload()
+        assert set(made.changes) == {
+            "pool main: server 10.0.0.2:2 goes",
+            "pool main: server 10.0.0.9:9 comes",
+        }
+        [told] = case.told
+        assert (told.numbers, told.addresses[1]) == ((0, 4, 2, 3), ("10.0.0.9",))
+        assert case.leading.segment.servers == 5
+        case.leading.segment.count_as_leader(1, "returns", 7)
+        case.reloader.heard(0, Gone(1))
+        assert case.leading.fleet.leaving == {1}
+        case.reloader.worker_ended(1)
+        assert case.leading.fleet.leaving == set()
+        assert case.leading.segment.server_totals(1)["returns"] == 0
+        case.write("10.0.0.1:1", "10.0.0.9:9", "10.0.0.5:5")
+        await case.reloader.reload()
+        assert case.told[-1].numbers == (0, 4, 1, 2, 3)
+        case.leading.leader.look()
+
+    run(test)
+
+
+def test_nothing_to_change_is_told_to_nobody():
+    async def test(case: Case) -> None:
+        assert (await case.reloader.reload()).changes == ()
+        assert case.told == []
+
+    run(test)
+
+
+def test_a_mistake_changes_nothing():
+    async def test(case: Case) -> None:
+        def read() -> Config:
+            raise ConfigError("line 3: no", "look there")
+
+        case.reloader._read = read
+        with pytest.raises(RefusedError, match="line 3: no") as caught:
+            await case.reloader.reload()
+        assert caught.value.hint == "look there"
+        assert case.told == []
+        assert "the configuration is not reloaded, nothing changes" in case.leading.log.events
+
+    run(test)
+
+
+def test_a_worker_that_starts_meanwhile_has_it():
+    async def test(case: Case) -> None:
+        case.leading.alive = {0}
+        case.write("10.0.0.1:1")
+        await case.reloader.reload()
+        case.leading.alive = {0, 1}
+        case.reloader.worker_starts(1)
+        assert case.reloader._late() == []
+        case.reloader.heard(0, Gone(1))
+        assert case.leading.fleet.leaving == set(), "the new one has never used it"
+
+    run(test)
+
+
+def test_one_at_a_time():
+    async def test(case: Case) -> None:
+        case.write("10.0.0.1:1")
+        first, second = await asyncio.gather(case.reloader.reload(), case.reloader.reload())
+        assert (len(first.changes), len(second.changes)) == (1, 0)
+
+    run(test)

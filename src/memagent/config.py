@@ -1,27 +1,28 @@
-"""A YAML file -> Config, or one ConfigError that lists every mistake with its line.
+"""A file, the environment and flags -> Config, or one ConfigError that lists every mistake with its place.
 
-    text ──▶ PyYAML's nodes (they know their lines) ──▶ one table of settings after another ──▶ Config
-                                                          │
-                     unknown name, wrong value, broken rule: noted, and on to the next
+    text ──▶ PyYAML's nodes (they know their places) ──▶ one table of settings after another ──▶ Config
+                  ▲                                        │
+    environment, flags (see `layers`)    unknown name, wrong value, broken rule: noted, and on to the next
+
+Flags win over the environment, that over the file, and the file over the defaults.
 
 Invariants
 - Scalars are read as written: YAML's own idea of 10:30, 010 or `no` never reaches a setting.
 - The walk goes where the table leads, never where the file leads: aliases cannot make it endless.
 - Whatever the text, the outcome is a Config or a ConfigError.
-
-The environment will come in as `Override`s, as the command line's flags do.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-import yaml
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
+from memagent import environment
 from memagent.addresses import parse_listen
 from memagent.errors import ConfigError
-from memagent.reading import Mistakes, Override, nearest, read_text
+from memagent.layers import YAML, Override, compose, entry, mapping, place_of, put
+from memagent.reading import Mistakes, nearest, read_text
 from memagent.rows import read_setting, settings_of
 from memagent.settings import (
     Config,
@@ -33,11 +34,8 @@ from memagent.settings import (
 )
 from memagent.units import quoted
 
-_YAML = "tag:yaml.org,2002:"
-_PLAIN_TAGS = {
-    _YAML + name for name in ("str", "int", "float", "bool", "null", "timestamp", "value", "merge")
-}
-_HINT = "docs/reference/settings.md lists every setting; conf/ has examples"
+_PLAIN_TAGS = {YAML + name for name in ("str", "int", "float", "bool", "null", "timestamp", "value", "merge")}
+HINT = "docs/reference/settings.md lists every setting; conf/ has examples"
 
 _MOST_ITEMS = 1024
 
@@ -46,55 +44,70 @@ _Item = TypeVar("_Item")
 _Read = Callable[[Node, str], Any]
 
 
-def load(path: str, overrides: Sequence[Override] = ()) -> Config:
-    """The configuration in a file. `overrides` win over what the file says."""
-    return parse(read_text(path), path, overrides)
+class Loaded(NamedTuple):
+    """A configuration, and the tree it was read from: where each setting comes from."""
+
+    config: Config
+    tree: Node
 
 
-def parse(text: str, name: str, overrides: Sequence[Override] = ()) -> Config:
+def load(
+    path: str | None, flags: Sequence[Override] = (), environ: Mapping[str, str] | None = None
+) -> Loaded:
+    """The configuration in a file, if there is one, with the environment's and the flags' words above it."""
+    if path is None:
+        return build(mapping("the environment"), flags, environ)
+    return build(_tree(read_text(path), path, environ), flags, environ)
+
+
+def parse(
+    text: str, name: str, flags: Sequence[Override] = (), environ: Mapping[str, str] | None = None
+) -> Config:
     """The configuration in a text; `name` is what mistakes call it."""
-    return _Reader(name).config(_compose(text, name), overrides)
+    return build(_tree(text, name, environ), flags, environ).config
 
 
-def _compose(text: str, name: str) -> Node:
-    try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{name}:{mark.line + 1}" if mark else name
-        what = ", ".join(part for part in (error.context, error.problem) if part)
-        raise ConfigError(f"{where}: not valid YAML: {what}") from None
-    except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
-        raise ConfigError(f"{name}:{line}: not valid YAML: control character in the text") from None
-    except RecursionError:
-        raise ConfigError(f"{name}: nested too deeply") from None
-    except (ValueError, OverflowError):
-        # PyYAML lets chr() and int() complain about absurd escapes and version numbers
-        raise ConfigError(f"{name}: not valid YAML: a number or an escape is out of range") from None
-    if root is None:
-        raise ConfigError(f"{name}: the file is empty: it needs at least a pool with one server", _HINT)
-    return root
+def build(root: Node, flags: Sequence[Override] = (), environ: Mapping[str, str] | None = None) -> Loaded:
+    """The configuration in a tree, with the environment's and the flags' words above it."""
+    mistakes = Mistakes(HINT)
+    put(root, environment.read(environ or {}, _pool_names(root), mistakes))
+    put(root, flags)
+    return Loaded(_Reader(mistakes).config(root), root)
+
+
+def _tree(text: str, name: str, environ: Mapping[str, str] | None) -> Node:
+    root = compose(text, name)
+    if root is not None:
+        return root
+    if not environment.is_given(environ or {}):
+        raise ConfigError(f"{name}: the file is empty: it needs at least a pool with one server", HINT)
+    return mapping(name)
+
+
+def _pool_names(root: Node) -> list[str]:
+    pools = entry(root, "pools")
+    if not isinstance(pools, MappingNode):
+        return []
+    return [str(key.value) for key, _ in pools.value if isinstance(key, ScalarNode)]
 
 
 class _Reader:
-    """One walk over one file. A reading method returns None where it noted a mistake."""
+    """One walk over one tree. A reading method returns None where it noted a mistake."""
 
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._mistakes = Mistakes(_HINT)
+    def __init__(self, mistakes: Mistakes) -> None:
+        self._mistakes = mistakes
 
-    def config(self, root: Node, overrides: Sequence[Override]) -> Config:
+    def config(self, root: Node) -> Config:
         read: dict[str, _Read] = {
             "listen": partial(self._items, self._listen, "listen"),
             "pools": self._pools,
         }
-        config = self._table(Config, root, "", read, overrides=overrides)
+        config = self._table(Config, root, "", read)
         self._mistakes.raise_if_any()
         assert config is not None
         return config
 
-    # ------------------------------------------------------------ the parts of a file
+    # ------------------------------------------------------------ the parts of a tree
 
     def _pools(self, node: Node, where: str) -> tuple[PoolConfig | None, ...] | None:
         if not isinstance(node, MappingNode):
@@ -140,7 +153,6 @@ class _Reader:
         where: str,
         read: Mapping[str, _Read],
         given: Mapping[str, Any] | None = None,
-        overrides: Sequence[Override] = (),
     ) -> _Table | None:
         """One table of settings. `read` has the readers of what is not a single value."""
         if not isinstance(node, MappingNode):
@@ -159,8 +171,6 @@ class _Reader:
             value = reader(value_node, where)
             if value is not None or self._means_none(model, key.value, value_node):
                 values[key.value] = value
-        for override in overrides:
-            values |= self._override(override)
         for name, row in rows.items():
             if row.required and name not in nodes:
                 self._note(node, where, f"the setting {quoted(name)} is missing")
@@ -243,20 +253,13 @@ class _Reader:
         return (
             not field.is_required()
             and field.default is None
-            and node.tag == _YAML + "null"
+            and node.tag == YAML + "null"
             and bool(node.value)
         )
 
-    def _override(self, override: Override) -> dict[str, Any]:
-        try:
-            return {override.setting: read_setting(Config, override.setting, override.text)}
-        except ValueError as error:
-            self._mistakes.note(override.source, quoted(override.text), str(error))
-            return {}
-
     def _note(self, node: Node, *parts: str) -> None:
-        line = node.start_mark.line + 1
-        self._mistakes.note(f"{self._name}:{line}", *parts, line=line)
+        place = place_of(node)
+        self._mistakes.note(str(place), *parts, line=place.line, file=place.name if place.line else "")
 
 
 def _blamed(conflict: Conflict, nodes: Mapping[str, Node], table: Node) -> tuple[Node, str]:

@@ -3,22 +3,25 @@
 A site that starts magent today starts memagent with the same words: same flags, same defaults, and
 every key stays where it was (modula + djb; -k is magent-ketama).
 
-    flags ──────────────┐
-    -c FILE.conf ───────┴─▶ Flags (text, flags win) ──▶ Config
+    flags ──────────────┐                                   environment
+    -c FILE.conf ───────┴─▶ Flags (text, flags win) ──▶ tree of nodes ──▶ `config` reads it
 
-Every mistake of both is reported in one run, and names the flag or the line of the file that it came from.
+The environment stands between the two: it wins over the file and magent's defaults, and flags win over it.
+Every mistake of one run is reported, and names the flag or the line of the file that it came from.
 """
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 from memagent.addresses import Address, parse_address, parse_host, parse_listen, parse_port
+from memagent.config import Loaded, build
+from memagent.layers import Override, mapping, put, scalar, sequence
 from memagent.reading import Mistakes, nearest, read_text
 from memagent.rows import read_setting
-from memagent.settings import Config, ListenAddress, PoolConfig, ServerConfig
+from memagent.settings import Config, PoolConfig, ServerConfig
 from memagent.units import parse_count, parse_switch, quoted
 
 _HINT = "magent --help lists the flags; an example: magent -D -p 12000 -s 10.0.0.1:11211 -s 10.0.0.2:11211"
@@ -32,6 +35,10 @@ class Given:
     text: str
     source: str
     line: int = 0
+
+    @property
+    def is_flag(self) -> bool:
+        return self.source.startswith("-")
 
 
 @dataclass(frozen=True)
@@ -67,22 +74,23 @@ _INI_KEYS = {
     "backups": "backups",
 }
 _LISTS = ("servers", "backups")
+_DEFAULT = Given("", "magent's default")
 
 
-def from_flags(flags: Flags, ini_path: str | None = None) -> Config:
+def from_flags(flags: Flags, ini_path: str | None = None, environ: Mapping[str, str] | None = None) -> Loaded:
     """The configuration that magent's flags mean, on top of an INI file where one is given."""
     mistakes = Mistakes(_HINT)
     if ini_path is not None:
         below = _read_ini(read_text(ini_path), ini_path, mistakes)
         above = {name: value for name, value in vars(flags).items() if value not in (None, ())}
         flags = Flags(**{**vars(below), **above})
-    return _Meaning(flags, mistakes).config()
+    return _Meaning(flags, mistakes).load(environ)
 
 
 def from_ini(text: str, name: str) -> Config:
     """The configuration that a 0.7 INI file means by itself."""
     mistakes = Mistakes(_HINT)
-    return _Meaning(_read_ini(text, name, mistakes), mistakes).config()
+    return _Meaning(_read_ini(text, name, mistakes), mistakes).load().config
 
 
 def _read_ini(text: str, name: str, mistakes: Mistakes) -> Flags:
@@ -136,73 +144,87 @@ class _Meaning:
     def __init__(self, flags: Flags, mistakes: Mistakes) -> None:
         self._flags = flags
         self._mistakes = mistakes
+        self._below: list[Override] = []
+        self._above: list[Override] = []
 
-    def config(self) -> Config:
+    def load(self, environ: Mapping[str, str] | None = None) -> Loaded:
         flags = self._flags
-        values: dict[str, Any] = {"listen": self._listen(), "daemon": True}
-        for name in ("max_connections", "user", "group"):
-            given = getattr(flags, name)
-            if given is not None:
-                values[name] = self._read(given, partial(read_setting, Config, name))
-        for name in ("daemon", "verbose"):
-            given = getattr(flags, name)
-            if given is not None:
-                values[name] = self._read(given, parse_switch)
+        self._listen()
+        self._setting("daemon", flags.daemon or replace(_DEFAULT, text="true"))
+        for name in ("verbose", "max_connections", "user", "group"):
+            self._setting(name, getattr(flags, name))
         if flags.log_directory is not None:
             path = os.path.join(os.path.abspath(flags.log_directory.text), _LOG_NAME)
-            given = Given(path, flags.log_directory.source, flags.log_directory.line)
-            values["log_file"] = self._read(given, partial(read_setting, Config, "log_file"))
+            self._setting("log_file", replace(flags.log_directory, text=path))
         if flags.max_idle is not None:
             # for old start scripts: a worker keeps one pipelined connection to a server, not a stock of them
             self._read(flags.max_idle, parse_count)
-        pool = self._pool()
+        self._pool()
         self._mistakes.raise_if_any()
-        return Config.model_validate({**values, "pools": (pool,)})
+        root = mapping("magent's flags")
+        put(root, self._below)
+        return build(root, self._above, environ)
 
-    def _listen(self) -> tuple[ListenAddress, ...]:
+    def _listen(self) -> None:
         flags = self._flags
         addresses = []
         host = "0.0.0.0" if flags.host is None else self._read(flags.host, parse_host)  # noqa: S104
         port = parse_port("11211") if flags.port is None else self._read(flags.port, _port_or_none)
         if port and host:
-            addresses.append(str(Address(host, port)))
+            addresses.append(replace(_strongest(flags.port, flags.host), text=str(Address(host, port))))
         if flags.unix_path is not None:
             text = flags.unix_path.text.removeprefix("unix:")
             path = "unix:" + os.path.abspath(text) if text else "unix:"
-            given = Given(path, flags.unix_path.source)
-            if self._read(given, parse_listen) is not None:
-                addresses.append(path)
+            addresses.append(replace(flags.unix_path, text=path))
+            self._read(addresses[-1], parse_listen)
         if port == 0 and flags.unix_path is None:
             self._note(flags.port, "0 leaves nothing to listen on: give a port, or a Unix socket with -f")
-        return tuple(ListenAddress.model_validate(address) for address in addresses)
+        self._say_list(("listen",), addresses)
 
-    def _pool(self) -> PoolConfig | None:
+    def _pool(self) -> None:
         flags = self._flags
         ketama = flags.ketama is not None and self._read(flags.ketama, parse_switch)
-        values: dict[str, Any] = {
+        texts = {
             "distribution": "magent-ketama" if ketama else "modula",
             "key_hash": "md5" if ketama else "djb",
-            "servers": tuple(map(self._server, flags.servers)),
-            "backups": tuple(map(self._server, flags.backups)),
         }
         if not flags.servers:
             self._mistakes.note(
                 "no memcached server: give at least one with -s host:port (in a file: masters)"
             )
-            return None
-        conflicts = list(PoolConfig.conflicts(values))
-        for conflict in conflicts:
+            return
+        servers = {part: tuple(map(self._server, getattr(flags, part))) for part in _LISTS}
+        for conflict in PoolConfig.conflicts({**texts, **servers}):
             part, index, *_ = *conflict.where, 0
             given = getattr(flags, str(part), ())
             self._note(given[index] if given and isinstance(index, int) else None, conflict.text)
-        if conflicts or None in values["servers"] or None in values["backups"]:
-            return None
-        return PoolConfig.model_validate({"name": "main", **values})
+        for name, text in texts.items():
+            self._say(("pools", "main", name), replace(_strongest(flags.ketama), text=text))
+        for part in _LISTS:
+            self._say_list(("pools", "main", part), getattr(flags, part))
 
     def _server(self, given: Given) -> ServerConfig | None:
         if self._read(given, parse_address) is None:
             return None
         return ServerConfig.model_validate(given.text)
+
+    def _setting(self, name: str, given: Given | None) -> None:
+        if given is not None:
+            self._read(given, partial(read_setting, Config, name))
+            self._say((name,), given)
+
+    def _say(self, path: tuple[str, ...], given: Given) -> None:
+        layer = self._above if given.is_flag else self._below
+        layer.append(Override(path, scalar(given.text, given.source)))
+
+    def _say_list(self, path: tuple[str, ...], given: Sequence[Given]) -> None:
+        if not given:
+            return
+        strongest = _strongest(*given)
+        layer = self._above if strongest.is_flag else self._below
+        layer.append(
+            Override(path, sequence([scalar(each.text, each.source) for each in given], strongest.source))
+        )
 
     def _read(self, given: Given, parse: Callable[[str], Any]) -> Any:
         try:
@@ -213,6 +235,11 @@ class _Meaning:
 
     def _note(self, given: Given | None, text: str) -> None:
         self._mistakes.note(given.source if given else "", text, line=given.line if given else 0)
+
+
+def _strongest(*given: Given | None) -> Given:
+    """Who decides where several say a part each: a flag, else the file, else magent's default."""
+    return max(filter(None, given), key=lambda each: each.is_flag, default=_DEFAULT)
 
 
 def _port_or_none(text: str) -> int:

@@ -5,7 +5,7 @@ Every mistake of one run is reported at once: a reader notes it, puts nothing in
 
 import difflib
 from collections.abc import Iterable
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from memagent.errors import ConfigError
 
@@ -15,24 +15,18 @@ MOST_FILE_BYTES = 1024 * 1024
 _MOST_MISTAKES = 100
 
 
-class Override(NamedTuple):
-    """A setting at the root that wins over the file, and who says so: a flag or an environment variable."""
-
-    setting: str
-    text: str
-    source: str
-
-
 class Mistakes:
-    """Notes mistakes; `raise_if_any` makes one error of them, in the order of their lines."""
+    """Notes mistakes; `raise_if_any` makes one error of them, file by file in the order of their lines."""
 
     def __init__(self, hint: str | None = None) -> None:
         self._hint = hint
-        self._noted: list[tuple[int, str]] = []
+        self._noted: list[tuple[int, int, str]] = []
+        self._files = {"": 0}
 
-    def note(self, *parts: str, line: int = 0) -> None:
+    def note(self, *parts: str, line: int = 0, file: str = "") -> None:
         """`parts` lead from the outside in and end with what is wrong: `FILE:LINE`, `pool "users"`, ..."""
-        entry = (line, ": ".join(part for part in parts if part))
+        rank = self._files.setdefault(file, len(self._files))
+        entry = (rank, line, ": ".join(part for part in parts if part))
         if entry in self._noted:
             return
         self._noted.append(entry)
@@ -44,7 +38,7 @@ class Mistakes:
             self._raise(self._hint)
 
     def _raise(self, hint: str | None) -> NoReturn:
-        lines = [text for _, text in sorted(self._noted, key=lambda entry: entry[0])]
+        lines = [text for *_, text in sorted(self._noted, key=lambda entry: entry[:2])]
         raise ConfigError("\n".join(lines), hint) from None
 
 
@@ -66,7 +60,13 @@ def read_text(path: str) -> str:
         raise ConfigError(f"{path}:{line}: not UTF-8 text (byte 0x{content[error.start]:02x})") from None
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
-    """` (did you mean "x"?)` for the name that looks most like a wrong one, else nothing."""
+def closest(name: str, names: Iterable[str]) -> str | None:
+    """The name that looks most like a wrong one."""
     found = difflib.get_close_matches(name[:64].lower(), list(names), n=1)
-    return f' (did you mean "{found[0]}"?)' if found else ""
+    return found[0] if found else None
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """` (did you mean "x"?)` for the closest name, else nothing."""
+    found = closest(name, names)
+    return f' (did you mean "{found}"?)' if found else ""

@@ -10,7 +10,7 @@ A row knows nothing of other rows: rules between settings stand beside the table
 
 import os
 from functools import cache
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 from annotated_types import Ge, Le
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
@@ -107,6 +107,7 @@ class Setting(NamedTuple):
     default: str | None
     allowed: str
     required: bool
+    many: bool
 
 
 def settings_of(model: type[BaseModel]) -> dict[str, Setting]:
@@ -126,6 +127,7 @@ def settings_of(model: type[BaseModel]) -> dict[str, Setting]:
             default=None if default is None else str(default),
             allowed=_allowed(model, name),
             required=default is None,
+            many=get_origin(field.annotation) is tuple,
         )
     return rows
 

@@ -1,5 +1,6 @@
 """A YAML text becomes a Config, or one error that names every mistake with its line."""
 
+import contextlib
 import os
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from memagent import config
 from memagent.errors import ConfigError
-from memagent.reading import Override
+from memagent.layers import Override, scalar
 from memagent.rows import settings_of
 from memagent.settings import Config, PoolConfig, ServerConfig
 
@@ -208,15 +209,75 @@ def test_text_that_does_not_print_is_shown_escaped():
 
 
 def test_overrides_win_and_are_named_when_wrong():
-    parsed = config.parse(ONE_POOL + "daemon: true", "m.yaml", [Override("daemon", "false", "-D")])
+    parsed = config.parse(ONE_POOL + "daemon: true", "m.yaml", [Override(("daemon",), scalar("false", "-D"))])
     assert parsed.daemon is False
-    assert mistakes(ONE_POOL, Override("workers", "x", "MAGENT_WORKERS"))[0].startswith(
-        'MAGENT_WORKERS: "x": must be'
-    )
+    wrong = Override(("workers",), scalar("x", "-w"))
+    assert mistakes(ONE_POOL, wrong)[0].startswith('-w: workers: "x": must be')
 
 
 def test_overrides_obey_the_rules_between_settings():
-    assert "client_close_bytes" in mistakes(ONE_POOL, Override("client_pause_bytes", "1GiB", "-x"))[0]
+    assert (
+        "client_close_bytes" in mistakes(ONE_POOL, Override(("client_pause_bytes",), scalar("1GiB", "-x")))[0]
+    )
+
+
+def test_flags_win_over_the_environment_and_that_over_the_file():
+    text = ONE_POOL + "workers: 1\ndrain_ms: 1s\nmax_connections: 10\n"
+    environ = {"MEMAGENT_WORKERS": "2", "MEMAGENT_DRAIN_MS": "2s"}
+    whole = config.parse(text, "m.yaml", [Override(("workers",), scalar("3", "-w"))], environ)
+    assert (whole.workers, whole.drain_ms, whole.max_connections) == (3, 2000, 10)
+
+
+def test_the_environment_changes_a_setting_of_a_pool_and_leaves_the_others():
+    text = "pools: {users-eu: {servers: [a, b], copies: 2}}"
+    environ = {"MEMAGENT_POOLS__USERS_EU__FALLBACK": "never", "MEMAGENT_POOLS__USERS_EU__SERVERS": "c,d,e"}
+    pool = config.parse(text, "m.yaml", (), environ).pools[0]
+    assert (pool.name, pool.fallback, pool.copies) == ("users-eu", "never", 2)
+    assert [server.name for server in pool.servers] == ["c:11211", "d:11211", "e:11211"]
+
+
+def test_the_environment_alone():
+    whole = config.load(
+        None, (), {"MEMAGENT_POOLS__MAIN__SERVERS": "a:1, b:2", "MEMAGENT_USER": "null"}
+    ).config
+    assert [server.address for server in whole.pools[0].servers] == ["a:1", "b:2"]
+    assert whole.user is None
+    assert (
+        config.parse("# nothing", "m.yaml", (), {"MEMAGENT_POOLS__MAIN__SERVERS": "a"}).pools[0].name
+        == "main"
+    )
+
+
+@pytest.mark.parametrize(
+    ("environ", "says"),
+    [
+        ({"WORKERS": "0"}, 'MEMAGENT_WORKERS: workers: "0": must be a whole number from 1 to 256'),
+        (
+            {"POOLS__MAIN__SERVERS": "a,b:0"},
+            'MEMAGENT_POOLS__MAIN__SERVERS: pool "main": servers[1]: "b:0": port must be 1-65535',
+        ),
+        (
+            {"POOLS__MAIN__SERVERS": ""},
+            'MEMAGENT_POOLS__MAIN__SERVERS: pool "main": servers: a pool needs at least',
+        ),
+        (
+            {"POOLS__B__FALLBACK": "never"},
+            'MEMAGENT_POOLS__B__FALLBACK: pool "b": the setting "servers" is missing',
+        ),
+        ({"LISTEN": "a:1,a:1"}, 'MEMAGENT_LISTEN: listen[1]: "a:1" is already listen[0]'),
+        ({"MAX_ITEM_BYTES": "1GiB"}, "MEMAGENT_MAX_ITEM_BYTES: client_close_bytes (64MiB) must not be less"),
+        ({"WROKERS": "1"}, 'MEMAGENT_WROKERS: no such setting (did you mean "MEMAGENT_WORKERS"?)'),
+    ],
+)
+def test_a_mistake_in_the_environment_names_the_variable(environ, says):
+    with pytest.raises(ConfigError) as caught:
+        config.parse(ONE_POOL, "m.yaml", (), {f"MEMAGENT_{name}": text for name, text in environ.items()})
+    assert any(line.startswith(says) for line in caught.value.message.splitlines())
+
+
+def test_the_environment_without_a_pool():
+    with pytest.raises(ConfigError, match=r'^the environment: the setting "pools" is missing'):
+        config.load(None, (), {"MEMAGENT_WORKERS": "1"})
 
 
 # ---------------------------------------------------------------- files
@@ -225,7 +286,7 @@ def test_overrides_obey_the_rules_between_settings():
 def test_a_file(tmp_path):
     path = tmp_path / "magent.yaml"
     path.write_text("\ufeff" + ONE_POOL)
-    assert config.load(str(path)).pools[0].name == "main"
+    assert config.load(str(path)).config.pools[0].name == "main"
 
 
 @pytest.mark.parametrize(
@@ -278,6 +339,7 @@ names = st.sampled_from([name for model in (Config, PoolConfig, ServerConfig) fo
 values = st.sampled_from(
     ["10.0.0.1", "a:1", "unix:/s", "ketama", "consistent", "jump", "5s", "1MiB", "{}", 2, 1, "auto"]
 )
+texts = st.text(st.characters(blacklist_characters="\0"), max_size=12)
 trees = st.recursive(
     scalars | values,
     lambda children: (
@@ -327,3 +389,18 @@ def test_nearly_right_is_a_config_or_a_config_error(found, root):
 @settings(max_examples=200, deadline=None)
 def test_one_wrong_character_is_a_config_or_a_config_error(position, character):
     _config_or_error(GOOD[:position] + character + GOOD[position + 1 :])
+
+
+@given(
+    st.dictionaries(
+        names.map(str.upper)
+        | names.map(lambda name: f"POOLS__MAIN__{name.upper()}")
+        | texts.map(lambda text: f"POOLS__{text}"),
+        texts | st.sampled_from(["a,b", "{address: a, weight: 2}, b", "[{", "5s", "1MiB", "null", "2", "{}"]),
+        max_size=4,
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_any_environment_is_a_config_or_a_config_error(environ):
+    with contextlib.suppress(ConfigError):
+        config.parse(ONE_POOL, "m.yaml", (), {f"MEMAGENT_{name}": text for name, text in environ.items()})

@@ -50,12 +50,16 @@ def mistakes(call, *arguments) -> list[str]:
     return caught.value.message.splitlines()
 
 
+def from_flags(*arguments, **words) -> Config:
+    return legacy.from_flags(*arguments, **words).config
+
+
 def listens(config: Config) -> list[str]:
     return [str(address) for address in config.listen]
 
 
 def test_defaults():
-    config = legacy.from_flags(flags(servers=["10.0.0.1"]))
+    config = from_flags(flags(servers=["10.0.0.1"]))
     assert listens(config) == ["0.0.0.0:11211"]
     assert config.max_connections == 4096
     assert config.daemon
@@ -66,7 +70,7 @@ def test_defaults():
 
 
 def test_the_deployment_of_the_guide():
-    config = legacy.from_flags(
+    config = from_flags(
         flags(
             user="root",
             max_connections="51200",
@@ -84,27 +88,27 @@ def test_the_deployment_of_the_guide():
 
 
 def test_k_is_magents_own_ketama():
-    pool = legacy.from_flags(flags(servers=["a"], ketama="true")).pools[0]
+    pool = from_flags(flags(servers=["a"], ketama="true")).pools[0]
     assert (pool.distribution, pool.key_hash) == ("magent-ketama", "md5")
 
 
 def test_listening_places(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert listens(legacy.from_flags(flags(servers=["a"], unix_path="/m.sock"))) == [
+    assert listens(from_flags(flags(servers=["a"], unix_path="/m.sock"))) == [
         "0.0.0.0:11211",
         "unix:/m.sock",
     ]
-    assert listens(legacy.from_flags(flags(servers=["a"], unix_path="m.sock", port="0"))) == [
+    assert listens(from_flags(flags(servers=["a"], unix_path="m.sock", port="0"))) == [
         f"unix:{tmp_path}/m.sock"
     ]
-    assert listens(legacy.from_flags(flags(servers=["a"], unix_path="unix:/m", port="0"))) == ["unix:/m"]
-    assert listens(legacy.from_flags(flags(servers=["a"], host="::1"))) == ["[::1]:11211"]
-    assert listens(legacy.from_flags(flags(servers=["a"], host="localhost"))) == ["localhost:11211"]
+    assert listens(from_flags(flags(servers=["a"], unix_path="unix:/m", port="0"))) == ["unix:/m"]
+    assert listens(from_flags(flags(servers=["a"], host="::1"))) == ["[::1]:11211"]
+    assert listens(from_flags(flags(servers=["a"], host="localhost"))) == ["localhost:11211"]
 
 
 def test_every_mistake_in_one_run():
     lines = mistakes(
-        legacy.from_flags,
+        from_flags,
         flags(
             port="70000",
             host="x y",
@@ -142,7 +146,7 @@ def test_every_mistake_in_one_run():
     ],
 )
 def test_one_mistake(given_flags, says):
-    assert says in mistakes(legacy.from_flags, given_flags)[0]
+    assert says in mistakes(from_flags, given_flags)[0]
 
 
 # ---------------------------------------------------------------- the INI file
@@ -173,7 +177,7 @@ def test_a_short_ini_file_has_magents_defaults():
 def test_flags_win_over_the_ini_file(tmp_path):
     path = tmp_path / "magent.conf"
     path.write_text(INI)
-    config = legacy.from_flags(flags(port="5", servers=["z"], verbose="true"), str(path))
+    config = from_flags(flags(port="5", servers=["z"], verbose="true"), str(path))
     assert listens(config) == ["192.168.1.2:5"]
     assert [server.name for server in config.pools[0].servers] == ["z:11211"]
     assert [server.name for server in config.pools[0].backups] == ["192.168.1.7:11211"]
@@ -222,7 +226,24 @@ def test_an_ini_file_that_cannot_be_read(tmp_path):
         (binary, "m.conf:2: not UTF-8"),
     ):
         with pytest.raises(ConfigError, match=says):
-            legacy.from_flags(Flags(), str(path))
+            from_flags(Flags(), str(path))
+
+
+def test_the_environment_stands_between_the_file_and_the_flags(tmp_path):
+    path = tmp_path / "magent.conf"
+    path.write_text(INI)
+    environ = {
+        "MEMAGENT_WORKERS": "3",
+        "MEMAGENT_MAX_CONNECTIONS": "7",
+        "MEMAGENT_LISTEN": "10.0.0.1:1",
+        "MEMAGENT_POOLS__MAIN__SERVERS": "x",
+        "MEMAGENT_POOLS__MAIN__BACKUPS": "y",
+    }
+    config = from_flags(flags(servers=["z"]), str(path), environ)
+    assert (config.workers, config.max_connections, listens(config)) == (3, 7, ["10.0.0.1:1"])
+    assert [server.name for server in config.pools[0].servers] == ["z:11211"]
+    assert [server.name for server in config.pools[0].backups] == ["y:11211"]
+    assert listens(from_flags(flags(port="5"), str(path), environ)) == ["192.168.1.2:5"]
 
 
 # ---------------------------------------------------------------- anything at all
@@ -247,7 +268,7 @@ words = st.text(max_size=12) | st.sampled_from(
 )
 @settings(max_examples=200, deadline=None)
 def test_random_flags_are_a_config_or_a_config_error(texts, servers):
-    _config_or_error(legacy.from_flags, flags(servers=servers, **texts))
+    _config_or_error(from_flags, flags(servers=servers, **texts))
 
 
 @given(st.lists(st.sampled_from(INI.splitlines()) | st.text() | st.builds("{}={}".format, words, words)))

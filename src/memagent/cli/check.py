@@ -7,15 +7,15 @@ from memagent.settings import Config, PoolConfig, ServerConfig
 
 
 @click.command()
-@click.argument("path", metavar="FILE")
-def check(path: str) -> None:
-    """Check the configuration in FILE.
+@click.argument("path", metavar="[FILE]", required=False)
+def check(path: str | None) -> None:
+    """Check the configuration in FILE and in the environment.
 
     Prints what it means, or every mistake with its line; the exit code is 2 if there is any. Names are not
     resolved and nothing is contacted.
     """
     config = load_any(path)
-    click.echo(f"{path}: good")
+    click.echo(f"{path or 'the environment'}: good")
     click.echo("\n".join(_summary(config)))
 
 

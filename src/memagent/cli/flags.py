@@ -1,21 +1,24 @@
 """magent's flags as click options, and what they and -c mean together."""
 
+import os
 from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any, TypeVar
 
 import click
 
-from memagent import config, legacy
+from memagent import config, environment, legacy
+from memagent.config import Loaded
 from memagent.errors import ConfigError
+from memagent.layers import Override, scalar
 from memagent.legacy import Flags, Given
-from memagent.reading import Override
 from memagent.settings import Config
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 _INI_ENDINGS = (".conf", ".ini")
 _YAML_ENDINGS = (".yaml", ".yml", ".json")
+_NOTHING = "no configuration: give a file, or set MEMAGENT_POOLS__MAIN__SERVERS=HOST:PORT,..."
 
 # (flag, parameter, placeholder or None for a switch, help)
 MAGENT_FLAGS: tuple[tuple[str, str, str | None, str], ...] = (
@@ -81,17 +84,24 @@ def load_magent(path: str | None, flags: Flags, way_out: str) -> Config:
     """What magent's own command line means: flags, on top of its INI file if there is one."""
     if path is not None and _ending(path) in _YAML_ENDINGS:
         raise ConfigError(f"-c: {path}: among magent's flags, -c reads magent's INI file", way_out)
-    return legacy.from_flags(flags, path)
+    return legacy.from_flags(flags, path, os.environ).config
 
 
-def load_any(path: str, foreground: bool = False, verbose: bool = False) -> Config:
-    """A configuration file: YAML, or magent's INI by its ending."""
-    if _ending(path) in _INI_ENDINGS:
-        return legacy.from_flags(to_flags({"foreground": foreground, "verbose": verbose}), path)
-    overrides = [Override("daemon", "false", "-D")] if foreground else []
+def load_whole(path: str | None, foreground: bool = False, verbose: bool = False) -> Loaded:
+    """A configuration file, YAML or by its ending magent's INI, and the environment; or that alone."""
+    if path is None and not environment.is_given(os.environ):
+        raise ConfigError(_NOTHING, "magent --help; conf/ has examples")
+    if path is not None and _ending(path) in _INI_ENDINGS:
+        flags = to_flags({"foreground": foreground, "verbose": verbose})
+        return legacy.from_flags(flags, path, os.environ)
+    overrides = [Override(("daemon",), scalar("false", "-D"))] if foreground else []
     if verbose:
-        overrides.append(Override("verbose", "true", "-v"))
-    return config.load(path, overrides)
+        overrides.append(Override(("verbose",), scalar("true", "-v")))
+    return config.load(path, overrides, os.environ)
+
+
+def load_any(path: str | None, foreground: bool = False, verbose: bool = False) -> Config:
+    return load_whole(path, foreground, verbose).config
 
 
 def _ending(path: str) -> str:

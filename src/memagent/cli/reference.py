@@ -29,6 +29,18 @@ _TABLES: tuple[tuple[str, type[Table], str], ...] = (
 )
 
 
+_VARIABLES = (
+    ("`MEMAGENT_WORKERS=4`", "`workers`, and so every setting at the root"),
+    ("`MEMAGENT_LISTEN=127.0.0.1:11211,unix:/run/m.sock`", "`listen`, a list"),
+    ("`MEMAGENT_POOLS__MAIN__FALLBACK=never`", "`fallback` of the pool `main`"),
+    ("`MEMAGENT_POOLS__MAIN__SERVERS=10.0.0.1,10.0.0.2:11212`", "`servers` of the pool `main`, by address"),
+    (
+        "`MEMAGENT_POOLS__MAIN__SERVERS='{address: \"10.0.0.1:11211\", name: a, weight: 2}, 10.0.0.2'`",
+        "the same with a name and a weight",
+    ),
+)
+
+
 def pages() -> dict[str, str]:
     """Every page by its file name."""
     return {
@@ -56,6 +68,11 @@ def _settings() -> Iterator[str]:
         "`250ms`, `1s`, `5m`. So is a size: `65536`, `64KiB`, `16MiB` (`k`, `m`, `g`: powers of 1024, as in "
         "memcached's `-I`)."
     )
+    yield ""
+    yield (
+        "Every setting can be given as an environment variable too. Flags win over the environment, the "
+        "environment over the file, the file over the defaults."
+    )
     for title, model, where in _TABLES:
         yield from ("", f"## {title}", "", where, "")
         rows = settings_of(model).values()
@@ -63,6 +80,26 @@ def _settings() -> Iterator[str]:
             ("setting", "meaning", "default", "allowed"),
             [(f"`{row.name}`", row.description, row.default or "must be given", row.allowed) for row in rows],
         )
+
+    yield from ("", "## In the environment", "")
+    yield from _table(("variable", "what it sets"), _VARIABLES)
+    yield ""
+    yield (
+        "A list is written with commas. Where more than an address has to be said of a server, write the "
+        "list as in YAML. An empty list is an empty variable; `null` is none where the default is none."
+    )
+    yield ""
+    yield (
+        "Between `POOLS__` and the last `__` stands the pool's name, in any case, with `_` for each "
+        "character that is no letter or digit: `USERS_EU` is the pool `users-eu` of the file. A pool that "
+        "the file does not have is made, with its name in lower case."
+    )
+    yield ""
+    yield (
+        "A variable that begins with `MEMAGENT_` and is no setting is a mistake. Only what Kubernetes sets "
+        "for a Service named memagent (`MEMAGENT_SERVICE_HOST`, `MEMAGENT_PORT=tcp://...`) and "
+        "`MEMAGENT_TEST_...` are let pass."
+    )
 
 
 # ---------------------------------------------------------------- command line

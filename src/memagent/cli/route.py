@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 import click
 
+from memagent import environment
 from memagent.cli.flags import load_any, load_magent, magent_flags, to_flags
 from memagent.cli.table import aligned
 from memagent.errors import ConfigError
@@ -62,7 +63,7 @@ def route(path: str | None, as_json: bool, keys: tuple[str, ...], **given: Any) 
 
 
 def _config(path: str | None, given: dict[str, Any]) -> Config:
-    if path is not None and not any(given.values()):
+    if not any(given.values()) and (path is not None or environment.is_given(os.environ)):
         return load_any(path)
     if path is None and not given["servers"]:
         raise ConfigError("no servers: give -c FILE, or magent's -s HOST:PORT", "magent route --help")

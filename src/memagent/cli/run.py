@@ -13,13 +13,12 @@ from memagent.cli.flags import load_any
     "--config",
     "path",
     metavar="FILE",
-    required=True,
-    help="YAML, or magent's INI file if it ends in .conf.",
+    help="YAML, or magent's INI file if it ends in .conf. Without it, MEMAGENT_ variables say everything.",
 )
 @click.option("-D", "--foreground", is_flag=True, help="Stay in the foreground, whatever the file says.")
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
-def run(path: str, foreground: bool, verbose: bool) -> int:
-    """Start the proxy with the settings in FILE.
+def run(path: str | None, foreground: bool, verbose: bool) -> int:
+    """Start the proxy with the settings in FILE and in the environment, which wins over FILE.
 
     It stays in the foreground unless the file says `daemon: true`. SIGTERM or Ctrl-C ends it after the
     requests that are under way.

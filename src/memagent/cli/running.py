@@ -46,6 +46,9 @@ class RunningProxy:
         """By what a command was given. ControlError if no proxy is there."""
         if socket_path is not None and config_path is not None:
             raise ConfigError("give either --socket or -c: both say where the proxy is")
+        if config_path is None and socket_path is None:
+            # a container without a file says it this way
+            socket_path = os.environ.get("MEMAGENT_CONTROL_SOCKET")
         if socket_path is not None:
             return cls.at(socket_path)
         config = load_any(config_path) if config_path is not None else None

@@ -61,9 +61,9 @@ def test_version(capsys):
     [
         ([], "no memcached server: give at least one with -s", "magent --help"),
         (["chekc"], 'no such command: "chekc" (did you mean "check"?)', "magent --help"),
-        (["check"], "Missing argument 'FILE'", "magent check --help"),
+        (["check"], "no configuration: give a file, or set MEMAGENT_POOLS__MAIN__SERVERS", "magent --help"),
         (["check", "--foo", "x"], "No such option", "magent check --help"),
-        (["run"], "Missing option '-c' / '--config'", "magent run --help"),
+        (["run"], "no configuration: give a file", "magent --help"),
         (["run", "-c", "no/such.yaml"], "no/such.yaml: no such file or directory", None),
         (["-x"], "No such option", "magent --help"),
         (["-s"], "Option '-s' requires an argument", "magent --help"),

@@ -34,3 +34,17 @@ def test_a_bad_file_starts_nothing(started, tmp_path, capsys):
     assert cli.call(["run", "-c", str(path)]) == 2
     assert started == []
     assert capsys.readouterr().err.count("magent: error: ") == 2
+
+
+def test_the_environment_alone_and_over_a_file(started, tmp_path, monkeypatch):
+    path = tmp_path / "magent.yaml"
+    path.write_text("pools: {users: {servers: [a]}}\nworkers: 1\n")
+    monkeypatch.setenv("MEMAGENT_WORKERS", "5")
+    assert cli.call(["run", "-c", str(path)]) == 0
+    monkeypatch.setenv("MEMAGENT_POOLS__MAIN__SERVERS", "b:1,c:2")
+    monkeypatch.setenv("MEMAGENT_DAEMON", "yes")
+    assert cli.call(["run", "-D"]) == 0
+    assert [(config.workers, config.pools[0].name, config.daemon) for config in started] == [
+        (5, "users", False),
+        (5, "main", False),
+    ]

@@ -60,6 +60,11 @@ def test_by_what_its_file_says(stand_in, config, tmp_path):
     assert told_by(RunningProxy.find(None, config(control_socket=server.path))) == "here"
 
 
+def test_by_what_the_environment_says(stand_in, monkeypatch):
+    monkeypatch.setenv("MEMAGENT_CONTROL_SOCKET", stand_in(named("here")).path)
+    assert told_by(RunningProxy.find(None, None)) == "here"
+
+
 def test_by_its_first_address(stand_in, config, temporary):
     stand_in(named("one"), "tmp/" + temporary.name + "/memagent-12000.sock")
     stand_in(named("other"), "tmp/" + temporary.name + "/memagent-11211.sock")

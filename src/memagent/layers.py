@@ -1,0 +1,129 @@
+"""What a configuration says before it is read: YAML's nodes, which know where they were written.
+
+    file ──▶ one tree of nodes ◀── environment ◀── flags       what comes later wins
+                    │
+                    └──▶ `config` reads it as if it were one file
+
+A layer says as much as it likes. Mappings are joined entry by entry (the root, `pools`, a pool); anything
+else, a list too, is replaced whole. A node keeps its place: a line of a file, a variable, a flag.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import yaml
+from yaml import MappingNode, Node, ScalarNode, SequenceNode
+
+from memagent.errors import ConfigError
+
+YAML = "tag:yaml.org,2002:"
+_NO_LINE = -1
+
+
+class Override(NamedTuple):
+    """One setting of an upper layer; `path` leads to it from the root: ("pools", "main", "fallback")."""
+
+    path: tuple[str, ...]
+    node: Node
+
+
+class Place(NamedTuple):
+    """Where something was written; line 0 is no line, as of a flag or a variable."""
+
+    name: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.line}" if self.line else self.name
+
+
+def place_of(node: Node) -> Place:
+    return _place(node.start_mark)
+
+
+# ---------------------------------------------------------------- making nodes
+
+
+class _Loader(yaml.SafeLoader):
+    """Marks that carry the name of the file; without lines, that of a variable."""
+
+    def __init__(self, text: str, name: str, numbered: bool) -> None:
+        self._numbered = numbered  # the first mark is made before this ends
+        super().__init__(text)
+        self.name = name
+
+    def get_mark(self) -> yaml.Mark:
+        mark = super().get_mark()
+        return mark if self._numbered else _mark(self.name)
+
+
+def compose(text: str, name: str, numbered: bool = True) -> Node | None:
+    """The nodes of a YAML text, None if it says nothing; ConfigError has `name` and if wanted the line."""
+    try:
+        return _Loader(text, name, numbered).get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = str(_place(mark)) if mark else name
+        what = ", ".join(part for part in (error.context, error.problem) if part)
+        raise ConfigError(f"{where}: not valid YAML: {what}") from None
+    except yaml.reader.ReaderError as error:
+        where = str(Place(name, text.count("\n", 0, error.position) + 1 if numbered else 0))
+        raise ConfigError(f"{where}: not valid YAML: control character in the text") from None
+    except RecursionError:
+        raise ConfigError(f"{name}: nested too deeply") from None
+    except (ValueError, OverflowError):
+        # PyYAML lets chr() and int() complain about absurd escapes and version numbers
+        raise ConfigError(f"{name}: not valid YAML: a number or an escape is out of range") from None
+
+
+def scalar(text: str, source: str) -> ScalarNode:
+    """A value that somebody gave outside a file. Empty text is a value; `null` and `~` are none."""
+    tag = YAML + ("null" if text in ("null", "~") else "str")
+    return ScalarNode(tag, text, _mark(source), _mark(source), style='"')
+
+
+def sequence(nodes: Iterable[Node], source: str) -> SequenceNode:
+    return SequenceNode(YAML + "seq", list(nodes), _mark(source), _mark(source))
+
+
+def mapping(source: str) -> MappingNode:
+    """An empty one."""
+    return MappingNode(YAML + "map", [], _mark(source), _mark(source))
+
+
+# ---------------------------------------------------------------- joining them
+
+
+def put(root: Node, overrides: Sequence[Override]) -> None:
+    """Lay overrides over a tree, in their order. What is no mapping is left to the reader to complain of."""
+    for path, node in overrides:
+        source = place_of(node).name
+        table = root
+        for step in path[:-1]:
+            below = entry(table, step)
+            if below is None:
+                below = mapping(source)
+                _set(table, step, below)
+            table = below
+        _set(table, path[-1], node)
+
+
+def entry(table: Node, name: str) -> Node | None:
+    """What a mapping has under a name."""
+    if not isinstance(table, MappingNode):
+        return None
+    return next((node for key, node in table.value if key.value == name), None)
+
+
+def _set(table: Node, name: str, node: Node) -> None:
+    if isinstance(table, MappingNode):
+        table.value = [pair for pair in table.value if pair[0].value != name]
+        table.value.append((scalar(name, place_of(node).name), node))
+
+
+def _mark(source: str) -> yaml.Mark:
+    return yaml.Mark(source, 0, _NO_LINE, 0, None, 0)
+
+
+def _place(mark: yaml.Mark) -> Place:
+    return Place(mark.name, mark.line + 1)

@@ -21,8 +21,9 @@ from yaml import MappingNode, Node, ScalarNode, SequenceNode
 from memagent import environment
 from memagent.addresses import parse_listen
 from memagent.errors import ConfigError
-from memagent.layers import YAML, Override, compose, entry, mapping, place_of, put
-from memagent.reading import Mistakes, nearest, read_text
+from memagent.including import INCLUDE, complete, read_tree
+from memagent.layers import YAML, Override, entry, lay, mapping, note
+from memagent.reading import Mistakes, nearest
 from memagent.rows import read_setting, settings_of
 from memagent.settings import (
     Config,
@@ -55,33 +56,38 @@ def load(
     path: str | None, flags: Sequence[Override] = (), environ: Mapping[str, str] | None = None
 ) -> Loaded:
     """The configuration in a file, if there is one, with the environment's and the flags' words above it."""
+    mistakes = Mistakes(HINT)
     if path is None:
-        return build(mapping("the environment"), flags, environ)
-    return build(_tree(read_text(path), path, environ), flags, environ)
+        return build(mapping("the environment"), flags, environ, mistakes)
+    return build(_not_empty(read_tree(path, mistakes), path, environ), flags, environ, mistakes)
 
 
 def parse(
     text: str, name: str, flags: Sequence[Override] = (), environ: Mapping[str, str] | None = None
 ) -> Config:
     """The configuration in a text; `name` is what mistakes call it."""
-    return build(_tree(text, name, environ), flags, environ).config
-
-
-def build(root: Node, flags: Sequence[Override] = (), environ: Mapping[str, str] | None = None) -> Loaded:
-    """The configuration in a tree, with the environment's and the flags' words above it."""
     mistakes = Mistakes(HINT)
-    put(root, environment.read(environ or {}, _pool_names(root), mistakes))
-    put(root, flags)
+    root = _not_empty(complete(text, name, mistakes), name, environ)
+    return build(root, flags, environ, mistakes).config
+
+
+def build(
+    root: Node,
+    flags: Sequence[Override] = (),
+    environ: Mapping[str, str] | None = None,
+    mistakes: Mistakes | None = None,
+) -> Loaded:
+    """The configuration in a tree, with the environment's and the flags' words above it."""
+    mistakes = mistakes or Mistakes(HINT)
+    root = lay(root, environment.read(environ or {}, _pool_names(root), mistakes))
+    root = lay(root, flags)
     return Loaded(_Reader(mistakes).config(root), root)
 
 
-def _tree(text: str, name: str, environ: Mapping[str, str] | None) -> Node:
-    root = compose(text, name)
-    if root is not None:
-        return root
-    if not environment.is_given(environ or {}):
+def _not_empty(root: Node | None, name: str, environ: Mapping[str, str] | None) -> Node:
+    if root is None and not environment.is_given(environ or {}):
         raise ConfigError(f"{name}: the file is empty: it needs at least a pool with one server", HINT)
-    return mapping(name)
+    return mapping(name) if root is None else root
 
 
 def _pool_names(root: Node) -> list[str]:
@@ -258,8 +264,7 @@ class _Reader:
         )
 
     def _note(self, node: Node, *parts: str) -> None:
-        place = place_of(node)
-        self._mistakes.note(str(place), *parts, line=place.line, file=place.name if place.line else "")
+        note(self._mistakes, node, *parts)
 
 
 def _blamed(conflict: Conflict, nodes: Mapping[str, Node], table: Node) -> tuple[Node, str]:
@@ -281,8 +286,8 @@ def _home_of(name: str, model: type[Table]) -> str:
     """Where an unknown setting belongs, or which one was meant."""
     if model is Config and name in settings_of(PoolConfig):
         return " (it belongs in a pool: pools: {main: {...}})"
-    if model is PoolConfig and name in settings_of(Config):
+    if model is PoolConfig and name in (*settings_of(Config), INCLUDE):
         return " (it belongs at the root of the file)"
     if model is PoolConfig and name in settings_of(ServerConfig):
         return " (it belongs in a server: servers: [{address: ...}])"
-    return nearest(name, settings_of(model))
+    return nearest(name, (*settings_of(model), INCLUDE) if model is Config else settings_of(model))

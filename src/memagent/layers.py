@@ -1,8 +1,8 @@
 """What a configuration says before it is read: YAML's nodes, which know where they were written.
 
-    file ──▶ one tree of nodes ◀── environment ◀── flags       what comes later wins
-                    │
-                    └──▶ `config` reads it as if it were one file
+    files ──▶ one tree of nodes ◀── environment ◀── flags       what comes later wins
+                     │
+                     └──▶ `config` reads it as if it were one file
 
 A layer says as much as it likes. Mappings are joined entry by entry (the root, `pools`, a pool); anything
 else, a list too, is replaced whole. A node keeps its place: a line of a file, a variable, a flag.
@@ -15,9 +15,11 @@ import yaml
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
 
 from memagent.errors import ConfigError
+from memagent.reading import Mistakes
 
 YAML = "tag:yaml.org,2002:"
 _NO_LINE = -1
+_JOINED_LEVELS = 3  # the root, `pools`, a pool
 
 
 class Override(NamedTuple):
@@ -39,6 +41,12 @@ class Place(NamedTuple):
 
 def place_of(node: Node) -> Place:
     return _place(node.start_mark)
+
+
+def note(mistakes: Mistakes, node: Node, *parts: str) -> None:
+    """A mistake that stands where the node does."""
+    place = place_of(node)
+    mistakes.note(str(place), *parts, line=place.line, file=place.name if place.line else "")
 
 
 # ---------------------------------------------------------------- making nodes
@@ -94,31 +102,48 @@ def mapping(source: str) -> MappingNode:
 # ---------------------------------------------------------------- joining them
 
 
-def put(root: Node, overrides: Sequence[Override]) -> None:
-    """Lay overrides over a tree, in their order. What is no mapping is left to the reader to complain of."""
+def join(lower: Node, upper: Node, levels: int = _JOINED_LEVELS) -> Node:
+    """A tree that says what both say, the upper one where both speak; it stands where that does."""
+    if levels == 0 or not (isinstance(lower, MappingNode) and isinstance(upper, MappingNode)):
+        return upper
+    first: dict[str, int] = {}
+    for index, (key, _) in enumerate(upper.value):
+        if isinstance(key, ScalarNode):
+            first.setdefault(key.value, index)
+    pairs, met = [], set()
+    for key, below in lower.value:
+        index = first.get(key.value, -1) if isinstance(key, ScalarNode) else -1
+        if index < 0:
+            pairs.append((key, below))
+        elif index not in met:
+            met.add(index)
+            above_key, above = upper.value[index]
+            pairs.append((above_key, join(below, above, levels - 1)))
+    pairs += [pair for index, pair in enumerate(upper.value) if index not in met]
+    return MappingNode(upper.tag, pairs, upper.start_mark, upper.end_mark)
+
+
+def lay(root: Node, overrides: Sequence[Override]) -> Node:
+    """The tree with the overrides above it, in their order. What was there keeps its place."""
     for path, node in overrides:
-        source = place_of(node).name
-        table = root
-        for step in path[:-1]:
-            below = entry(table, step)
-            if below is None:
-                below = mapping(source)
-                _set(table, step, below)
-            table = below
-        _set(table, path[-1], node)
+        root = join(root, _leading_to(path, node, root))
+    return root
 
 
-def entry(table: Node, name: str) -> Node | None:
+def entry(table: Node | None, name: str) -> Node | None:
     """What a mapping has under a name."""
     if not isinstance(table, MappingNode):
         return None
     return next((node for key, node in table.value if key.value == name), None)
 
 
-def _set(table: Node, name: str, node: Node) -> None:
-    if isinstance(table, MappingNode):
-        table.value = [pair for pair in table.value if pair[0].value != name]
-        table.value.append((scalar(name, place_of(node).name), node))
+def _leading_to(path: tuple[str, ...], node: Node, beside: Node | None) -> Node:
+    """Mappings of one entry each, down to the node; they stand where those do that are there already."""
+    if not path:
+        return node
+    inner = _leading_to(path[1:], node, entry(beside, path[0]))
+    mark = node.start_mark if beside is None else beside.start_mark
+    return MappingNode(YAML + "map", [(scalar(path[0], place_of(node).name), inner)], mark, mark)
 
 
 def _mark(source: str) -> yaml.Mark:

@@ -18,7 +18,7 @@ from typing import Any
 
 from memagent.addresses import Address, parse_address, parse_host, parse_listen, parse_port
 from memagent.config import Loaded, build
-from memagent.layers import Override, mapping, put, scalar, sequence
+from memagent.layers import Override, lay, mapping, scalar, sequence
 from memagent.reading import Mistakes, nearest, read_text
 from memagent.rows import read_setting
 from memagent.settings import Config, PoolConfig, ServerConfig
@@ -161,9 +161,7 @@ class _Meaning:
             self._read(flags.max_idle, parse_count)
         self._pool()
         self._mistakes.raise_if_any()
-        root = mapping("magent's flags")
-        put(root, self._below)
-        return build(root, self._above, environ)
+        return build(lay(mapping("magent's flags"), self._below), self._above, environ)
 
     def _listen(self) -> None:
         flags = self._flags

@@ -81,6 +81,18 @@ def _settings() -> Iterator[str]:
             [(f"`{row.name}`", row.description, row.default or "must be given", row.allowed) for row in rows],
         )
 
+    yield from ("", "## Several files", "")
+    yield (
+        "`include: base.yaml` at the root of a file, or a list: `include: [base.yaml, conf.d/*.yaml]`. A "
+        "path is relative to the file that names it and has to be there; a pattern stands for the files that "
+        "match it, sorted by name, and may match none. Included files may include others."
+    )
+    yield ""
+    yield (
+        "Files are joined setting by setting: the including file wins over what it includes, and of two "
+        "included files the later one. A pool may stand in several files, each with some of its settings. A "
+        "list, such as `servers`, is replaced whole. `magent check FILE` shows where each setting comes from."
+    )
     yield from ("", "## In the environment", "")
     yield from _table(("variable", "what it sets"), _VARIABLES)
     yield ""

@@ -22,9 +22,10 @@ from memagent import environment
 from memagent.addresses import parse_listen
 from memagent.errors import ConfigError
 from memagent.including import INCLUDE, complete, read_tree
-from memagent.layers import YAML, Override, entry, lay, mapping, note
+from memagent.layers import YAML, Override, entry, lay, mapping, note, place_of
 from memagent.reading import Mistakes, nearest
-from memagent.rows import read_setting, settings_of
+from memagent.rows import read_setting, secret_of, settings_of
+from memagent.secret_files import read_secret
 from memagent.settings import (
     Config,
     Conflict,
@@ -46,10 +47,11 @@ _Read = Callable[[Node, str], Any]
 
 
 class Loaded(NamedTuple):
-    """A configuration, and the tree it was read from: where each setting comes from."""
+    """A configuration, the tree it was read from and and what is not quite right."""
 
     config: Config
     tree: Node
+    warnings: tuple[str, ...] = ()
 
 
 def load(
@@ -81,7 +83,7 @@ def build(
     mistakes = mistakes or Mistakes(HINT)
     root = lay(root, environment.read(environ or {}, _pool_names(root), mistakes))
     root = lay(root, flags)
-    return Loaded(_Reader(mistakes).config(root), root)
+    return Loaded(_Reader(mistakes).config(root), root, tuple(mistakes.warnings))
 
 
 def _not_empty(root: Node | None, name: str, environ: Mapping[str, str] | None) -> Node:
@@ -169,14 +171,18 @@ class _Reader:
         nodes: dict[str, Node] = {}
         values: dict[str, Any] = dict(given or {})
         for key, value_node in self._entries(node, where, "the setting %s is there twice"):
-            if key.value not in rows:
-                self._note(key, where, f"unknown setting {quoted(key.value)}{_home_of(key.value, model)}")
+            name = secret_of(model, key.value) or key.value
+            if name not in rows:
+                self._note(key, where, f"unknown setting {quoted(name)}{_home_of(name, model)}")
                 continue
-            nodes[key.value] = value_node
-            reader = read.get(key.value) or partial(self._value, model, key.value)
-            value = reader(value_node, where)
-            if value is not None or self._means_none(model, key.value, value_node):
-                values[key.value] = value
+            if name in nodes:
+                self._note(key, where, f"{name} is given twice: write either {name} or {name}_file")
+                continue
+            nodes[name] = value_node
+            one = self._value if name == key.value else self._secret_file
+            value = (read.get(name) or partial(one, model, name))(value_node, where)
+            if value is not None or self._means_none(model, name, value_node):
+                values[name] = value
         for name, row in rows.items():
             if row.required and name not in nodes:
                 self._note(node, where, f"the setting {quoted(name)} is missing")
@@ -237,7 +243,23 @@ class _Reader:
         try:
             return read_setting(model, name, text)
         except ValueError as error:
-            self._note(node, where, shown, quoted(text), str(error))
+            wrong = "" if settings_of(model)[name].secret else quoted(text)
+            self._note(node, where, shown, wrong, str(error))
+            return None
+
+    def _secret_file(self, model: type[Table], name: str, node: Node, where: str) -> Any:
+        """A secret by the path of its file."""
+        path = self._text(node, where, f"{name}_file")
+        if path is None:
+            return None
+        try:
+            found = read_secret(path)
+            if found.readable_by_all:
+                text = "every user of this machine may read it: chmod o-r"
+                self._mistakes.warn(str(place_of(node)), where, f"{name}_file", quoted(path), text)
+            return read_setting(model, name, found.text)
+        except ValueError as error:
+            self._note(node, where, f"{name}_file", quoted(path), str(error))
             return None
 
     def _text(self, node: Node, where: str, name: str = "") -> str | None:

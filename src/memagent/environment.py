@@ -18,8 +18,8 @@ from yaml import Node
 from memagent.errors import ConfigError
 from memagent.layers import Override, compose, scalar, sequence
 from memagent.reading import Mistakes, closest
-from memagent.rows import Setting, settings_of
-from memagent.settings import Config, PoolConfig
+from memagent.rows import Setting, secret_of, settings_of
+from memagent.settings import Config, PoolConfig, Table
 from memagent.units import quoted
 
 PREFIX: Final = "MEMAGENT_"
@@ -76,23 +76,29 @@ def _ours(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 def _meant(name: str, pools: Mapping[str, list[str]]) -> tuple[tuple[str, ...], Setting]:
     """The setting that a variable, less its prefix, stands for."""
     if not name.startswith(_POOLS):
-        rows = settings_of(Config)
-        setting = name.lower()
-        if setting in rows and name.isupper() and setting != "pools":
-            return (setting,), rows[setting]
-        raise ValueError(f"no such setting{_home_of(setting)}")
+        row = _row(Config, name)
+        if row is None or row.name == "pools":
+            raise ValueError(f"no such setting{_home_of(name.lower())}")
+        return (name.lower(),), row
     pool, separator, setting = name.removeprefix(_POOLS).rpartition("__")
     if not (pool and separator):
         raise ValueError(f"names no pool: write {PREFIX}{_POOLS}NAME__SETTING")
-    rows = settings_of(PoolConfig)
-    if setting.lower() not in rows or not setting.isupper():
-        nearest = closest(setting, rows)
+    row = _row(PoolConfig, setting)
+    if row is None:
+        nearest = closest(setting, settings_of(PoolConfig))
         raise ValueError("no such setting" + _suggest(("pools", pool, nearest) if nearest else None))
     named = pools.get(_matched(pool), [pool.lower()])
     if len(named) > 1:
         both = " and ".join(map(quoted, named))
         raise ValueError(f"may mean the pools {both}: rename one, or change it in the file")
-    return ("pools", named[0], setting.lower()), rows[setting.lower()]
+    return ("pools", named[0], setting.lower()), row
+
+
+def _row(model: type[Table], name: str) -> Setting | None:
+    """The row that a name in capitals stands for, a secret's by its `_FILE` too."""
+    rows = settings_of(model)
+    setting = name.lower()
+    return rows.get(secret_of(model, setting) or setting) if name.isupper() else None
 
 
 def _home_of(setting: str) -> str:

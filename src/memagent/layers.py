@@ -20,6 +20,7 @@ from memagent.reading import Mistakes
 YAML = "tag:yaml.org,2002:"
 _NO_LINE = -1
 _JOINED_LEVELS = 3  # the root, `pools`, a pool
+_POOLS_LEVEL = 2  # the names there are nobody's settings
 
 
 class Override(NamedTuple):
@@ -112,6 +113,8 @@ def join(lower: Node, upper: Node, levels: int = _JOINED_LEVELS) -> Node:
             first.setdefault(key.value, index)
     pairs, met = [], set()
     for key, below in lower.value:
+        if levels != _POOLS_LEVEL and _other_way(key) in first:
+            continue
         index = first.get(key.value, -1) if isinstance(key, ScalarNode) else -1
         if index < 0:
             pairs.append((key, below))
@@ -144,6 +147,12 @@ def _leading_to(path: tuple[str, ...], node: Node, beside: Node | None) -> Node:
     inner = _leading_to(path[1:], node, entry(beside, path[0]))
     mark = node.start_mark if beside is None else beside.start_mark
     return MappingNode(YAML + "map", [(scalar(path[0], place_of(node).name), inner)], mark, mark)
+
+
+def _other_way(key: Node) -> str:
+    """`token_file` for `token`, and back: a secret is said by either."""
+    name = str(key.value)
+    return name.removesuffix("_file") if name.endswith("_file") else f"{name}_file"
 
 
 def _mark(source: str) -> yaml.Mark:

@@ -22,6 +22,7 @@ class Mistakes:
         self._hint = hint
         self._noted: list[tuple[int, int, str]] = []
         self._files = {"": 0}
+        self.warnings: list[str] = []
 
     def note(self, *parts: str, line: int = 0, file: str = "") -> None:
         """`parts` lead from the outside in and end with what is wrong: `FILE:LINE`, `pool "users"`, ..."""
@@ -32,6 +33,10 @@ class Mistakes:
         self._noted.append(entry)
         if len(self._noted) >= _MOST_MISTAKES:
             self._raise("there are more mistakes: these are the first")
+
+    def warn(self, *parts: str) -> None:
+        """What is allowed and still not right."""
+        self.warnings.append(": ".join(part for part in parts if part))
 
     def raise_if_any(self) -> None:
         if self._noted:

@@ -13,7 +13,15 @@ from functools import cache
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 from annotated_types import Ge, Le
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic_core import PydanticUndefined
 
 from memagent.addresses import parse_address
@@ -21,6 +29,7 @@ from memagent.units import format_bytes, format_ms, parse_bytes, parse_count, pa
 
 WORD = "1-255 characters without a space"
 PATH = "an absolute path"
+SECRET = "1-4096 characters on one line"  # noqa: S105 - words, not one
 TAG = 'two printable ASCII characters such as "{}", or "" for none'
 
 
@@ -56,6 +65,13 @@ def _tag(value: str) -> str:
     return value
 
 
+def _secret(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not text or len(text) > 4096 or not text.isprintable():
+        raise ValueError(f"must be {SECRET}")
+    return value
+
+
 def available_cores() -> int:
     """Cores that this process may use, which in a container are fewer than the machine has."""
     return len(os.sched_getaffinity(0))
@@ -74,6 +90,9 @@ AddressText = Annotated[str, AfterValidator(_address)]
 Word = Annotated[str, AfterValidator(_word)]
 Path = Annotated[str, AfterValidator(_absolute)]
 Tag = Annotated[str, AfterValidator(_tag)]
+
+# What nobody may see: `x: Secret` can also be given as `x_file`. In JSON and on the screen it is stars.
+Secret = Annotated[SecretStr, AfterValidator(_secret)]
 
 
 def setting(
@@ -108,6 +127,7 @@ class Setting(NamedTuple):
     allowed: str
     required: bool
     many: bool
+    secret: bool
 
 
 def settings_of(model: type[BaseModel]) -> dict[str, Setting]:
@@ -128,8 +148,16 @@ def settings_of(model: type[BaseModel]) -> dict[str, Setting]:
             allowed=_allowed(model, name),
             required=default is None,
             many=get_origin(field.annotation) is tuple,
+            secret=_is_secret(field.annotation),
         )
     return rows
+
+
+def secret_of(model: type[BaseModel], name: str) -> str | None:
+    """`token` for `token_file`, if that is a secret of the table."""
+    secret = name.removesuffix("_file")
+    rows = settings_of(model)
+    return secret if secret != name and name not in rows and secret in rows and rows[secret].secret else None
 
 
 def read_setting(model: type[BaseModel], name: str, value: Any) -> Any:
@@ -152,12 +180,18 @@ def _adapter(model: type[BaseModel], name: str) -> TypeAdapter[Any]:
     return TypeAdapter(whole)
 
 
+def _is_secret(annotation: Any) -> bool:
+    return annotation is SecretStr or any(map(_is_secret, get_args(annotation)))
+
+
 def _allowed(model: type[BaseModel], name: str) -> str:
     field = model.model_fields[name]
     extra = field.json_schema_extra
     assert isinstance(extra, dict)
     if extra.get("allowed"):
         return str(extra["allowed"])
+    if _is_secret(field.annotation):
+        return f"{SECRET}; or `{name}_file`"
     choices = [choice for choice in get_args(field.annotation) if isinstance(choice, str)]
     if choices:
         return "one of " + ", ".join(choices)

@@ -13,7 +13,7 @@ Invariants
 - A model is frozen, and what exists is valid: bounds and the rules between settings hold however it was made.
 - `Model.conflicts(values)` knows the rules between settings. It copes with values that are missing or
   None for being wrong, so that a reader reports every mistake in one run.
-- A model goes through JSON and back unchanged (supervisor -> worker).
+- A model goes through JSON and back unchanged (supervisor -> worker), but for secrets, which stay behind.
 """
 
 from collections.abc import Iterator, Mapping
@@ -68,7 +68,7 @@ class Conflict(NamedTuple):
 
 
 class Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     @classmethod
     def conflicts(cls, values: Mapping[str, Any]) -> Iterator[Conflict]:

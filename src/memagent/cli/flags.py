@@ -88,7 +88,17 @@ def load_magent(path: str | None, flags: Flags, way_out: str) -> Config:
 
 
 def load_whole(path: str | None, foreground: bool = False, verbose: bool = False) -> Loaded:
-    """A configuration file, YAML or by its ending magent's INI, and the environment; or that alone."""
+    """A configuration file, YAML or by its ending magent's INI, and the environment; or that alone.
+
+    Warnings go to standard error.
+    """
+    loaded = _load(path, foreground, verbose)
+    for warning in loaded.warnings:
+        click.echo(f"magent: {click.style('warning', fg='yellow')}: {warning}", err=True)
+    return loaded
+
+
+def _load(path: str | None, foreground: bool, verbose: bool) -> Loaded:
     if path is None and not environment.is_given(os.environ):
         raise ConfigError(_NOTHING, "magent --help; conf/ has examples")
     if path is not None and _ending(path) in _INI_ENDINGS:

@@ -81,6 +81,13 @@ def _settings() -> Iterator[str]:
             [(f"`{row.name}`", row.description, row.default or "must be given", row.allowed) for row in rows],
         )
 
+    if any(row.secret for _, model, _ in _TABLES for row in settings_of(model).values()):
+        yield from ("", "## Secrets", "")
+        yield (
+            "A secret `x` can be given as `x_file: /path` too (`MEMAGENT_X_FILE`): the content of that file, "
+            "without the newline at its end. A file that anybody but you and root may write is refused, one "
+            "that everybody may read brings a warning. memagent never shows a secret."
+        )
     yield from ("", "## Several files", "")
     yield (
         "`include: base.yaml` at the root of a file, or a list: `include: [base.yaml, conf.d/*.yaml]`. A "

@@ -5,8 +5,11 @@ from pathlib import Path
 import pytest
 
 from memagent.cli.flags import MAGENT_FLAGS, load_any, load_magent, to_flags
+from memagent.config import Loaded
 from memagent.errors import ConfigError
+from memagent.layers import mapping
 from memagent.legacy import Flags, Given
+from memagent.settings import Config
 
 TEXT = {
     name: ("x",) if name in ("servers", "backups") else "x"
@@ -50,6 +53,15 @@ def test_anything_else_is_yaml(tmp_path: Path, ending: str):
     path = tmp_path / f"magent.{ending}"
     path.write_text('{"pools": {"main": {"servers": ["a"]}}}')
     assert load_any(str(path), foreground=True, verbose=True).verbose
+
+
+def test_warnings_are_told_and_do_no_harm(monkeypatch, capsys):
+    found = Loaded(
+        Config.model_validate({"pools": [{"name": "m", "servers": ["a"]}]}), mapping("x"), ("take care",)
+    )
+    monkeypatch.setattr("memagent.config.load", lambda *_: found)
+    assert load_any("m.yaml") is found.config
+    assert capsys.readouterr() == ("", "magent: warning: take care\n")
 
 
 def test_yaml_among_magents_flags_is_a_mistake_with_a_way_out():

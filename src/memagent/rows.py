@@ -21,6 +21,7 @@ from pydantic import (
     SecretStr,
     TypeAdapter,
     ValidationError,
+    WithJsonSchema,
 )
 from pydantic_core import PydanticUndefined
 
@@ -31,6 +32,10 @@ WORD = "1-255 characters without a space"
 PATH = "an absolute path"
 SECRET = "1-4096 characters on one line"  # noqa: S105 - words, not one
 TAG = 'two printable ASCII characters such as "{}", or "" for none'
+
+# A file's scalars are read as written: a name may look like a number.
+_ONE_LINE: dict[str, Any] = {"type": ["string", "number", "boolean"], "minLength": 1, "maxLength": 4096}
+WORD_SCHEMA: dict[str, Any] = {**_ONE_LINE, "maxLength": 255, "pattern": "^[^ ]+$"}
 
 
 # ---------------------------------------------------------------- kinds of values
@@ -87,12 +92,14 @@ Milliseconds = Annotated[int, BeforeValidator(parse_ms)]
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 Switch = Annotated[bool, BeforeValidator(parse_switch)]
 AddressText = Annotated[str, AfterValidator(_address)]
-Word = Annotated[str, AfterValidator(_word)]
-Path = Annotated[str, AfterValidator(_absolute)]
-Tag = Annotated[str, AfterValidator(_tag)]
+Word = Annotated[str, AfterValidator(_word), WithJsonSchema(WORD_SCHEMA)]
+Path = Annotated[str, AfterValidator(_absolute), WithJsonSchema({"type": "string", "pattern": "^/"})]
+Tag = Annotated[
+    str, AfterValidator(_tag), WithJsonSchema({"type": ["string", "integer"], "pattern": "^([!-~]{2})?$"})
+]
 
 # What nobody may see: `x: Secret` can also be given as `x_file`. In JSON and on the screen it is stars.
-Secret = Annotated[SecretStr, AfterValidator(_secret)]
+Secret = Annotated[SecretStr, AfterValidator(_secret), WithJsonSchema(_ONE_LINE)]
 
 
 def setting(
@@ -101,10 +108,14 @@ def setting(
     unit: str | None = None,
     shown: str | None = None,
     allowed: str | None = None,
+    words: tuple[str, ...] = (),
     **bounds: Any,
 ) -> Any:
-    """One row of the table. `shown` and `allowed` are words where default and bounds do not say it."""
-    extra: dict[str, Any] = {"unit": unit, "shown": shown, "allowed": allowed}
+    """One row of the table. `shown` and `allowed` are words where default and bounds do not say it.
+
+    `words` are what may stand for a number.
+    """
+    extra: dict[str, Any] = {"unit": unit, "shown": shown, "allowed": allowed, "words": list(words)}
     strict = True if unit is not None else None
     return Field(default, description=description, json_schema_extra=extra, strict=strict, **bounds)
 
@@ -128,6 +139,7 @@ class Setting(NamedTuple):
     required: bool
     many: bool
     secret: bool
+    words: tuple[str, ...]
 
 
 def settings_of(model: type[BaseModel]) -> dict[str, Setting]:
@@ -138,6 +150,8 @@ def settings_of(model: type[BaseModel]) -> dict[str, Setting]:
         assert isinstance(extra, dict)
         if extra.get("derived"):
             continue
+        words = extra["words"]
+        assert isinstance(words, list)
         unit = str(extra["unit"]) if extra["unit"] else None
         default = extra["shown"] or (None if field.is_required() else shown_value(field.default, unit))
         rows[name] = Setting(
@@ -149,6 +163,7 @@ def settings_of(model: type[BaseModel]) -> dict[str, Setting]:
             required=default is None,
             many=get_origin(field.annotation) is tuple,
             secret=_is_secret(field.annotation),
+            words=tuple(map(str, words)),
         )
     return rows
 
@@ -169,6 +184,19 @@ def read_setting(model: type[BaseModel], name: str, value: Any) -> Any:
         if first["type"] == "value_error":
             raise ValueError(str(first["ctx"]["error"])) from None
         raise ValueError(f"must be {_allowed(model, name)}") from None
+
+
+def bounds_of(model: type[BaseModel], name: str) -> tuple[int, int]:
+    """The least and the most of a setting with a unit."""
+    metadata = model.model_fields[name].metadata
+    low: Any = next(item.ge for item in metadata if isinstance(item, Ge))
+    high: Any = next(item.le for item in metadata if isinstance(item, Le))
+    return low, high
+
+
+def json_schema_of(model: type[BaseModel], name: str) -> dict[str, Any]:
+    """Of a setting without a unit, as it stands in a file."""
+    return _adapter(model, name).json_schema()
 
 
 @cache
@@ -198,8 +226,7 @@ def _allowed(model: type[BaseModel], name: str) -> str:
     unit = str(extra["unit"])
     if unit == "switch":
         return "true or false"
-    low = next(item.ge for item in field.metadata if isinstance(item, Ge))
-    high = next(item.le for item in field.metadata if isinstance(item, Le))
+    low, high = bounds_of(model, name)
     words = {"ms": "a time", "bytes": "a size", "count": "a whole number"}[unit]
     return f"{words} from {shown_value(low, unit)} to {shown_value(high, unit)}"
 

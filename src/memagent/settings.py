@@ -282,6 +282,7 @@ class Config(Table):
         PydanticUndefined,
         "count",
         shown="auto",
+        words=("auto",),
         default_factory=available_cores,
         ge=1,
         le=256,

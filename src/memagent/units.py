@@ -20,6 +20,19 @@ _FALSE = {"false", "no", "off", "0"}
 _MOST_DIGITS = 19
 
 
+def _any_case(word: str) -> str:
+    return "".join(f"[{letter}{letter.upper()}]" if letter.isalpha() else letter for letter in word)
+
+
+# What the parsers below take, for JSON Schema; too many digits and parts that are not whole slip through.
+_SPACE = r"[ \t]*"
+_DIGITS = r"(0|[1-9][0-9_]*)"
+COUNT_PATTERN = rf"^{_SPACE}{_DIGITS}{_SPACE}$"
+TIME_PATTERN = rf"^{_SPACE}{_DIGITS}(\.[0-9]+)?{_SPACE}(us|ms|s|m|h|d)?{_SPACE}$"
+SIZE_PATTERN = rf"^{_SPACE}{_DIGITS}(\.[0-9]+)?{_SPACE}([bB]|[kKmMgG]([iI][bB])?)?{_SPACE}$"
+SWITCH_PATTERN = rf"^{_SPACE}({'|'.join(sorted(_any_case(word) for word in _TRUE | _FALSE))}){_SPACE}$"
+
+
 def parse_us(value: Any) -> Any:
     """Microseconds: 250, "250us", "1.5ms", "2s"."""
     return _duration(value, "us") if isinstance(value, str) else value

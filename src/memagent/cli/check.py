@@ -3,17 +3,27 @@
 import click
 
 from memagent.cli.flags import load_any
+from memagent.schema import schema_text
 from memagent.settings import Config, PoolConfig, ServerConfig
 
 
 @click.command()
+@click.option(
+    "--schema",
+    "show_schema",
+    is_flag=True,
+    help="Print the JSON Schema of a configuration file, for editors, and do nothing else.",
+)
 @click.argument("path", metavar="[FILE]", required=False)
-def check(path: str | None) -> None:
+def check(path: str | None, show_schema: bool) -> None:
     """Check the configuration in FILE and in the environment.
 
     Prints what it means, or every mistake with its line; the exit code is 2 if there is any. Names are not
     resolved and nothing is contacted.
     """
+    if show_schema:
+        click.echo(schema_text(), nl=False)
+        return
     config = load_any(path)
     click.echo(f"{path or 'the environment'}: good")
     click.echo("\n".join(_summary(config)))

@@ -14,6 +14,7 @@ from memagent.cli import magent
 from memagent.cli.legacy import legacy
 from memagent.counters import SERVER_COUNTERS, WORKER_COUNTERS, Counter
 from memagent.rows import settings_of
+from memagent.schema import schema_text
 from memagent.settings import Config, PoolConfig, ServerConfig, Table
 
 _GENERATED = "<!-- made by `make docs`: change the table in src/memagent, not this page -->"
@@ -44,6 +45,7 @@ _VARIABLES = (
 def pages() -> dict[str, str]:
     """Every page by its file name."""
     return {
+        "settings.schema.json": schema_text(),
         "settings.md": _page("Settings", _settings()),
         "cli.md": _page("Command line", _command_line()),
         "counters.md": _page("Counters", _counters()),
@@ -67,6 +69,12 @@ def _settings() -> Iterator[str]:
         "The unit is part of a setting's name. A time is a whole number of it, or text with a suffix: `250`, "
         "`250ms`, `1s`, `5m`. So is a size: `65536`, `64KiB`, `16MiB` (`k`, `m`, `g`: powers of 1024, as in "
         "memcached's `-I`)."
+    )
+    yield ""
+    yield (
+        "Editors complete and check the file by its [JSON Schema](settings.schema.json), which `magent check "
+        "--schema` prints too: save it beside the file, whose first line is then "
+        "`# yaml-language-server: $schema=settings.schema.json`."
     )
     yield ""
     yield (

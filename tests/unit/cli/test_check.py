@@ -46,6 +46,11 @@ def test_a_bad_file(tmp_path, capsys):
     ]
 
 
+def test_the_schema_for_editors(capsys):
+    assert cli.call(["check", "--schema"]) == 0
+    assert capsys.readouterr().out == (ROOT / "docs" / "reference" / "settings.schema.json").read_text()
+
+
 def test_there_are_examples():
     assert len(EXAMPLES) >= 5
 

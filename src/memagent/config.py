@@ -22,7 +22,7 @@ from memagent import environment
 from memagent.addresses import parse_listen
 from memagent.errors import ConfigError
 from memagent.including import INCLUDE, complete, read_tree
-from memagent.layers import YAML, Override, entry, lay, mapping, note, place_of
+from memagent.layers import YAML, Override, entries, entry, lay, mapping, note, place_of
 from memagent.reading import Mistakes, nearest
 from memagent.rows import read_setting, secret_of, settings_of
 from memagent.secret_files import read_secret
@@ -93,10 +93,7 @@ def _not_empty(root: Node | None, name: str, environ: Mapping[str, str] | None) 
 
 
 def _pool_names(root: Node) -> list[str]:
-    pools = entry(root, "pools")
-    if not isinstance(pools, MappingNode):
-        return []
-    return [str(key.value) for key, _ in pools.value if isinstance(key, ScalarNode)]
+    return [name for name, _, _ in entries(entry(root, "pools"))]
 
 
 class _Reader:

@@ -8,7 +8,7 @@ A layer says as much as it likes. Mappings are joined entry by entry (the root, 
 else, a list too, is replaced whole. A node keeps its place: a line of a file, a variable, a flag.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import yaml
@@ -138,6 +138,14 @@ def entry(table: Node | None, name: str) -> Node | None:
     if not isinstance(table, MappingNode):
         return None
     return next((node for key, node in table.value if key.value == name), None)
+
+
+def entries(table: Node | None) -> Iterator[tuple[str, Place, Node]]:
+    """What a mapping has, and where each name stands: a list begins below its own."""
+    if isinstance(table, MappingNode):
+        for key, node in table.value:
+            if isinstance(key, ScalarNode):
+                yield key.value, place_of(key), node
 
 
 def _leading_to(path: tuple[str, ...], node: Node, beside: Node | None) -> Node:

@@ -186,6 +186,17 @@ def read_setting(model: type[BaseModel], name: str, value: Any) -> Any:
         raise ValueError(f"must be {_allowed(model, name)}") from None
 
 
+def show_setting(model: type[BaseModel], name: str, value: Any) -> str:
+    """A value for people; a secret is not shown."""
+    if value is None:
+        return "none"
+    if isinstance(value, SecretStr):
+        return "(secret)"
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return _show(value, settings_of(model)[name].unit) or '""'
+
+
 def bounds_of(model: type[BaseModel], name: str) -> tuple[int, int]:
     """The least and the most of a setting with a unit."""
     metadata = model.model_fields[name].metadata

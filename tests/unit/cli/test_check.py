@@ -20,7 +20,7 @@ def test_a_good_file(tmp_path, capsys):
     assert cli.call(["check", str(path)]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert out.splitlines() == [
+    assert out.splitlines()[:7] == [
         f"{path}: good",
         "listen   127.0.0.1:12000, unix:/s",
         "workers  3",
@@ -29,6 +29,28 @@ def test_a_good_file(tmp_path, capsys):
         "  server 1    10.0.0.2:11211",
         "  backup 0    b:11211",
     ]
+
+
+def test_where_each_setting_comes_from(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "magent.yaml"
+    servers = ", ".join(f"10.0.0.{n}" for n in range(9))
+    path.write_text(f"pools: {{users: {{servers: [{servers}]}}}}\ndrain_ms: 10s\n")
+    monkeypatch.setenv("MEMAGENT_WORKERS", "3")
+    assert cli.call(["check", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = lines[lines.index("") + 1 :]
+    assert [line.split("  ")[0] for line in table] == ["SETTING", "workers", "drain_ms", "users: servers"]
+    assert table[1].endswith(" MEMAGENT_WORKERS")
+    assert table[2].endswith(f" {path}:2 (the default)")
+    assert table[3].endswith(f"...  {path}:1")
+
+
+def test_the_environment_alone(capsys, monkeypatch):
+    monkeypatch.setenv("MEMAGENT_POOLS__MAIN__SERVERS", "a")
+    assert cli.call(["check"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("the environment: good\n")
+    assert out.endswith("main: servers  a:11211  MEMAGENT_POOLS__MAIN__SERVERS\n")
 
 
 def test_a_bad_file(tmp_path, capsys):

@@ -73,7 +73,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "rewarm_process": ("rewarm.job", "errors"),
     "rewarms": ("fleet", "snapshot", "segment", "logs", "rewarm_process", "rewarm.job"),
     "leader": (*("lifecycle", "snapshot", "settings", "fleet", "segment", "control", "logs", "rewarms"),),
-    "reload": ("settings", "rows"),
+    "reload": ("settings", "differences"),
     "reloader": (
         *("admin.requests", "control", "errors", "fleet", "leader", "logs", "reload", "resolver", "segment"),
         "settings",

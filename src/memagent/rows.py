@@ -153,7 +153,7 @@ def settings_of(model: type[BaseModel]) -> dict[str, Setting]:
         words = extra["words"]
         assert isinstance(words, list)
         unit = str(extra["unit"]) if extra["unit"] else None
-        default = extra["shown"] or (None if field.is_required() else shown_value(field.default, unit))
+        default = extra["shown"] or (None if field.is_required() else _show(field.default, unit))
         rows[name] = Setting(
             name=name,
             description=field.description or "",
@@ -239,10 +239,10 @@ def _allowed(model: type[BaseModel], name: str) -> str:
         return "true or false"
     low, high = bounds_of(model, name)
     words = {"ms": "a time", "bytes": "a size", "count": "a whole number"}[unit]
-    return f"{words} from {shown_value(low, unit)} to {shown_value(high, unit)}"
+    return f"{words} from {_show(low, unit)} to {_show(high, unit)}"
 
 
-def shown_value(value: Any, unit: str | None) -> str:
+def _show(value: Any, unit: str | None) -> str:
     """A setting's value as a person writes it."""
     if unit == "ms":
         return format_ms(value)

@@ -97,9 +97,9 @@ def test_servers_come_and_go(proxy: Start, servers: list[Memcached]) -> None:
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == sorted(
         [
-            f"pool main: server {servers[0].address} goes",
-            f"pool main: server {servers[2].address} comes",
-            f"pool main: server {servers[3].address} comes",
+            f'pool "main": servers: {servers[0].address} goes',
+            f'pool "main": servers: {servers[2].address} comes',
+            f'pool "main": servers: {servers[3].address} comes',
         ]
     )
     with case.connect() as wire:
@@ -154,7 +154,7 @@ def test_a_bad_file_changes_nothing_and_says_why(proxy: Start, servers: list[Mem
     case.config.unlink()
     assert "no such file" in changes(case).stderr
     case.write_config(servers[:3])
-    assert f"server {servers[2].address} comes" in changes(case).stdout
+    assert f"servers: {servers[2].address} comes" in changes(case).stdout
 
 
 def test_limits_hold_at_once_and_some_wait_for_a_start(proxy: Start, servers: list[Memcached]) -> None:
@@ -182,7 +182,7 @@ def test_a_named_server_moves(proxy: Start, servers: list[Memcached]) -> None:
             wire.ask(b"set %b 0 0 1\r\nv\r\n" % key)
         case.write_config(named(servers[2]), [servers[3]])
         assert changes(case).stdout == (
-            f"pool main: server one moves from {servers[0].address} to {servers[2].address}\n"
+            f'pool "main": servers: one {servers[0].address} becomes one {servers[2].address}\n'
         )
         wait_until(lambda: holding(servers[2]) == holding(servers[0]), 20, "the new machine is filled")
         wire.send(b"get %b\r\n" % b" ".join(KEYS))

@@ -29,10 +29,10 @@ def test_values_in_the_words_of_a_file():
     new = pool(fallback="never", request_timeout_ms=2500)
     new = new.model_copy(update={"max_item_bytes": 2 * 1024 * 1024, "verbose": True})
     assert set(plan(changed(), new).changes) == {
-        "max_item_bytes 1MiB becomes 2MiB",
-        "verbose false becomes true",
-        "pool main: fallback always becomes never",
-        "pool main: request_timeout_ms 1s becomes 2500ms",
+        "max_item_bytes: 1MiB becomes 2MiB",
+        "verbose: false becomes true",
+        'pool "main": fallback: always becomes never',
+        'pool "main": request_timeout_ms: 1s becomes 2500ms',
     }
     assert plan(changed(), new).config == new
 
@@ -40,18 +40,20 @@ def test_values_in_the_words_of_a_file():
 def test_servers():
     new = pool(servers=[{"address": "z:9", "name": "one", "weight": 3}, "d:4"], backups=["b:2"])
     assert set(plan(changed(), new).changes) == {
-        "pool main: server one moves from a:1 to z:9",
-        "pool main: server one: weight 1 becomes 3",
-        "pool main: server d:4 comes",
-        "pool main: server b:2 goes",
-        "pool main: backup b:2 comes",
-        "pool main: backup c:3 goes",
+        'pool "main": servers: one a:1 becomes one z:9 weight 3',
+        'pool "main": servers: d:4 comes',
+        'pool "main": servers: b:2 goes',
+        'pool "main": backups: b:2 comes',
+        'pool "main": backups: c:3 goes',
     }
 
 
 def test_another_pool():
     new = changed(pools=[{"name": "users", "servers": ["a:1"]}])
-    assert set(plan(changed(), new).changes) == {"pool main goes", "pool users comes"}
+    assert set(plan(changed(), new).changes) == {
+        'pool "main": 3 servers goes',
+        'pool "users": 1 server comes',
+    }
 
 
 def test_what_waits_for_the_next_start_stays_as_it_is():

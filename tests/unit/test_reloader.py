@@ -64,8 +64,8 @@ def test_workers_are_told_and_numbers_given_again_when_nobody_uses_them():
         case.write("10.0.0.1:1", "10.0.0.9:9")
         made = await case.reloader.reload()
         assert set(made.changes) == {
-            "pool main: server 10.0.0.2:2 goes",
-            "pool main: server 10.0.0.9:9 comes",
+            'pool "main": servers: 10.0.0.2:2 goes',
+            'pool "main": servers: 10.0.0.9:9 comes',
         }
         [told] = case.told
         assert (told.numbers, told.addresses[1]) == ((0, 4, 2, 3), ("10.0.0.9",))

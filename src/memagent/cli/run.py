@@ -25,7 +25,7 @@ def run(path: str | None, foreground: bool, verbose: bool) -> int:
     """
     config = load_any(path, foreground, verbose)
     # A daemon has another working directory.
-    whole = os.path.abspath(path)
+    whole = None if path is None else os.path.abspath(path)
 
     from memagent.supervisor import run as run_proxy
 

@@ -182,6 +182,7 @@ class Episode:
             has_supervisor = self.world.workers.has_supervisor
             if has_supervisor and self._loses_supervisor and spent > 0.6:
                 await self._of_the_proxy(faults.kill_supervisor, each.seed)
+                has_supervisor = False
             was_whole = self.world.is_whole
             parts = [self._one_fault(blow) for blow in each.blows]
             if each.proxy_fault is not None and has_supervisor:

@@ -53,8 +53,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "legacy": (*_FILES, "layers", "config"),
     "control": ("errors", "units"),
     "lifecycle": ("snapshot", "errors"),
-    "segment": ("counters", "errors", "_core.metrics", "_core.standing", "_core.marks"),
-    "stats": ("counters", "segment", "settings", "addresses", "errors"),
+    "segment": ("counters", "errors", "_core.metrics", "_core.standing", "_core.marks", "_core.latency"),
+    "usage": (),
+    "stats": ("counters", "segment", "settings", "addresses", "usage", "errors"),
     "topology": ("settings", "counters", "segment", "_core"),
     "worker": (
         *_TABLES,
@@ -96,6 +97,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "rewarm.job": (*_TABLES, "settings"),
     "inspection": (*_TABLES, "settings"),
     "admin": ("snapshot", "counters", "errors", "units", "unix_files", "logs"),
+    # Reads shared memory, which is a table of numbers; touches no worker and no socket.
+    "admin.metrics": ("admin", "snapshot", "counters", "segment", "usage"),
     # Both sides of the control socket ask it.
     "admin.place": (),
     "supervisor": (

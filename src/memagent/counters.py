@@ -6,13 +6,14 @@ own where they mean the same.
 
 - A counter only grows; `stats reset` is a baseline that is subtracted when it is shown.
 - A gauge goes up and down, and is zero again in a worker that has just been started.
+- As a metric a name follows Prometheus' habits (`metric_of`): base units, and the unit behind the name.
 - `fold` says how the workers' values become one: nearly always their sum.
 - What only the leader knows of a server (returns, time in each state, what a re-warm did) it counts itself,
   in a place of its own.
 """
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 Scope = Literal["worker", "server"]
 Kind = Literal["counter", "gauge"]
@@ -29,14 +30,43 @@ class Counter:
     unit: str
     meaning: str
     fold: Fold = "sum"
+    by_worker: bool = False  # the metric tells workers apart: to see that one has all the work
 
 
-def _worker(name: str, unit: str, meaning: str) -> Counter:
-    return Counter(name, "worker", "counter", unit, meaning)
+class Metric(NamedTuple):
+    """A counter as Prometheus is told: `name` without _total, and what a value is to be multiplied with."""
+
+    name: str
+    meaning: str
+    scale: float
 
 
-def _worker_gauge(name: str, unit: str, meaning: str) -> Counter:
-    return Counter(name, "worker", "gauge", unit, meaning)
+def metric_of(counter: Counter) -> Metric:
+    """total_X -> X, bytes_X -> X_bytes, X_ms -> X_seconds, X_per_cent -> X_ratio.
+
+    Errors that the proxy answers are X_error_replies: server_errors is what a server's `errors` are.
+    """
+    name = counter.name.removeprefix("total_")
+    unit: str = counter.unit
+    scale: float = 1
+    if name.startswith("bytes_"):
+        name = f"{name.removeprefix('bytes_')}_bytes"
+    elif name.endswith("_ms"):
+        name, unit, scale = f"{name.removesuffix('_ms')}_seconds", "seconds", 0.001
+    elif name.endswith("_per_cent"):
+        name, unit, scale = f"{name.removesuffix('_per_cent')}_ratio", "0 to 1", 0.01
+    scope = "server_" if counter.scope == "server" else ""
+    if counter.scope == "worker" and name.endswith("_errors"):
+        name = f"{name.removesuffix('_errors')}_error_replies"
+    return Metric(f"memagent_{scope}{name}", f"{counter.meaning} ({unit})", scale)
+
+
+def _worker(name: str, unit: str, meaning: str, by_worker: bool = False) -> Counter:
+    return Counter(name, "worker", "counter", unit, meaning, by_worker=by_worker)
+
+
+def _worker_gauge(name: str, unit: str, meaning: str, by_worker: bool = False) -> Counter:
+    return Counter(name, "worker", "gauge", unit, meaning, by_worker=by_worker)
 
 
 def _server(name: str, unit: str, meaning: str) -> Counter:
@@ -49,7 +79,7 @@ def _server_gauge(name: str, unit: str, meaning: str, fold: Fold = "sum") -> Cou
 
 WORKER_COUNTERS: Final[tuple[Counter, ...]] = (
     # Client connections
-    _worker_gauge("curr_connections", "connections", "client connections open now"),
+    _worker_gauge("curr_connections", "connections", "client connections open now", by_worker=True),
     _worker("total_connections", "connections", "client connections accepted"),
     _worker("rejected_connections", "connections", "refused because max_connections were open"),
     _worker("accept_failures", "calls", "accept() failed: out of files or memory"),
@@ -64,7 +94,7 @@ WORKER_COUNTERS: Final[tuple[Counter, ...]] = (
     _worker("bytes_read", "bytes", "received from clients"),
     _worker("bytes_written", "bytes", "sent to clients"),
     # Requests, whatever their verb
-    _worker("requests", "requests", "complete requests received"),
+    _worker("requests", "requests", "complete requests received", by_worker=True),
     _worker("quiet_requests", "requests", "requests whose client wanted no reply"),
     _worker("multigets", "requests", "retrievals of more than one key"),
     _worker("fragments", "fragments", "parts of multigets sent to servers"),
@@ -110,11 +140,11 @@ WORKER_COUNTERS: Final[tuple[Counter, ...]] = (
     _worker("effects_failed", "requests", "writes whose copy could not follow and is deleted there"),
     _worker("divergences", "keys", "found to differ between owner and copy, and mended"),
     # The worker itself
-    _worker_gauge("exchanges", "exchanges", "requests under way now"),
-    _worker_gauge("buffered_bytes", "bytes", "held in buffers now"),
-    _worker("loop_turns", "turns", "turns of the event loop"),
+    _worker_gauge("exchanges", "exchanges", "requests under way now", by_worker=True),
+    _worker_gauge("buffered_bytes", "bytes", "held in buffers now", by_worker=True),
+    _worker("loop_turns", "turns", "turns of the event loop", by_worker=True),
     _worker("control_bad_packets", "packets", "messages from the supervisor that made no sense"),
-    _worker("restarts", "times", "the worker died and was replaced"),
+    _worker("restarts", "times", "the worker died and was replaced", by_worker=True),
 )
 
 SERVER_COUNTERS: Final[tuple[Counter, ...]] = (
@@ -173,3 +203,21 @@ SERVER_INDEX: Final[dict[str, int]] = {counter.name: index for index, counter in
 
 WORKER_GAUGES: Final[tuple[int, ...]] = tuple(i for i, c in enumerate(WORKER_COUNTERS) if c.kind == "gauge")
 SERVER_GAUGES: Final[tuple[int, ...]] = tuple(i for i, c in enumerate(SERVER_COUNTERS) if c.kind == "gauge")
+
+# What latencies of clients' requests are told apart by, as in `_core/latency.pxd`: few, so metrics stay few.
+VERB_CLASSES: Final[dict[str, str]] = {
+    "get": "get of one key",
+    "multiget": "get, gets, gat, gats of more than one key",
+    "gets": "gets of one key",
+    "set": "set",
+    "add": "add, replace, append, prepend",
+    "cas": "cas",
+    "incr": "incr, decr",
+    "delete": "delete",
+    "touch": "touch; gat, gats of one key",
+    "mg": "mg",
+    "ms": "ms",
+    "md": "md",
+    "ma": "ma",
+    "other": "flush_all, me",
+}

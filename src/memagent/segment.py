@@ -1,8 +1,8 @@
 """What all processes know, in one piece of memory that they share: counters, and how every server stands.
 
-    header │ pids │ workers' blocks, and the leader's │ baseline │ worker 0: marks of keys │ worker 1: ...
-           │ server 0 │ server 1 │ ...                                                  and so on as it grows
-    a server:  how it stands │ its block of worker 0, of worker 1, ..., of the leader │ baseline
+    header │ pids │ workers' blocks, and the leader's │ baseline │ workers' histograms of pools
+           │ worker 0: marks of keys │ worker 1: ... │ server 0 │ server 1 │ ...          and so on as it grows
+    a server:  how it stands │ its block of each worker, and of the leader │ baseline │ each worker's histogram
 
 - All numbers are unsigned 64 bits; a block starts on a cache line: two workers never write to the same one.
 - A block belongs to a place (worker 0, 1, ...), not to a process: who replaces a dead worker counts on.
@@ -18,9 +18,11 @@ import mmap
 import os
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from memagent._core.latency import Histograms, histogram_slots, latency_bounds_us
 from memagent._core.marks import Marks, marks_bytes
 from memagent._core.standing import Standing, standing_slots
 from memagent.counters import (
@@ -28,6 +30,7 @@ from memagent.counters import (
     SERVER_COUNTERS,
     SERVER_GAUGES,
     SERVER_INDEX,
+    VERB_CLASSES,
     WORKER_COUNTERS,
     WORKER_GAUGES,
     WORKER_INDEX,
@@ -37,8 +40,13 @@ from memagent.counters import (
 SLOT_BYTES: Final = 8
 _LINE_SLOTS: Final = 8  # a cache line of 64 bytes
 _MAGIC: Final = int.from_bytes(b"memagent", "little")
-_TABLE: Final = zlib.crc32(" ".join(f"{c.scope}.{c.name}" for c in COUNTERS).encode())
-_MAGIC_AT, _TABLE_AT, _WORKERS_AT, _STARTED_AT, _PID_AT = range(5)
+LATENCY_BOUNDS_US: Final = latency_bounds_us()
+_TABLE: Final = zlib.crc32(
+    " ".join(
+        [*(f"{c.scope}.{c.name}" for c in COUNTERS), *VERB_CLASSES, *map(str, LATENCY_BOUNDS_US)]
+    ).encode()
+)
+_MAGIC_AT, _TABLE_AT, _WORKERS_AT, _POOLS_AT, _STARTED_AT, _PID_AT = range(6)
 _HEADER_SLOTS: Final = _LINE_SLOTS
 
 
@@ -48,41 +56,55 @@ def _whole_lines(slots: int) -> int:
 
 _WORKER_SLOTS: Final = _whole_lines(len(WORKER_COUNTERS))
 _BLOCK_SLOTS: Final = _whole_lines(len(SERVER_COUNTERS))
+_HISTOGRAM_SLOTS: Final = histogram_slots()
+_POOL_SLOTS: Final = _whole_lines(len(VERB_CLASSES) * _HISTOGRAM_SLOTS)
+_LATENCY_SLOTS: Final = _whole_lines(_HISTOGRAM_SLOTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long some requests took. `counts`: how many, for each of LATENCY_BOUNDS_US and for beyond."""
+
+    counts: tuple[int, ...]
+    sum_us: int
 
 
 class Segment:
     """The supervisor makes it, workers attach to it by its file descriptor."""
 
-    def __init__(self, fd: int, workers: int) -> None:
+    def __init__(self, fd: int, workers: int, pools: int) -> None:
         self.fd = fd
         self.workers = workers
+        self.pools = pools
         places = workers + 1
         self._places_at = _HEADER_SLOTS + _whole_lines(workers)
         self._baseline_slots = places * _WORKER_SLOTS
-        marks_at = self._places_at + 2 * self._baseline_slots
+        self._pools_at = self._places_at + 2 * self._baseline_slots
+        marks_at = self._pools_at + workers * pools * _POOL_SLOTS
         self.marks_offset_bytes = SLOT_BYTES * marks_at
         self._servers_at = marks_at + marks_bytes(workers) // SLOT_BYTES
         self._standing_slots = standing_slots(workers)
         self._server_baseline_slots = places * _BLOCK_SLOTS
-        self._server_slots = self._standing_slots + 2 * self._server_baseline_slots
+        self._latencies_at = self._standing_slots + 2 * self._server_baseline_slots
+        self._server_slots = self._latencies_at + workers * _LATENCY_SLOTS
         self._mapped: list[tuple[mmap.mmap, memoryview]] = []
         self.buffer: mmap.mmap
         self._slots: memoryview
         self.servers = 0
 
     @classmethod
-    def create(cls, workers: int, servers: int) -> "Segment":
-        if workers < 1 or servers < 0:
-            raise ValueError(f"counters of {workers} workers and {servers} servers make no sense")
+    def create(cls, workers: int, servers: int, pools: int = 1) -> "Segment":
+        if workers < 1 or servers < 0 or pools < 1:
+            raise ValueError(f"counters of {workers} workers, {servers} servers, {pools} pools make no sense")
         fd = os.memfd_create("memagent-counters", os.MFD_CLOEXEC)
         try:
-            segment = cls(fd, workers)
+            segment = cls(fd, workers, pools)
             os.ftruncate(fd, segment._size_bytes(servers))
             segment.fit()
         except BaseException:
             os.close(fd)
             raise
-        header = (_MAGIC, _TABLE, workers, time.time_ns(), os.getpid())
+        header = (_MAGIC, _TABLE, workers, pools, time.time_ns(), os.getpid())
         for at, value in enumerate(header):
             segment._slots[at] = value
         return segment
@@ -94,15 +116,15 @@ class Segment:
         start = os.pread(fd, SLOT_BYTES * _HEADER_SLOTS, 0)
         if len(start) < SLOT_BYTES * _HEADER_SLOTS:
             raise ValueError(f"{size_bytes} bytes are too few for the shared counters")
-        magic, table, workers = memoryview(start).cast("Q")[:3]
+        magic, table, workers, pools = memoryview(start).cast("Q")[:4]
         if magic != _MAGIC:
             raise ValueError("these are not the shared counters")
         if table != _TABLE:
             raise ValueError("the shared counters are another version's: memagent was changed while it ran")
-        segment = cls(fd, workers)
+        segment = cls(fd, workers, pools)
         past_bytes = size_bytes - segment._size_bytes(0)
         if workers < 1 or past_bytes < 0 or past_bytes % (SLOT_BYTES * segment._server_slots):
-            raise ValueError(f"{size_bytes} bytes are wrong for {workers} workers and their servers")
+            raise ValueError(f"{size_bytes} bytes are wrong for {workers} workers and {pools} pools")
         segment.fit()
         return segment
 
@@ -151,6 +173,27 @@ class Segment:
         if not 0 <= worker < self.workers:
             raise IndexError(f"worker {worker} of {self.workers}")
         return self._blocks_at(server) + worker * _BLOCK_SLOTS
+
+    def pool_histograms(self, worker: int, pool: int) -> Histograms:
+        """Where a worker counts how long its clients' requests to a pool take, by class of verbs."""
+        return Histograms(self.buffer, self._pool_offset_slots(worker, pool), len(VERB_CLASSES))
+
+    def _pool_offset_slots(self, worker: int, pool: int) -> int:
+        if not 0 <= worker < self.workers:
+            raise IndexError(f"worker {worker} of {self.workers}")
+        if not 0 <= pool < self.pools:
+            raise IndexError(f"pool {pool} of {self.pools}")
+        return self._pools_at + (worker * self.pools + pool) * _POOL_SLOTS
+
+    def server_histogram(self, worker: int, server: int) -> Histograms:
+        """Where a worker counts how long a server takes to answer."""
+        if not 0 <= worker < self.workers:
+            raise IndexError(f"worker {worker} of {self.workers}")
+        return Histograms(self.buffer, self._latency_offsets(server)[worker], 1)
+
+    def _latency_offsets(self, server: int) -> range:
+        at = self.standing_offset_slots(server) + self._latencies_at
+        return range(at, at + self.workers * _LATENCY_SLOTS, _LATENCY_SLOTS)
 
     def standing(self, server: int, worker: int = 0) -> Standing:
         """How a server stands, for the worker whose word is there; who only reads takes any."""
@@ -213,15 +256,45 @@ class Segment:
 
     def worker_totals(self, since_reset: bool = False) -> dict[str, int]:
         """The workers' counters by name, over all workers."""
-        offsets = [self.worker_offset_slots(worker) for worker in range(self.workers)]
-        return _fold(self._slots, WORKER_COUNTERS, offsets, [], self._baseline_slots if since_reset else 0)
+        return self._fold(
+            WORKER_COUNTERS, self._worker_offsets(), [], self._baseline_slots if since_reset else 0
+        )
+
+    def worker_rows(self) -> list[dict[str, int]]:
+        """The workers' counters by name, each worker's own."""
+        return [self._fold(WORKER_COUNTERS, [offset]) for offset in self._worker_offsets()]
+
+    def _worker_offsets(self) -> list[int]:
+        return [self.worker_offset_slots(worker) for worker in range(self.workers)]
 
     def server_totals(self, server: int, since_reset: bool = False) -> dict[str, int]:
         """One server's counters by name, over all workers and the leader."""
-        offsets = [self.server_offset_slots(worker, server) for worker in range(self.workers)]
         leader = [self._leader_offset_slots(server)]
         baseline_slots = self._server_baseline_slots if since_reset else 0
-        return _fold(self._slots, SERVER_COUNTERS, offsets, leader, baseline_slots)
+        return self._fold(SERVER_COUNTERS, self._server_offsets(server), leader, baseline_slots)
+
+    def server_rows(self, server: int) -> list[dict[str, int]]:
+        """One server's counters by name, each worker's own."""
+        return [self._fold(SERVER_COUNTERS, [offset]) for offset in self._server_offsets(server)]
+
+    def _server_offsets(self, server: int) -> list[int]:
+        return [self.server_offset_slots(worker, server) for worker in range(self.workers)]
+
+    def server_latency(self, server: int) -> Latency:
+        """How long one server took to answer, over all workers."""
+        return self._latency(self._latency_offsets(server))
+
+    def verb_latencies(self, pool: int) -> dict[str, Latency]:
+        """How long clients' requests to a pool took, over all workers, by class of verbs."""
+        offsets = [self._pool_offset_slots(worker, pool) for worker in range(self.workers)]
+        return {
+            name: self._latency(offset + index * _HISTOGRAM_SLOTS for offset in offsets)
+            for index, name in enumerate(VERB_CLASSES)
+        }
+
+    def _latency(self, offsets: Iterable[int]) -> Latency:
+        *counts, sum_us = map(sum, zip(*(self._row(at, _HISTOGRAM_SLOTS) for at in offsets), strict=True))
+        return Latency(tuple(counts), sum_us)
 
     def reset(self) -> None:
         """From now on, what is shown since the last reset starts at zero."""
@@ -230,21 +303,36 @@ class Segment:
         for at, length in areas:
             self._slots[at + length : at + 2 * length] = self._slots[at : at + length]
 
+    def _fold(
+        self,
+        table: Sequence[Counter],
+        workers: Sequence[int],
+        leader: Sequence[int] = (),
+        baseline_slots: int = 0,
+    ) -> dict[str, int]:
+        """Counters by name over these blocks, less their baselines, which stand so far behind them; 0: all."""
+        offsets = [*workers, *leader]
+        rows = [self._row(offset, len(table)) for offset in offsets]
+        if baseline_slots:
+            bases = [self._row(offset + baseline_slots, len(table)) for offset in offsets]
+            rows = [_less(table, row, base) for row, base in zip(rows, bases, strict=True)]
+        totals = {}
+        for counter, values in zip(table, zip(*rows, strict=True), strict=True):
+            # What is not a sum is an opinion, and the leader's slot has none.
+            counted = values if counter.fold == "sum" else values[: len(workers)]
+            totals[counter.name] = _FOLDS[counter.fold](counted)
+        return totals
 
-def _fold(
-    slots: memoryview, table: Sequence[Counter], workers: list[int], leader: list[int], baseline_slots: int
-) -> dict[str, int]:
-    """Counters by name over these blocks, less their baselines, which stand so far behind them; 0: all."""
-    totals = {}
-    for index, counter in enumerate(table):
-        # What is not a sum is an opinion, and the leader's slot has none.
-        offsets = workers + leader if counter.fold == "sum" else workers
-        values = [slots[offset + index] for offset in offsets]
-        if baseline_slots and counter.kind == "counter":
-            baseline = [slots[offset + index + baseline_slots] for offset in offsets]
-            values = [max(0, value - base) for value, base in zip(values, baseline, strict=True)]
-        totals[counter.name] = _FOLDS[counter.fold](values)
-    return totals
+    def _row(self, offset_slots: int, n_slots: int) -> list[int]:
+        return self._slots[offset_slots : offset_slots + n_slots].tolist()
 
 
-_FOLDS: Final[dict[str, Callable[[list[int]], int]]] = {"sum": sum, "min": min, "max": max}
+def _less(table: Sequence[Counter], row: list[int], base: list[int]) -> list[int]:
+    """What was counted since the baseline; gauges as they are."""
+    return [
+        max(0, value - before) if counter.kind == "counter" else value
+        for counter, value, before in zip(table, row, base, strict=True)
+    ]
+
+
+_FOLDS: Final[dict[str, Callable[[Sequence[int]], int]]] = {"sum": sum, "min": min, "max": max}

@@ -345,6 +345,9 @@ class Config(Table):
     daemon: Switch = setting("Go to the background", False, "switch")
     verbose: Switch = setting("Log more", False, "switch")
     log_file: Path | None = setting("Where the log goes", None, shown="standard error", allowed=PATH)
+    latency_metrics: Switch = setting(
+        "Count how long requests take, for the metrics: by pool and verb, and by server", True, "switch"
+    )
     control_socket: Path | None = setting(
         "Where magent's commands reach the running proxy: a Unix socket for its own user only",
         None,

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 
 from memagent._core.buffer import Memory
+from memagent._core.latency import Histograms
 from memagent._core.metrics import Block
 from memagent._core.pool import Pool
 from memagent._core.reply import ReplyParser
@@ -62,14 +63,22 @@ class Topology:
         before, self.servers = self.servers, {}
         pools, self.pools = self.pools, {}
         each = iter(numbers)
-        for pool in config.pools:
+        for number, pool in enumerate(config.pools):
             servers = [self._server(before, next(each), pool, server, config) for server in pool.servers]
             backups = [self._server(before, next(each), pool, server, config) for server in pool.backups]
-            self.pools[pool.name] = self._pool(pools, pool, servers, backups)
+            latencies = (
+                self._segment.pool_histograms(self._worker, number) if config.latency_metrics else None
+            )
+            self.pools[pool.name] = self._pool(pools, pool, servers, backups, latencies)
         return [server for number, server in before.items() if number not in self.servers]
 
     def _pool(
-        self, pools: dict[str, Pool], pool: PoolConfig, servers: list[Server], backups: list[Server]
+        self,
+        pools: dict[str, Pool],
+        pool: PoolConfig,
+        servers: list[Server],
+        backups: list[Server],
+        latencies: Histograms | None,
     ) -> Pool:
         made = pools.get(pool.name)
         if made is None:
@@ -92,6 +101,7 @@ class Topology:
             fallback=pool.fallback,
             acknowledge=pool.acknowledge,
             repair_ttl_s=max(1, pool.repair_ttl_ms // 1000),
+            latencies=latencies,
         )
         return made
 
@@ -122,6 +132,7 @@ class Topology:
             probe_max_us=pool.probe_max_ms * 1000,
             journal_keys=pool.journal_keys,
             journal_bytes=pool.journal_bytes,
+            latency=self._segment.server_histogram(self._worker, number) if config.latency_metrics else None,
         )
         self.servers[number] = made
         return made

@@ -19,6 +19,7 @@ from memagent._core.buffer import Memory
 from memagent._core.channel import Channel
 from memagent._core.exchange import Broadcast
 from memagent._core.identity import Identity, make_mark
+from memagent._core.latency import Histograms, histogram_slots
 from memagent._core.marks import Marks
 from memagent._core.metrics import Block
 from memagent._core.multiget import MultiGet
@@ -32,7 +33,7 @@ from memagent._core.server import Server
 from memagent._core.session import Context, Session
 from memagent._core.standing import Standing
 from memagent._core.turn import Turn
-from memagent.counters import SERVER_COUNTERS, SERVER_INDEX, WORKER_COUNTERS, WORKER_INDEX
+from memagent.counters import SERVER_COUNTERS, SERVER_INDEX, VERB_CLASSES, WORKER_COUNTERS, WORKER_INDEX
 
 from .fake_memcached import Conversation, Store
 
@@ -291,6 +292,7 @@ class World:
         standings: Sequence[Standing | None] | None = None,
         distribution: str = "modula",
         key_hash: str = "djb",
+        times_requests: bool = False,
         **server_settings: int,
     ) -> None:
         counts = len(WORKER_COUNTERS), len(SERVER_COUNTERS)
@@ -298,6 +300,7 @@ class World:
         shared = bytearray(8 * (counts[0] + n * counts[1]))
         self.counters = Block(shared, 0, counts[0])
         self.server_counters = [Block(shared, counts[0] + i * counts[1], counts[1]) for i in range(n)]
+        self._latencies = bytearray(8 * histogram_slots() * (len(VERB_CLASSES) + n))
         self.memory = Memory(memory_limit_bytes)
         self.turn = Turn()
         self.turn.now_us = 1_000_000_000
@@ -313,6 +316,7 @@ class World:
                 parser,
                 has_copies=has_copies,
                 standing=standings[i] if standings else None,
+                latency=self._histograms(len(VERB_CLASSES) + i, 1) if times_requests else None,
                 **server_settings,
             )
             for i, block in enumerate(self.server_counters)
@@ -332,6 +336,7 @@ class World:
             acknowledge=acknowledge,
             marks=marks,
             multiget_deadline_us=multiget_deadline_us,
+            latencies=self._histograms(0, len(VERB_CLASSES)) if times_requests else None,
         )
         self.context = Context(
             self.turn,
@@ -390,6 +395,22 @@ class World:
 
     def server_count(self, server: int, name: str) -> int:
         return self.server_counters[server][SERVER_INDEX[name]]
+
+    def latencies_us(self) -> dict[str, tuple[int, int]]:
+        """Of clients' requests by class of verbs: how many, and the sum of their times."""
+        found = {name: self._latency(index) for index, name in enumerate(VERB_CLASSES)}
+        return {name: latency for name, latency in found.items() if latency[0]}
+
+    def server_latency_us(self, server: int) -> tuple[int, int]:
+        return self._latency(len(VERB_CLASSES) + server)
+
+    def _histograms(self, first: int, n: int) -> Histograms:
+        return Histograms(self._latencies, first * histogram_slots(), n)
+
+    def _latency(self, index: int) -> tuple[int, int]:
+        slots = memoryview(self._latencies).cast("Q")[index * histogram_slots() :][: histogram_slots()]
+        *counts, sum_us = slots.tolist()
+        return sum(counts), sum_us
 
     def finish(self) -> dict[str, int]:
         """End everything as time and the network end it; what is left over, by name."""

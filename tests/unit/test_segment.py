@@ -8,13 +8,13 @@ from collections.abc import Iterator
 import pytest
 
 from memagent._core.metrics import Block
-from memagent.counters import SERVER_COUNTERS, SERVER_INDEX, WORKER_COUNTERS, WORKER_INDEX
-from memagent.segment import Segment
+from memagent.counters import SERVER_COUNTERS, SERVER_INDEX, VERB_CLASSES, WORKER_COUNTERS, WORKER_INDEX
+from memagent.segment import LATENCY_BOUNDS_US, Latency, Segment
 
 
 @pytest.fixture
 def segment() -> Iterator[Segment]:
-    segment = Segment.create(workers=2, servers=3)
+    segment = Segment.create(workers=2, servers=3, pools=2)
     yield segment
     gc.collect()
     segment.close()
@@ -31,6 +31,59 @@ def test_blocks_are_apart_and_on_cache_lines(segment: Segment):
             assert not slots & taken
             taken |= slots
     assert min(taken) * 8 >= 128
+
+
+def test_latencies_are_summed_over_workers_and_each_has_slots_of_its_own(segment: Segment):
+    other = Segment.attach(os.dup(segment.fd))
+    us = 0
+    expected: dict[tuple[str, int, int], int] = {}
+    for worker in range(2):
+        for pool in range(2):
+            histograms = other.pool_histograms(worker, pool)
+            for which in range(len(VERB_CLASSES)):
+                us += 1
+                histograms.record(which, us)
+                expected["pool", pool, which] = expected.get(("pool", pool, which), 0) + us
+        for server in range(3):
+            us += 1
+            other.server_histogram(worker, server).record(0, us)
+            expected["server", server, 0] = expected.get(("server", server, 0), 0) + us
+    for pool in range(2):
+        found = list(segment.verb_latencies(pool).items())
+        assert [name for name, _ in found] == list(VERB_CLASSES)
+        for which, (_, latency) in enumerate(found):
+            assert (sum(latency.counts), latency.sum_us) == (2, expected["pool", pool, which])
+    for server in range(3):
+        latency = segment.server_latency(server)
+        assert (sum(latency.counts), latency.sum_us) == (2, expected["server", server, 0])
+        assert len(latency.counts) == len(LATENCY_BOUNDS_US) + 1
+        assert set(segment.server_totals(server).values()) == {0}
+    assert set(segment.worker_totals().values()) == {0}
+    segment.reset()
+    assert segment.server_latency(0).sum_us == expected["server", 0, 0]
+    for bad in (-1, 2):
+        with pytest.raises(IndexError):
+            segment.pool_histograms(0, bad)
+    del histograms
+    gc.collect()
+    other.close()
+
+
+def test_a_latency_that_nobody_had_is_nothing(segment: Segment):
+    assert segment.server_latency(1) == Latency((0,) * (len(LATENCY_BOUNDS_US) + 1), 0)
+
+
+def test_rows_are_the_workers_own(segment: Segment):
+    for worker in range(2):
+        Block(segment.buffer, segment.worker_offset_slots(worker), len(WORKER_COUNTERS)).add(
+            WORKER_INDEX["requests"], worker + 1
+        )
+        Block(segment.buffer, segment.server_offset_slots(worker, 2), len(SERVER_COUNTERS)).add(
+            SERVER_INDEX["pending"], worker + 5
+        )
+    assert [row["requests"] for row in segment.worker_rows()] == [1, 2]
+    assert [row["pending"] for row in segment.server_rows(2)] == [5, 6]
+    assert [row["pending"] for row in segment.server_rows(1)] == [0, 0]
 
 
 def test_who_attaches_counts_in_the_same_memory(segment: Segment):
@@ -124,8 +177,9 @@ def test_places_that_do_not_exist_are_refused(segment: Segment):
     for server in (-1, 3):
         with pytest.raises(IndexError):
             segment.server_offset_slots(0, server)
-    with pytest.raises(ValueError, match="make no sense"):
-        Segment.create(0, 1)
+    for workers, servers, pools in ((0, 1, 1), (1, -1, 1), (1, 1, 0)):
+        with pytest.raises(ValueError, match="make no sense"):
+            Segment.create(workers, servers, pools)
 
 
 def memfd_of(data: bytes) -> int:

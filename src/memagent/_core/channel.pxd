@@ -4,6 +4,7 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from memagent._core.buffer cimport Buffer
+from memagent._core.latency cimport Histograms
 from memagent._core.metrics cimport Block
 from memagent._core.reply cimport Code, ReplyParser
 from memagent._core.turn cimport Turn
@@ -53,6 +54,7 @@ cdef class Channel:
     cdef size_t count_done         # replies so far
     cdef int64_t timeout_us        # of requests: their deadline less this is when they were accepted
     cdef int64_t latency_us        # from a request to its reply, a moving average
+    cdef Histograms latency        # the same of every reply, all channels of the server in one; None: not measured
     cdef uint64_t popped_end       # `end` of the last ticket that left
     cdef uint64_t line_start       # multiget: place in the stream where the open line began
     cdef int line_part             # its part number, -1 when no line is open

@@ -20,6 +20,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from memagent._core.buffer cimport Buffer, Memory
+from memagent._core.latency cimport Histograms
 from memagent._core.metrics cimport (
     Block,
     S_ERRORS,
@@ -46,7 +47,7 @@ cdef class Channel:
     """`peer` is the Server that this is a way to; it stands here for those who find a channel in turn.channels."""
 
     def __cinit__(self, object peer, Memory memory not None, Block counters not None, Turn turn not None,
-                  ReplyParser parser not None, int64_t timeout_us=1_000_000):
+                  ReplyParser parser not None, int64_t timeout_us=1_000_000, Histograms latency=None):
         self.peer = peer
         self.out = Buffer(memory)
         self.left = Buffer(memory)
@@ -54,6 +55,7 @@ cdef class Channel:
         self.turn = turn
         self.parser = parser
         self.timeout_us = timeout_us
+        self.latency = latency
         self.capacity = 64
         self.line_part = -1
         self.tickets = <Ticket *> malloc(self.capacity * sizeof(Ticket))
@@ -173,6 +175,8 @@ cdef class Channel:
             self.count_done += 1
             self.need = 0
             self.counters.slot[S_REPLIES] += 1
+            if self.latency is not None:
+                self.latency.add(0, self.turn.now_us - (ticket.deadline_us - self.timeout_us))
             if code >= R_ERROR:
                 self.counters.slot[S_ERRORS] += 1
             if ticket.awaiting != NULL:

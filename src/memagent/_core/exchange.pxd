@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t, uint32_t
 
 from memagent._core.buffer cimport Memory
 from memagent._core.channel cimport Channel, Failure
+from memagent._core.latency cimport VerbClass
 from memagent._core.metrics cimport Block
 from memagent._core.pool cimport Hurried, Pool
 from memagent._core.request cimport RequestParser, Verb
@@ -22,13 +23,14 @@ cdef class Exchange(Hurried):
     cdef Block counters
     cdef Memory memory
     cdef Verb verb
+    cdef VerbClass timed_as
     cdef bint quiet
     cdef bint done
-    cdef int64_t started_us
+    cdef int64_t started_us      # when the request had been read
     cdef unsigned char *reply    # kept here while earlier exchanges are under way
     cdef size_t reply_length
 
-    cdef int begin(self, Waiting waiting, Block counters, Memory memory, Verb verb, bint quiet) except -1
+    cdef int begin(self, Waiting waiting, Block counters, Memory memory, Verb verb, bint quiet, int64_t now_us) except -1
     cdef int start(self, Pool pool, RequestParser request, const unsigned char *p) except -1
     cdef int repaired(self, bint present) except -1
     cdef int hurry(self, Pool pool, Server server) except -1

@@ -16,7 +16,7 @@ Invariants:
 """
 
 cimport cython
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
@@ -41,13 +41,14 @@ cdef class Waiting:
 
 @cython.no_gc_clear  # __dealloc__ needs `memory`
 cdef class Exchange(Hurried):
-    cdef int begin(self, Waiting waiting, Block counters, Memory memory, Verb verb, bint quiet) except -1:
+    cdef int begin(self, Waiting waiting, Block counters, Memory memory, Verb verb, bint quiet, int64_t now_us) except -1:
         """Instead of a constructor with arguments, which would cost a tuple for each request."""
         self.waiting = waiting
         self.counters = counters
         self.memory = memory
         self.verb = verb
         self.quiet = quiet
+        self.started_us = now_us
         counters.slot[W_EXCHANGES] += 1
         return 0
 

@@ -76,7 +76,6 @@ cdef class MultiGet(Exchange):
         cdef uint32_t i
         cdef int owners[AT_ONCE]
         self.pool = pool
-        self.started_us = (<Server> pool.servers[0]).turn.now_us
         self.n_keys = <uint32_t> request.n_keys
         self.servers = []
         self.text = <unsigned char *> malloc(text_length)

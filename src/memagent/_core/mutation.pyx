@@ -216,7 +216,6 @@ cdef class Mutation(Exchange):
         owner = <Server> pool.servers[pool.owner_index]
         self.pool = pool
         self.owner = owner
-        self.started_us = owner.turn.now_us
         self.key = key[:length]
         self.key_length = length
         if not pool.has_copies:

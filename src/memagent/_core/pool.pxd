@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint16_t, uint64_t
 
 from memagent._core.channel cimport Awaiting
+from memagent._core.latency cimport Histograms
 from memagent._core.marks cimport Marks
 from memagent._core.ring cimport Placement
 from memagent._core.server cimport Server
@@ -38,6 +39,7 @@ cdef class Pool:
     cdef readonly int64_t multiget_deadline_us
     cdef readonly int64_t repair_ttl_s
     cdef readonly Marks marks
+    cdef readonly Histograms latencies          # how long its clients' requests take, by VerbClass; None: not measured
     cdef int owner_index                        # of the key that `owner` was asked for last
     cdef uint16_t ordered[ORDERED_SLOTS]        # writes under way that reach the follower after the authority, by key
     cdef uint64_t cas_base

@@ -4,6 +4,7 @@ from typing import Any, Literal, Self, final
 from typing_extensions import disjoint_base
 
 from memagent._core.channel import Awaiting
+from memagent._core.latency import Histograms
 from memagent._core.marks import Marks
 from memagent._core.ring import Placement
 from memagent._core.server import Server
@@ -22,6 +23,7 @@ class Pool:
     multiget_deadline_us: int
     repair_ttl_s: int
     marks: Marks
+    latencies: Histograms | None
     repairing: set[bytes]
     refills: deque[Any]
     doubted: dict[bytes, Any]
@@ -50,5 +52,6 @@ class Pool:
         fallback: Literal["always", "warming", "never"] = "always",
         acknowledge: Literal["owner", "all"] = "owner",
         repair_ttl_s: int = 60,
+        latencies: Histograms | None = None,
     ) -> None: ...
     def place(self, key: bytes) -> tuple[Server, Server | None]: ...

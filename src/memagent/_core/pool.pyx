@@ -19,6 +19,7 @@ from libc.string cimport memset
 
 from memagent._core.cas cimport GLOBAL_CAS
 from memagent._core.channel cimport Awaiting
+from memagent._core.latency cimport NOT_TIMED, Histograms
 from memagent._core.marks cimport Marks
 from memagent._core.ring cimport Placement
 from memagent._core.server cimport Server
@@ -46,7 +47,7 @@ cdef class Pool:
     """`servers` and `backups` stand in the order of the configuration, which is the order that `placement` counts in.
 
     `marks` are shared with the other workers. `epoch_us` is the unix time of turn.now_us == 0, `worker` the
-    number of this worker: both make cas uniques unique.
+    number of this worker: both make cas uniques unique. `latencies`: a histogram for each class of verbs.
     """
 
     def __cinit__(self, str name not None, list servers not None, list backups not None, Placement placement not None, *,
@@ -64,8 +65,11 @@ cdef class Pool:
 
     def configure(self, list servers not None, list backups not None, Placement placement not None, *,
                   bint has_copies=False, bint miss_when_down=True, int64_t multiget_deadline_us=0,
-                  str fallback not None="always", str acknowledge not None="owner", int64_t repair_ttl_s=60):
+                  str fallback not None="always", str acknowledge not None="owner", int64_t repair_ttl_s=60,
+                  Histograms latencies=None):
         """What holds from now on. Who is under way stays with the servers that it has chosen."""
+        if latencies is not None and latencies.n < NOT_TIMED:
+            raise ValueError(f"{latencies.n} histograms for {NOT_TIMED} classes of verbs")
         self.servers = servers
         self.backups = backups
         self.placement = placement
@@ -75,6 +79,7 @@ cdef class Pool:
         self.fallback = _FALLBACKS[fallback]
         self.acknowledge_all = acknowledge == "all"
         self.repair_ttl_s = repair_ttl_s
+        self.latencies = latencies
 
     cdef Server owner(self, const unsigned char *key, size_t length):
         self.owner_index = self.placement.owner(key, length)

@@ -57,7 +57,6 @@ cdef class Retrieval(Exchange):
         cdef Channel channel
         self.pool = pool
         self.owner = pool.owner(key, length)
-        self.started_us = self.owner.turn.now_us
         memcpy(self.key, key, length)
         self.key_length = length
         if self.verb >= V_GAT:

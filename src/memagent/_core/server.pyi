@@ -1,10 +1,11 @@
 from collections.abc import Callable
-from typing import Literal, Self, final
+from typing import Any, Literal, Self, final
 
 from memagent._core.buffer import Memory
 from memagent._core.channel import Channel
 from memagent._core.identity import Identity
 from memagent._core.journal import Journal
+from memagent._core.latency import Histograms
 from memagent._core.metrics import Block
 from memagent._core.player import Player
 from memagent._core.reply import ReplyParser
@@ -58,7 +59,7 @@ class Server:
         seed: int = 1,
         has_copies: bool = False,
         standing: Standing | None = None,
-        **limits: int,
+        **limits: Any,
     ) -> Self: ...
     def configure(
         self,
@@ -71,6 +72,7 @@ class Server:
         probe_max_us: int = ...,
         journal_keys: int = ...,
         journal_bytes: int = ...,
+        latency: Histograms | None = None,
     ) -> None: ...
     def hold(self, reason: str) -> None: ...
     def release(self) -> None: ...

@@ -23,6 +23,7 @@ from memagent._core.buffer cimport Memory
 from memagent._core.channel cimport F_DOWN, F_REFUSED, F_RESET, F_TIMED_OUT, Channel, Failure, way
 from memagent._core.identity import has_kept_its_data
 from memagent._core.journal cimport Journal
+from memagent._core.latency cimport Histograms
 from memagent._core.metrics cimport (
     S_DOWNS,
     S_JOURNAL_OVERFLOWS,
@@ -73,7 +74,7 @@ cdef class Server:
 
     def configure(self, *, int64_t request_timeout_us=1_000_000, int failure_limit=3, size_t queue_requests=65536,
                   size_t queue_bytes=64 << 20, int64_t probe_min_us=100_000, int64_t probe_max_us=5_000_000,
-                  size_t journal_keys=1_000_000, size_t journal_bytes=64 << 20):
+                  size_t journal_keys=1_000_000, size_t journal_bytes=64 << 20, Histograms latency=None):
         """What holds from now on; requests under way keep their time."""
         cdef Channel channel
         self.request_timeout_us = request_timeout_us
@@ -87,6 +88,7 @@ cdef class Server:
         self.player.timeout_us = request_timeout_us
         for channel in self.channels:
             channel.timeout_us = request_timeout_us
+            channel.latency = latency
 
     cdef Channel channel(self, const unsigned char *key, size_t length):
         """The way for a key: always the same one."""

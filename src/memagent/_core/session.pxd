@@ -4,6 +4,7 @@ from libc.stdint cimport int64_t
 
 from memagent._core.buffer cimport Buffer, Memory
 from memagent._core.exchange cimport Exchange, Waiting
+from memagent._core.latency cimport VerbClass
 from memagent._core.metrics cimport Block
 from memagent._core.pool cimport Pool
 from memagent._core.request cimport Parsed, RequestParser
@@ -55,7 +56,7 @@ cdef class Session(Waiting):
     cdef int resume(self) except -1
     cdef Py_ssize_t parse(self, const unsigned char *p, size_t n) except -1
     cdef int dispatch(self, const unsigned char *p) except -1
-    cdef int add(self, Exchange exchange) except -1
+    cdef int add(self, Exchange exchange, VerbClass timed_as) except -1
     cdef int answer(self, const unsigned char *p, size_t n) except -1
     cdef int write(self, const unsigned char *p, size_t n) except -1
     cdef int mark(self) except -1

@@ -19,6 +19,25 @@ from collections import deque
 
 from memagent._core.buffer cimport Buffer, Memory
 from memagent._core.exchange cimport Broadcast, Exchange, Waiting
+from memagent._core.latency cimport (
+    L_ADD,
+    L_CAS,
+    L_DELETE,
+    L_GET,
+    L_GETS,
+    L_INCR,
+    L_MA,
+    L_MD,
+    L_MG,
+    L_MS,
+    L_MULTIGET,
+    L_OTHER,
+    L_SET,
+    L_TOUCH,
+    NOT_TIMED,
+    Histograms,
+    VerbClass,
+)
 from memagent._core.limits cimport (
     WINDOW_LARGE_BYTES,
     WINDOW_MAX,
@@ -76,6 +95,13 @@ cdef enum:
     BATCH_PATIENCE_US = 1000
     FLUSH_BYTES = 64 * 1024   # this much is worth a write of its own
     SMALL_BYTES = 64 * 1024   # a client that holds less than this is not asked to yield its memory
+
+# by Verb
+cdef VerbClass CLASSES[V_FLUSH_ALL + 1]
+CLASSES[:] = [
+    L_GET, L_GETS, L_TOUCH, L_TOUCH, L_SET, L_ADD, L_ADD, L_ADD, L_ADD, L_CAS, L_INCR, L_INCR, L_DELETE, L_TOUCH,
+    L_MG, L_MS, L_MD, L_MA, L_OTHER, L_OTHER,
+]
 
 cdef bytes OUT_OF_MEMORY = b"SERVER_ERROR out of buffer memory\r\n"
 
@@ -260,7 +286,7 @@ cdef class Session(Waiting):
             request = b"delete " + key + b"\r\n"
         parser.next(request, len(request), 0)
         parser.quiet = True
-        self.add(Mutation.__new__(Mutation))
+        self.add(Mutation.__new__(Mutation), NOT_TIMED)
         self.last.start(self.context.pool, parser, request)
         parser.skip = skip
         parser.used = used
@@ -274,6 +300,7 @@ cdef class Session(Waiting):
         cdef Verb verb = parser.verb
         cdef Exchange exchange
         cdef MultiGet multiget
+        cdef VerbClass timed_as
         count[W_REQUESTS] += 1
         count[W_QUIET_REQUESTS] += parser.quiet
         if verb > V_FLUSH_ALL:
@@ -282,6 +309,7 @@ cdef class Session(Waiting):
             count[W_MEMORY_REFUSED] += 1
             count[W_SERVER_ERRORS] += 1
             return 0 if parser.quiet else self.answer(OUT_OF_MEMORY, len(OUT_OF_MEMORY))
+        timed_as = CLASSES[<int> verb]
         if verb <= V_GATS:
             count[W_CMD_GET] += parser.n_keys
             if verb >= V_GAT:
@@ -292,6 +320,7 @@ cdef class Session(Waiting):
                     multiget.deadline_us = context.turn.now_us + context.pool.multiget_deadline_us
                     context.deadlines.append(multiget)
                 exchange = multiget
+                timed_as = L_MULTIGET
             else:
                 exchange = Retrieval.__new__(Retrieval)
         elif V_MG <= verb <= V_ME:
@@ -308,7 +337,7 @@ cdef class Session(Waiting):
             elif verb == V_TOUCH:
                 count[W_CMD_TOUCH] += 1
             exchange = Mutation.__new__(Mutation)
-        self.add(exchange)
+        self.add(exchange, timed_as)
         return exchange.start(context.pool, parser, p)
 
     cdef int count_meta(self, RequestParser parser) except -1:
@@ -341,9 +370,11 @@ cdef class Session(Waiting):
             reply = self.context.answer_stats(p[parser.argument.start:parser.argument.start + parser.argument.length])
         return 0 if parser.quiet else self.answer(reply, len(reply))
 
-    cdef int add(self, Exchange exchange) except -1:
-        cdef RequestParser parser = self.context.parser
-        exchange.begin(self, self.context.counters, self.context.memory, parser.verb, parser.quiet)
+    cdef int add(self, Exchange exchange, VerbClass timed_as) except -1:
+        cdef Context context = self.context
+        cdef RequestParser parser = context.parser
+        exchange.begin(self, context.counters, context.memory, parser.verb, parser.quiet, context.turn.now_us)
+        exchange.timed_as = timed_as
         if self.first is None:
             self.first = exchange
         else:
@@ -359,12 +390,15 @@ cdef class Session(Waiting):
             return self.write(p, n)
         exchange = Exchange.__new__(Exchange)
         self.context.parser.quiet = False
-        self.add(exchange)
+        self.add(exchange, NOT_TIMED)
         return exchange.settle(p, n)
 
     cdef int settled(self, Exchange exchange, const unsigned char *p, size_t n) except -1:
         cdef Exchange head = self.first
         cdef Memory memory = self.context.memory
+        cdef Histograms latencies = self.context.pool.latencies
+        if latencies is not None and exchange.timed_as != NOT_TIMED:
+            latencies.add(exchange.timed_as, self.context.turn.now_us - exchange.started_us)
         if n > SMALL_BYTES and memory.used_bytes + n > memory.limit_bytes and self.must_yield():
             self.context.counters.slot[W_MEMORY_REFUSED] += 1
             self.context.counters.slot[W_SERVER_ERRORS] += 1

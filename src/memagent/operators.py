@@ -28,18 +28,20 @@ Resolve = Callable[[str], Awaitable[tuple[str, ...]]]
 
 
 class Operators:
-    """`snapshot`, `addresses_of` and `reload` know what the leader does not."""
+    """`snapshot`, `metrics`, `addresses_of` and `reload` know what the leader does not."""
 
     def __init__(
         self,
         leader: Leader,
         snapshot: Callable[[], Snapshot],
+        metrics: Callable[[str], tuple[str, bytes]],
         addresses_of: Callable[[int], tuple[str, ...]],
         resolve: Resolve,
         reload: Callable[[], Awaitable[Plan]],
     ) -> None:
         self._leader = leader
         self._snapshot = snapshot
+        self._metrics = metrics
         self._addresses_of = addresses_of
         self._resolve = resolve
         self._reload = reload
@@ -49,6 +51,9 @@ class Operators:
         match request:
             case requests.Snapshot():
                 yield {"ok": True, "snapshot": as_json(self._snapshot())}
+            case requests.Metrics():
+                content_type, shown = self._metrics(request.accept)
+                yield {"ok": True, "content_type": content_type, "text": shown.decode()}
             case requests.Config():
                 yield self._config()
             case requests.Reload():

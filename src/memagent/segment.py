@@ -273,9 +273,9 @@ class Segment:
         baseline_slots = self._server_baseline_slots if since_reset else 0
         return self._fold(SERVER_COUNTERS, self._server_offsets(server), leader, baseline_slots)
 
-    def server_rows(self, server: int) -> list[dict[str, int]]:
-        """One server's counters by name, each worker's own."""
-        return [self._fold(SERVER_COUNTERS, [offset]) for offset in self._server_offsets(server)]
+    def server_column(self, server: int, name: str) -> list[int]:
+        """One of a server's counters, each worker's own."""
+        return [self._slots[offset + SERVER_INDEX[name]] for offset in self._server_offsets(server)]
 
     def _server_offsets(self, server: int) -> list[int]:
         return [self.server_offset_slots(worker, server) for worker in range(self.workers)]

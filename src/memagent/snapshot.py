@@ -1,6 +1,7 @@
 """What is going on, as one value: everything that magent's commands, the page and a person want to see.
 
     Snapshot
+      limits: Limits
       workers: WorkerSnapshot ...
       pools: PoolSnapshot ...
         servers: ServerSnapshot ...     the servers, then the backups
@@ -83,6 +84,15 @@ class WorkerSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What may not be passed: client connections over all workers, the queue of one worker for one server."""
+
+    max_connections: int
+    server_queue_requests: int
+    server_queue_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     version: str
     pid: int
@@ -90,6 +100,8 @@ class Snapshot:
     started_s: float
     listen: tuple[str, ...]
     draining: bool
+    limits: Limits
+    latency_metrics: bool
     workers: tuple[WorkerSnapshot, ...]
     pools: tuple[PoolSnapshot, ...]
 

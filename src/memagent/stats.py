@@ -9,13 +9,10 @@ Anything else is ERROR, as memcached answers what it does not know.
 `render` is pure; `facts_now` reads the clock and /proc.
 """
 
-import contextlib
-import os
 import struct
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from memagent import __version__
@@ -23,9 +20,9 @@ from memagent.addresses import Address
 from memagent.counters import SERVER_COUNTERS, WORKER_COUNTERS
 from memagent.segment import Segment
 from memagent.settings import PoolConfig
+from memagent.usage import usage_of
 
 _POINTER_BITS: Final = 8 * struct.calcsize("P")
-_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,9 @@ def facts_now(
     segment: Segment, version: str, max_connections: int, servers: tuple[ServerFacts, ...]
 ) -> Facts:
     """The facts of this moment; the processor time is that of the supervisor and of all workers that live."""
-    user_s, system_s = _processor_times_s(segment.pids())
+    usages = [usage for pid in segment.pids() if (usage := usage_of(pid)) is not None]
+    user_s = sum(usage.user_s for usage in usages)
+    system_s = sum(usage.system_s for usage in usages)
     pid, started_s = segment.supervisor_pid, segment.started_s
     return Facts(pid, version, time.time(), started_s, user_s, system_s, max_connections, servers)
 
@@ -134,14 +133,3 @@ def _lines(stats: Iterable[tuple[str, object]]) -> bytes:
 def _word(text: str) -> str:
     """Clients split STAT lines at spaces."""
     return "_".join(text.split())
-
-
-def _processor_times_s(pids: Iterable[int]) -> tuple[float, float]:
-    user_ticks = system_ticks = 0
-    for pid in pids:
-        # A process that has ended has no file any more.
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            user_ticks += int(fields[11])
-            system_ticks += int(fields[12])
-    return user_ticks / _TICKS_PER_S, system_ticks / _TICKS_PER_S

@@ -26,6 +26,7 @@ from typing import Any, Final
 
 from memagent import __version__, daemon, logs
 from memagent.admin.door import Door, open_door
+from memagent.admin.metrics import exposition
 from memagent.admin.requests import RefusedError
 from memagent.control import (
     Addresses,
@@ -56,7 +57,7 @@ from memagent.rewarm.job import Job
 from memagent.rewarm_process import RewarmProcess
 from memagent.segment import Segment
 from memagent.settings import Config
-from memagent.snapshot import Snapshot, WorkerSnapshot
+from memagent.snapshot import Limits, Snapshot, WorkerSnapshot
 
 _START_DEADLINE_S: Final = 30.0
 _SETTLE_S: Final = 0.1
@@ -131,7 +132,7 @@ class Supervisor:
         self._worker_module = worker_module
         self._background = background
         self._fleet = Fleet(config)
-        self._segment = Segment.create(config.workers, len(self._fleet.members))
+        self._segment = Segment.create(config.workers, len(self._fleet.members), len(config.pools))
         self._workers: dict[int, WorkerProcess] = {}
         self._not_ready_yet = set(range(config.workers))
         self._all_ready = asyncio.Event()
@@ -151,7 +152,12 @@ class Supervisor:
             log,
         )
         self._operators = Operators(
-            self._leader, self.snapshot, self.addresses_of, self._resolver.resolve, self._reloader.reload
+            self._leader,
+            self.snapshot,
+            self.metrics,
+            self.addresses_of,
+            self._resolver.resolve,
+            self._reloader.reload,
         )
         self._door: Door | None = None
         self._restarts: Counter[int] = Counter()
@@ -459,12 +465,22 @@ class Supervisor:
             started_s=self._segment.started_s,
             listen=tuple(self._listeners.addresses),
             draining=self._draining.is_set(),
+            limits=Limits(
+                self._config.max_connections,
+                self._config.server_queue_requests,
+                self._config.server_queue_bytes,
+            ),
+            latency_metrics=self._config.latency_metrics,
             workers=tuple(
                 WorkerSnapshot(number, pid, self._restarts[number])
                 for number, pid in enumerate(self._segment.pids()[1:])
             ),
             pools=self._leader.pool_snapshots(),
         )
+
+    def metrics(self, accept: str) -> tuple[str, bytes]:
+        """What Prometheus is told, with its Content-Type."""
+        return exposition(self.snapshot(), self._segment, accept)
 
     async def _open_door(self) -> None:
         # By the address that we have, because port 0 stands for any.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from memagent.settings import Config, PoolConfig
-from memagent.snapshot import PoolSnapshot, ServerSnapshot, Snapshot, WarmSnapshot, as_json
+from memagent.snapshot import Limits, PoolSnapshot, ServerSnapshot, Snapshot, WarmSnapshot, as_json
 from tests.support.scripted import Served
 
 Handler = Callable[[dict[str, Any]], Iterable[dict[str, Any] | bytes]]
@@ -64,6 +64,8 @@ def snapshot_of(*servers: ServerSnapshot) -> Snapshot:
         started_s=NOW_S - 7200,
         listen=("127.0.0.1:12000",),
         draining=False,
+        limits=Limits(4096, 65536, 67108864),
+        latency_metrics=True,
         workers=(),
         pools=(PoolSnapshot("main", "ketama", True, numbered),),
     )

@@ -10,7 +10,7 @@ from memagent.control import Hold
 from memagent.operators import Operators
 from memagent.reload import Plan
 from memagent.settings import Config
-from memagent.snapshot import ServerSnapshot, Snapshot, from_json
+from memagent.snapshot import Limits, ServerSnapshot, Snapshot, from_json
 from tests.support.leading import CLEAN, DOWN, UP, Leading, lead, until
 
 NAMES = {"new.test": ("10.7.7.7",), "2001:db8::1": ("2001:db8::1",)}
@@ -22,11 +22,16 @@ class Case:
     def __init__(self, leading: Leading) -> None:
         self.leading = leading
         self.operators = Operators(
-            leading.leader, self.snapshot, leading.addresses_of, self.resolve, self.reload
+            leading.leader, self.snapshot, self.metrics, leading.addresses_of, self.resolve, self.reload
         )
 
     def snapshot(self) -> Snapshot:
-        return Snapshot("1", 1, 2.0, 1.0, (), False, (), self.leading.leader.pool_snapshots())
+        limits = Limits(4096, 65536, 67108864)
+        pools = self.leading.leader.pool_snapshots()
+        return Snapshot("1", 1, 2.0, 1.0, (), False, limits, True, (), pools)
+
+    def metrics(self, accept: str) -> tuple[str, bytes]:
+        return f"text for {accept}", b"memagent_up 1\n"
 
     async def resolve(self, host: str) -> tuple[str, ...]:
         return NAMES.get(host, (host,) if host[0].isdigit() else ())
@@ -66,6 +71,8 @@ def test_snapshot_and_config():
         assert [server.name for server in found.servers()] == [
             server.name for server in case.snapshot().servers()
         ]
+        [answer] = await case.lines('{"verb": "metrics", "accept": "anybody"}')
+        assert answer == {"ok": True, "content_type": "text for anybody", "text": "memagent_up 1\n"}
         [answer] = await case.lines('{"verb": "config"}')
         assert Config.model_validate(answer["config"]) == leading.fleet.config
         assert answer["addresses"] == [["10.0.0.1:1"], ["10.0.0.2:2"], ["10.0.0.3:3"], ["unix:/run/m"]]

@@ -82,8 +82,8 @@ def test_rows_are_the_workers_own(segment: Segment):
             SERVER_INDEX["pending"], worker + 5
         )
     assert [row["requests"] for row in segment.worker_rows()] == [1, 2]
-    assert [row["pending"] for row in segment.server_rows(2)] == [5, 6]
-    assert [row["pending"] for row in segment.server_rows(1)] == [0, 0]
+    assert segment.server_column(2, "pending") == [5, 6]
+    assert segment.server_column(1, "pending") == [0, 0]
 
 
 def test_who_attaches_counts_in_the_same_memory(segment: Segment):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from memagent.snapshot import (
+    Limits,
     PoolSnapshot,
     ServerSnapshot,
     Snapshot,
@@ -59,6 +60,8 @@ WHOLE = Snapshot(
     started_s=1.0,
     listen=("127.0.0.1:11211",),
     draining=False,
+    limits=Limits(4096, 65536, 67108864),
+    latency_metrics=True,
     workers=(WorkerSnapshot(0, 8, 0), WorkerSnapshot(1, 0, 3)),
     pools=(PoolSnapshot("main", "ketama", True, (SERVER, BACKUP)),),
 )

@@ -3,8 +3,7 @@
     us        .. 16 | 17 .. 24 | 25 .. 32 | 33 .. 48 | 49 .. 64 | ... | .. 67 s | longer
     slot          0 |        1 |        2 |        3 |        4 | ... |      44 |     45 | 46: the sum of all
 
-- Two buckets for each power of two: what is read out of them is off by a sixth of the value at most, if values are
-  spread evenly within a bucket.
+- Two buckets for each power of two: the ends of one are a half or a third apart, and no percentile is known better.
 - One writer, as with a block of counters: readers in other processes never see half a number. A reader's sum may be
   some requests ahead of its buckets.
 - All bounds are checked here, once: hot code calls `add` with a constant below `n`.

@@ -16,6 +16,7 @@ listening, and what it asked for goes on.
 
     verb           beside it                       the last line
     snapshot                                       {"ok", "snapshot": SNAPSHOT}
+    metrics        accept                          {"ok", "content_type", "text"}
     config                                         {"ok", "config": CONFIG, "addresses": [...]}
     drain          server, force, wait             {"ok", "server": SERVER}      drained
     undrain        server, wait                    {"ok", "server": SERVER}      up again
@@ -27,6 +28,7 @@ listening, and what it asked for goes on.
 
 - CONFIG is settings.Config as JSON, as it is in force: what a replaced server is at now stands in it.
   `addresses`: by server number, the list of "host:port" (a name's IP addresses) or "unix:/path" tried now.
+- metrics: what a scrape of Prometheus gets that has `accept` for its Accept header.
 - drain and replace are refused where keys would have no live copy: {"error", "hint", "force": true} says that
   "force": true in the request does it nevertheless.
 - `keep_data` leaves in place what the new machine has; without it, it is flushed.
@@ -36,4 +38,6 @@ listening, and what it asked for goes on.
     place        where the socket is
     requests     what may be asked
     door         the socket itself: lines in, lines out
+    metrics      what Prometheus is told
+    families     metrics as text
 """

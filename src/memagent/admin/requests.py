@@ -30,6 +30,12 @@ class Snapshot:
 
 
 @checked(frozen=True, config=_STRICT)
+class Metrics:
+    verb: Literal["metrics"]
+    accept: str = ""
+
+
+@checked(frozen=True, config=_STRICT)
 class Config:
     verb: Literal["config"]
 
@@ -81,7 +87,7 @@ class RewarmControl(OfServer):
     verb: Literal["rewarm_pause", "rewarm_resume", "rewarm_abort"]
 
 
-Request = Snapshot | Config | Reload | Drain | Undrain | Replace | Rewarm | RewarmControl
+Request = Snapshot | Metrics | Config | Reload | Drain | Undrain | Replace | Rewarm | RewarmControl
 
 _request: Final[TypeAdapter[Request]] = TypeAdapter(Annotated[Request, Field(discriminator="verb")])
 

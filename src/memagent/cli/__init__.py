@@ -36,6 +36,7 @@ _SECTIONS = {
         "reload": "reload",
         "explain": "explain",
         "verify": "verify",
+        "metrics": "metrics",
         "drain": "operate",
         "undrain": "operate",
         "replace": "operate",

@@ -12,8 +12,13 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 def reach_options(command: _Command) -> _Command:
     """--socket, -c and --json."""
+    as_json = click.option("--json", "as_json", is_flag=True, help="JSON in place of text.")
+    return proxy_options(as_json(command))
+
+
+def proxy_options(command: _Command) -> _Command:
+    """--socket and -c."""
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="JSON in place of text."),
         click.option(
             "-c",
             "--config",

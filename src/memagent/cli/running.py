@@ -102,6 +102,13 @@ class RunningProxy:
     def snapshot(self) -> Snapshot:
         return self._read(Snapshot, self.ask("snapshot").get("snapshot"))
 
+    def metrics(self, accept: str) -> str:
+        """What a scrape with this Accept header gets."""
+        text = self.ask("metrics", accept=accept).get("text")
+        if not isinstance(text, str):
+            raise self._strange()
+        return text
+
     def config(self) -> Config:
         """As it is in force now."""
         try:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from memagent.admin.requests import (
     Config,
     Drain,
+    Metrics,
     RefusedError,
     Replace,
     Rewarm,
@@ -24,6 +25,8 @@ from memagent.admin.requests import (
     [
         ('{"verb": "snapshot"}', Snapshot("snapshot")),
         ('{"verb": "config"}', Config("config")),
+        ('{"verb": "metrics"}', Metrics("metrics", "")),
+        ('{"verb": "metrics", "accept": "text/plain"}', Metrics("metrics", "text/plain")),
         (
             '{"verb": "drain", "server": "a", "force": true}',
             Drain(server="a", verb="drain", force=True, wait=True),

@@ -27,7 +27,7 @@ def test_the_source_distribution_becomes_a_wheel_that_works_alone(tmp_path: Path
     sdist = _build_sdist(files, tmp_path)
     with tarfile.open(sdist) as archive:
         shipped = {name.partition("/")[2] for name in archive.getnames()}
-    top = ("src/", "tests/", "conf/", "bench/", "scripts/")
+    top = ("src/", "tests/", "conf/", "contrib/", "bench/", "scripts/")
     expected = {name for path in files if (name := path.relative_to(ROOT).as_posix()).startswith(top)}
 
     assert not expected - shipped, f"MANIFEST.in forgets {sorted(expected - shipped)}"

@@ -12,7 +12,7 @@ import click
 
 from memagent.cli import magent
 from memagent.cli.legacy import legacy
-from memagent.counters import SERVER_COUNTERS, WORKER_COUNTERS, Counter
+from memagent.counters import SERVER_COUNTERS, WORKER_COUNTERS, Counter, metric_of
 from memagent.rows import settings_of
 from memagent.schema import schema_text
 from memagent.settings import Config, PoolConfig, ServerConfig, Table
@@ -195,15 +195,18 @@ def _counters() -> Iterator[str]:
     yield (
         "`stats` answers with the first table, summed over the workers; `stats servers` with the second for "
         "each server; `stats reset` starts counters, not gauges, from 0. Names are memcached's own where "
-        "they mean the same."
+        "they mean the same. `metric` is the name that [Prometheus](../guides/monitoring.md) reads; "
+        "`stats reset` does not change what it reads."
     )
     for title, counters in ("The proxy", WORKER_COUNTERS), ("Each server", SERVER_COUNTERS):
         yield from ("", f"## {title}", "")
-        yield from _table(("name", "kind", "unit", "meaning"), map(_counter, counters))
+        yield from _table(("name", "kind", "unit", "meaning", "metric"), map(_counter, counters))
 
 
 def _counter(counter: Counter) -> tuple[str, ...]:
-    return f"`{counter.name}`", counter.kind, counter.unit, counter.meaning
+    total = "_total" if counter.kind == "counter" else ""
+    metric = f"`{metric_of(counter).name}{total}`"
+    return f"`{counter.name}`", counter.kind, counter.unit, counter.meaning, metric
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -11,7 +11,8 @@ import statistics
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -111,7 +112,18 @@ def measure(rig: Rig, target: str, scenario: Scenario, seconds: float) -> Measur
         generator.close()
 
 
-def compare(rig: Rig, scenario: Scenario, targets: list[str], rounds: int, seconds: float) -> Result:
+Around = Callable[[str], AbstractContextManager[object]]
+
+
+def compare(
+    rig: Rig,
+    scenario: Scenario,
+    targets: list[str],
+    rounds: int,
+    seconds: float,
+    around: Around = nullcontext,
+) -> Result:
+    """`around(target)` is entered for each of its turns."""
     result = Result(scenario)
     for target in targets:
         # A fresh process each: see cpu.py about the split into user and system.
@@ -129,7 +141,8 @@ def compare(rig: Rig, scenario: Scenario, targets: list[str], rounds: int, secon
                     continue
                 _say(f"\r{scenario.name}: round {number + 1} of {rounds}, {target}")
                 try:
-                    measured = measure(rig, target, scenario, seconds)
+                    with around(target):
+                        measured = measure(rig, target, scenario, seconds)
                 except Exception as error:
                     result.failures[target] = f"round {number + 1}: {error}"
                     result.rounds.pop(target, None)
@@ -203,7 +216,9 @@ def checked(parser: argparse.ArgumentParser) -> Namespace:
     return given
 
 
-def session(rig: Rig, scenarios: Sequence[Scenario], given: Namespace) -> Iterator[Result]:
+def session(
+    rig: Rig, scenarios: Sequence[Scenario], given: Namespace, around: Around = nullcontext
+) -> Iterator[Result]:
     """One scenario after the other, each told as soon as it is done."""
     os.sched_setaffinity(0, {LOAD_CORE})
     for scenario in scenarios:
@@ -211,7 +226,7 @@ def session(rig: Rig, scenarios: Sequence[Scenario], given: Namespace) -> Iterat
         if scenario.targets == WORKER_TARGETS and "memagent" in given.only:
             targets = list(WORKER_TARGETS)
         if targets:
-            result = compare(rig, scenario, targets, given.rounds, given.seconds)
+            result = compare(rig, scenario, targets, given.rounds, given.seconds, around)
             print(report.scenario_text(result), flush=True)
             yield result
 

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -142,6 +143,12 @@ class Rig:
     def _start_memagent(self) -> None:
         self.memagent("memagent")
 
+    def _start_memagent_untimed(self) -> None:
+        self.memagent("memagent-untimed", root={"latency_metrics": False})
+
+    def _start_memagent_scraped(self) -> None:
+        self.memagent("memagent-scraped")
+
     def _start_memagent_copies(self) -> None:
         self.memagent("memagent-copies", backups=self.backups, fallback="always")
 
@@ -151,8 +158,15 @@ class Rig:
     def _start_memagent_2w(self) -> None:
         self.memagent("memagent-2w", BOTH_CORES, workers=2)
 
-    def memagent(self, name: str, cores: str = str(PROXY_CORE), workers: int = 1, **pool: object) -> str:
-        """Starts a proxy whose pool differs from the default in this; its address."""
+    def memagent(
+        self,
+        name: str,
+        cores: str = str(PROXY_CORE),
+        workers: int = 1,
+        root: Mapping[str, object] | None = None,
+        **pool: object,
+    ) -> str:
+        """Starts a proxy whose pool, or `root` of the file, differs from the default in this; its address."""
         port = free_port()
         settings = {
             "listen": [f"127.0.0.1:{port}"],
@@ -160,10 +174,22 @@ class Rig:
             "max_connections": 15_000,
             "control_socket": self.control_socket(name),
             "pools": {"main": {"servers": self.servers, **pool}},
+            **(root or {}),
         }
         config = self._write(f"{name}.yaml", json.dumps(settings, indent=1))
         self._spawn(name, cores, [sys.executable, "-m", "memagent", "run", "-c", config], port)
         return f"127.0.0.1:{port}"
+
+    @contextmanager
+    def scraped(self, name: str, every_s: float) -> Iterator[None]:
+        """A memagent whose metrics are asked for every so often."""
+        command = [sys.executable, "-m", "bench.scraper", self.control_socket(name), str(every_s)]
+        self._spawn("scraper", LOAD_CORE, command)
+        try:
+            yield
+            self.pid("scraper")
+        finally:
+            self.stop("scraper")
 
     def control_socket(self, name: str) -> str:
         return str(self.folder / f"{name}.sock")
@@ -180,7 +206,7 @@ class Rig:
         return str(path)
 
     def _spawn(self, name: str, cores: int | str, command: list[str], port: int | None = None) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)])}
         with (self.folder / f"{name}.log").open("wb") as log:
             # taskset execs the program, so the process that was started is the program itself
             process = subprocess.Popen(

@@ -156,7 +156,11 @@ IO_HEADER = re.compile(
 WITHOUT_MIRROR: set[str] = set()
 
 # What `pip install` brings under another name than the one that is imported.
-IMPORTED_AS = {"PyYAML": {"yaml"}, "pydantic": {"pydantic", "pydantic_core", "annotated_types"}}
+IMPORTED_AS = {
+    "PyYAML": {"yaml"},
+    "pydantic": {"pydantic", "pydantic_core", "annotated_types"},
+    "opentelemetry-sdk": {"opentelemetry"},
+}
 
 
 def _rule_for(module: str) -> str | None:
@@ -220,7 +224,8 @@ def test_the_core_does_no_io() -> None:
 def test_third_party_imports_are_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared: set[str] = {"memagent", "cython", "cpython", "libc", "posix"}
-    for requirement in project["dependencies"]:
+    optional = [each for extra in project["optional-dependencies"].values() for each in extra]
+    for requirement in [*project["dependencies"], *optional]:
         name = re.split(r"[^\w.-]", requirement)[0]
         declared |= IMPORTED_AS.get(name, {name})
     wrong = [

@@ -12,7 +12,10 @@ from memagent.differences import Change, changes
 from memagent.settings import Config
 
 # What a process is made with, or what all that it has was made with.
-AT_START: Final = ("listen", "workers", "user", "group", "daemon", "log_file", "control_socket")
+AT_START: Final = (
+    *("listen", "workers", "user", "group", "daemon"),
+    *("log_file", "control_socket", "otel_endpoint"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ A row knows nothing of other rows: rules between settings stand beside the table
 import os
 from functools import cache
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
+from urllib.parse import urlsplit
 
 from annotated_types import Ge, Le
 from pydantic import (
@@ -31,6 +32,7 @@ from memagent.units import format_bytes, format_ms, parse_bytes, parse_count, pa
 WORD = "1-255 characters without a space"
 PATH = "an absolute path"
 SECRET = "1-4096 characters on one line"  # noqa: S105 - words, not one
+URL = "http://HOST:PORT or https://HOST:PORT, with a path or without"
 TAG = 'two printable ASCII characters such as "{}", or "" for none'
 
 # A file's scalars are read as written: a name may look like a number.
@@ -64,6 +66,22 @@ def _absolute(value: str) -> str:
     return _text_that_prints(value)
 
 
+def _url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        is_good = (
+            parts.scheme in ("http", "https")
+            and parts.hostname
+            and parts.port != 0
+            and parts.username is None
+        )
+    except ValueError:
+        is_good = False
+    if not is_good or not value.isascii() or " " in value or "?" in value or "#" in value:
+        raise ValueError(f"must be {URL}")
+    return _text_that_prints(value)
+
+
 def _tag(value: str) -> str:
     if value and (len(value) != 2 or not value.isascii() or not value.isprintable() or " " in value):
         raise ValueError(f"must be {TAG}")
@@ -94,6 +112,7 @@ Switch = Annotated[bool, BeforeValidator(parse_switch)]
 AddressText = Annotated[str, AfterValidator(_address)]
 Word = Annotated[str, AfterValidator(_word), WithJsonSchema(WORD_SCHEMA)]
 Path = Annotated[str, AfterValidator(_absolute), WithJsonSchema({"type": "string", "pattern": "^/"})]
+Url = Annotated[str, AfterValidator(_url), WithJsonSchema({"type": "string", "pattern": "^https?://."})]
 Tag = Annotated[
     str, AfterValidator(_tag), WithJsonSchema({"type": ["string", "integer"], "pattern": "^([!-~]{2})?$"})
 ]

@@ -26,6 +26,7 @@ from memagent.addresses import DEFAULT_PORT, Address, parse_address, parse_liste
 from memagent.rows import (
     PATH,
     TAG,
+    URL,
     WORD,
     AddressText,
     Bytes,
@@ -34,6 +35,7 @@ from memagent.rows import (
     Path,
     Switch,
     Tag,
+    Url,
     Word,
     Workers,
     available_cores,
@@ -347,6 +349,12 @@ class Config(Table):
     log_file: Path | None = setting("Where the log goes", None, shown="standard error", allowed=PATH)
     latency_metrics: Switch = setting(
         "Count how long requests take, for the metrics: by pool and verb, and by server", True, "switch"
+    )
+    otel_endpoint: Url | None = setting(
+        "Where metrics are sent by OTLP over HTTP, /v1/metrics being added; needs memagent[otel]",
+        None,
+        shown="nowhere",
+        allowed=URL,
     )
     control_socket: Path | None = setting(
         "Where magent's commands reach the running proxy: a Unix socket for its own user only",

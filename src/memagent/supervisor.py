@@ -21,12 +21,14 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from typing import Any, Final
 
 from memagent import __version__, daemon, logs
 from memagent.admin.door import Door, open_door
-from memagent.admin.metrics import exposition
+from memagent.admin.families import Family
+from memagent.admin.metrics import exposition, families
+from memagent.admin.otel import Sender
 from memagent.admin.requests import RefusedError
 from memagent.control import (
     Addresses,
@@ -160,6 +162,9 @@ class Supervisor:
             self._reloader.reload,
         )
         self._door: Door | None = None
+        self._sender: Sender | None = None
+        if config.otel_endpoint is not None:
+            self._sender = Sender(config.otel_endpoint, self._families, self._segment.started_s, log)
         self._restarts: Counter[int] = Counter()
         self._died_s: dict[int, float] = {}
 
@@ -183,6 +188,8 @@ class Supervisor:
             await self._wait_for_start()
             leading = [self._spawn(self._leader.run()), self._spawn(self._beat())]
             self._spawn(self._refresh_names())
+            if self._sender is not None:
+                self._spawn(self._sender.run())
             await self._draining.wait()
             self._log.info("draining", drain_ms=self._config.drain_ms)
             for task in leading:
@@ -481,6 +488,9 @@ class Supervisor:
     def metrics(self, accept: str) -> tuple[str, bytes]:
         """What Prometheus is told, with its Content-Type."""
         return exposition(self.snapshot(), self._segment, accept)
+
+    def _families(self) -> Iterator[Family]:
+        return families(self.snapshot(), self._segment)
 
     async def _open_door(self) -> None:
         # By the address that we have, because port 0 stands for any.

@@ -13,6 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from tests.functional.tools import magent
+from tests.support.collector import Collector
 from tests.support.memcached import Memcached
 from tests.support.promtool import promtool
 from tests.support.proxy import Proxy
@@ -139,3 +140,21 @@ def test_counters_outlive_a_worker_and_its_processor_time_does_not(watched: Call
     wait_until(lambda: here.sum_of("memagent_restarts_total") == 1, 20, "the worker to be replaced")
     wait_until(lambda: here.sum_of("memagent_worker_up") == 2, 20, "its successor")
     assert here.sum_of("memagent_request_duration_seconds_count") >= before == 1
+
+
+def test_a_collector_is_sent_what_was_counted(
+    watched: Callable[..., Watched], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "50")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
+    with Collector.running() as collector:
+        here = watched(otel_endpoint=collector.url)
+        with here.proxy.connect() as wire:
+            wire.expect(b"set a 0 0 1\r\n1\r\n", b"STORED\r\n")
+        before = len(collector.taken)
+        wait_until(lambda: len(collector.taken) > before + 1, 20, "two more of what the proxy sends")
+        sent = collector.taken[-1][1].resource_metrics[0].scope_metrics[0].metrics
+        [metric] = [metric for metric in sent if metric.name == "memagent_cmd_set"]
+        assert [point.as_int for point in metric.sum.data_points] == [1]
+    here.proxy.wait_for_log("metrics cannot be sent")
+    assert here.proxy.stop() == 0

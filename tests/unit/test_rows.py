@@ -21,6 +21,15 @@ from memagent.settings import Config, PoolConfig, ServerConfig
         (Config, "user", "a\nb", "control character"),
         (Config, "user", "\ud800", "control character"),
         (Config, "log_file", "x.log", "an absolute path"),
+        (Config, "otel_endpoint", "127.0.0.1:4318", "http://HOST:PORT"),
+        (Config, "otel_endpoint", "ftp://a", "http://HOST:PORT"),
+        (Config, "otel_endpoint", "http://", "http://HOST:PORT"),
+        (Config, "otel_endpoint", "http://a:70000", "http://HOST:PORT"),
+        (Config, "otel_endpoint", "http://[::1", "http://HOST:PORT"),
+        (Config, "otel_endpoint", "http://user:secret@a", "http://HOST:PORT"),
+        (Config, "otel_endpoint", "http://a/?b", "http://HOST:PORT"),
+        (Config, "otel_endpoint", "http://a b", "http://HOST:PORT"),
+        (Config, "otel_endpoint", "http://a/\n", "control character"),
         (PoolConfig, "distribution", "katama", "one of ketama, modula"),
         (PoolConfig, "key_hash", "sha1", "one of md5, djb"),
         (PoolConfig, "hash_tag", "{", "two printable"),
@@ -36,6 +45,11 @@ from memagent.settings import Config, PoolConfig, ServerConfig
 def test_a_wrong_value_says_what_is_allowed(model, name, value, says):
     with pytest.raises(ValueError, match=says):
         read_setting(model, name, value)
+
+
+@pytest.mark.parametrize("url", ["http://a", "https://a:4318/x/v1/metrics", "http://[::1]:4318"])
+def test_urls(url):
+    assert read_setting(Config, "otel_endpoint", url) == url
 
 
 @pytest.mark.parametrize("model", [Config, PoolConfig, ServerConfig])

@@ -40,4 +40,5 @@ listening, and what it asked for goes on.
     door         the socket itself: lines in, lines out
     metrics      what Prometheus is told
     families     metrics as text
+    otel         the same for an OpenTelemetry collector
 """

@@ -1,8 +1,8 @@
 """What all processes know, in one piece of memory that they share: counters, and how every server stands.
 
     header │ pids │ workers' blocks, and the leader's │ baseline │ workers' histograms of pools
-           │ worker 0: marks of keys │ worker 1: ... │ server 0 │ server 1 │ ...          and so on as it grows
-    a server:  how it stands │ its block of each worker, and of the leader │ baseline │ each worker's histogram
+           │ worker 0: marks of keys │ worker 1: ... │ server 0 │ server 1 │ ...      and so on as it grows
+    a server: how it stands │ its block of each worker, and of the leader │ baseline │ each worker's histogram
 
 - All numbers are unsigned 64 bits; a block starts on a cache line: two workers never write to the same one.
 - A block belongs to a place (worker 0, 1, ...), not to a process: who replaces a dead worker counts on.
@@ -310,7 +310,7 @@ class Segment:
         leader: Sequence[int] = (),
         baseline_slots: int = 0,
     ) -> dict[str, int]:
-        """Counters by name over these blocks, less their baselines, which stand so far behind them; 0: all."""
+        """Counters by name over these blocks, less their baselines, which stand so far behind; 0: all."""
         offsets = [*workers, *leader]
         rows = [self._row(offset, len(table)) for offset in offsets]
         if baseline_slots:

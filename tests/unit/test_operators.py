@@ -189,7 +189,9 @@ def test_what_changes_while_the_name_is_looked_up_counts():
             await looked_up.wait()
             return ("10.7.7.7",)
 
-        slow = Operators(leading.leader, case.snapshot, leading.addresses_of, resolve, case.reload)
+        slow = Operators(
+            leading.leader, case.snapshot, case.metrics, leading.addresses_of, resolve, case.reload
+        )
 
         async def replace(name: str, address: str) -> None:
             line = f'{{"verb": "replace", "server": "{name}", "address": "{address}", "wait": false}}'

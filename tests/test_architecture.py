@@ -76,8 +76,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "leader": (*("lifecycle", "snapshot", "settings", "fleet", "segment", "control", "logs", "rewarms"),),
     "reload": ("settings", "differences"),
     "reloader": (
-        *("admin.requests", "control", "errors", "fleet", "leader", "logs", "reload", "resolver", "segment"),
-        "settings",
+        *("admin.requests", "config", "control", "errors", "fleet", "leader", "logs", "reload", "resolver"),
+        *("segment", "settings"),
     ),
     "operators": (
         "leader",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
 from memagent.admin.requests import RefusedError
+from memagent.config import Loaded
 from memagent.control import Gone, Reload, Reloaded, ToWorker
 from memagent.errors import MemagentError
 from memagent.fleet import Fleet
@@ -37,19 +38,28 @@ class Crew(Protocol):
 
 
 class Reloader:
-    """`read` gives the configuration as it is now, fit for this machine; MemagentError."""
+    """`given` was read at the start, `read` reads it again, `fit` says what this machine allows: MemagentError.
+
+    With the setting `watch` it is read every `look_s`, in a thread, and put in force once it has been the same
+    twice: whoever writes a file may not be done.
+    """
 
     def __init__(
         self,
-        read: Callable[[], Config],
+        given: Config,
+        read: Callable[[], Loaded],
+        fit: Callable[[Config], Config],
         fleet: Fleet,
         segment: Segment,
         leader: Leader,
         resolver: Resolver,
         crew: Crew,
         log: Logger,
+        look_s: float = 2.0,
     ) -> None:
         self._read = read
+        self._fit = fit
+        self._look_s = look_s
         self._fleet = fleet
         self._segment = segment
         self._leader = leader
@@ -61,12 +71,17 @@ class Reloader:
         self._has: dict[int, int] = {}  # by worker: the generation that it has
         self._users: dict[int, set[int]] = {}  # by server that left: the workers that may still use it
         self._heard = asyncio.Event()
+        self._seen: Config | str = given
 
     async def reload(self) -> Plan:
         """What has changed, once all workers have it. RefusedError: nothing has."""
         async with self._one_at_a_time:
             try:
-                made = plan(self._fleet.config, self._read())
+                loaded = await asyncio.to_thread(self._look)
+                self._seen = _says(loaded)
+                if isinstance(loaded, MemagentError):
+                    raise loaded
+                made = plan(self._fleet.config, self._fit(loaded.config))
             except MemagentError as error:
                 self._log.error("the configuration is not reloaded, nothing changes", problem=str(error))
                 raise RefusedError(str(error), error.hint) from None
@@ -74,10 +89,31 @@ class Reloader:
                 await self._look_up(made.config)
                 self._put_in_force(made.config)
                 await self._until_all_have_it()
+            for warning in loaded.warnings:
+                self._log.warning(warning)
             self._log.info("configuration reloaded", changes=made.changes or "none")
             if made.waiting:
                 self._log.warning("settings that wait for the next start", settings=made.waiting)
             return made
+
+    async def watch(self) -> None:
+        """Until it is cancelled."""
+        before = self._seen
+        while True:
+            await asyncio.sleep(self._look_s)
+            if not self._fleet.config.watch:
+                continue
+            now = _says(await asyncio.to_thread(self._look))
+            if now == before != self._seen:
+                with contextlib.suppress(RefusedError):
+                    await self.reload()
+            before = now
+
+    def _look(self) -> Loaded | MemagentError:
+        try:
+            return self._read()
+        except MemagentError as error:
+            return error
 
     async def _look_up(self, config: Config) -> None:
         hosts = [
@@ -150,3 +186,7 @@ class Reloader:
                 del self._users[number]
                 self._segment.clear_server(number)
                 self._fleet.let_go(number)
+
+
+def _says(read: Loaded | MemagentError) -> Config | str:
+    return read.config if isinstance(read, Loaded) else str(read)

@@ -346,6 +346,11 @@ class Config(Table):
     group: Word | None = setting("Group to run as", None, shown="that of the user", allowed=WORD)
     daemon: Switch = setting("Go to the background", False, "switch")
     verbose: Switch = setting("Log more", False, "switch")
+    watch: Switch = setting(
+        "Put the configuration in force by itself when a file of it changes, as `magent reload` does",
+        False,
+        "switch",
+    )
     log_file: Path | None = setting("Where the log goes", None, shown="standard error", allowed=PATH)
     latency_metrics: Switch = setting(
         "Count how long requests take, for the metrics: by pool and verb, and by server", True, "switch"

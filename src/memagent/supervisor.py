@@ -30,6 +30,7 @@ from memagent.admin.families import Family
 from memagent.admin.metrics import exposition, families
 from memagent.admin.otel import Sender
 from memagent.admin.requests import RefusedError
+from memagent.config import Loaded
 from memagent.control import (
     Addresses,
     Drain,
@@ -70,7 +71,7 @@ _HOW_TO_RAISE: Final = (
 )
 
 
-def run(given: Config, read: Callable[[], Config], worker_module: str = WORKER_MODULE) -> int:
+def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_MODULE) -> int:
     """Run the proxy until it is told to end; its exit code. With `daemon`, until the daemon is ready.
 
     `read` gives the configuration anew when it is to be reloaded, from any working directory; ConfigError.
@@ -101,7 +102,9 @@ def run(given: Config, read: Callable[[], Config], worker_module: str = WORKER_M
                 hint=_HOW_TO_RAISE.format(_files_needed(given)),
             )
         log_fd = log_stream.fileno() if config.log_file is not None else None
-        supervisor = Supervisor(config, read, listeners, log, log_fd, environment, worker_module, background)
+        supervisor = Supervisor(
+            config, given, read, listeners, log, log_fd, environment, worker_module, background
+        )
         asyncio.run(supervisor.run())
     except StartError as error:
         if background is None:
@@ -119,7 +122,8 @@ class Supervisor:
     def __init__(
         self,
         config: Config,
-        read: Callable[[], Config],
+        given: Config,
+        read: Callable[[], Loaded],
         listeners: Listeners,
         log: Logger,
         log_fd: int | None,
@@ -145,7 +149,9 @@ class Supervisor:
         self._resolver = Resolver(self._name_changed, self._name_failed)
         self._leader = Leader(self._fleet, self._segment, self, log, self._start_rewarm)
         self._reloader = Reloader(
-            lambda: _fit_open_files(read()),
+            given,
+            read,
+            _fit_open_files,
             self._fleet,
             self._segment,
             self._leader,
@@ -187,6 +193,7 @@ class Supervisor:
         try:
             await self._wait_for_start()
             leading = [self._spawn(self._leader.run()), self._spawn(self._beat())]
+            leading.append(self._spawn(self._reloader.watch()))
             self._spawn(self._refresh_names())
             if self._sender is not None:
                 self._spawn(self._sender.run())

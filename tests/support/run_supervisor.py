@@ -8,7 +8,9 @@ import os
 import sys
 
 from memagent import pulse, supervisor
+from memagent.config import Loaded
 from memagent.errors import StartError
+from memagent.layers import mapping
 from memagent.processes import WORKER_MODULE
 from memagent.settings import Config
 
@@ -17,7 +19,7 @@ def main(config: str, worker_module: str = WORKER_MODULE) -> int:
     pulse.BEAT_S = supervisor.BEAT_S = float(os.environ.get("BEAT_S", pulse.BEAT_S))  # type: ignore[misc]
     try:
         given = Config.model_validate(json.loads(config))
-        return supervisor.run(given, lambda: given, worker_module)
+        return supervisor.run(given, lambda: Loaded(given, mapping("a test")), worker_module)
     except StartError as error:
         sys.stderr.write(f"{error.message}\n{error.hint or ''}\n")
         return error.exit_code

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from memagent.admin.requests import RefusedError
+from memagent.config import Loaded
 from memagent.control import Gone, Reload, Reloaded, ToWorker
 from memagent.errors import ConfigError
+from memagent.layers import mapping
 from memagent.reloader import Reloader
 from memagent.resolver import Resolver
 from memagent.settings import Config
-from tests.support.leading import Leading, lead
+from tests.support.leading import Leading, lead, until
 
 
 class Case:
@@ -20,20 +22,26 @@ class Case:
 
     def __init__(self, leading: Leading) -> None:
         self.leading = leading
-        self.config = leading.fleet.config
+        self.config: Config | ConfigError = leading.fleet.config
+        self.warnings: tuple[str, ...] = ()
         self.told: list[Reload] = []
         self.reloader = Reloader(
+            leading.fleet.config,
             self.read,
+            lambda config: config,
             leading.fleet,
             leading.segment,
             leading.leader,
             Resolver(lambda *_: None, lambda *_: None),
             self,
             leading.log,  # type: ignore[arg-type]
+            look_s=0.01,
         )
 
-    def read(self) -> Config:
-        return self.config
+    def read(self) -> Loaded:
+        if isinstance(self.config, ConfigError):
+            raise self.config
+        return Loaded(self.config, mapping("a test"), self.warnings)
 
     def alive(self) -> set[int]:
         return self.leading.alive
@@ -47,9 +55,9 @@ class Case:
     def addresses_of(self, server: int) -> tuple[str, ...]:
         return self.leading.addresses_of(server)
 
-    def write(self, *servers: str, **pool: Any) -> None:
-        main = {"name": "main", "servers": servers, "backups": ["10.0.0.3:3", "10.0.0.4:4"], **pool}
-        self.config = Config.model_validate({"workers": 2, "pools": [main]})
+    def write(self, *servers: str, **settings: Any) -> None:
+        main = {"name": "main", "servers": servers, "backups": ["10.0.0.3:3", "10.0.0.4:4"]}
+        self.config = Config.model_validate({"workers": 2, "pools": [main], **settings})
 
 
 def run(test: Callable[[Case], Coroutine[Any, Any, None]]) -> None:
@@ -94,10 +102,7 @@ def test_nothing_to_change_is_told_to_nobody():
 
 def test_a_mistake_changes_nothing():
     async def test(case: Case) -> None:
-        def read() -> Config:
-            raise ConfigError("line 3: no", "look there")
-
-        case.reloader._read = read
+        case.config = ConfigError("line 3: no", "look there")
         with pytest.raises(RefusedError, match="line 3: no") as caught:
             await case.reloader.reload()
         assert caught.value.hint == "look there"
@@ -126,5 +131,33 @@ def test_one_at_a_time():
         case.write("10.0.0.1:1")
         first, second = await asyncio.gather(case.reloader.reload(), case.reloader.reload())
         assert (len(first.changes), len(second.changes)) == (1, 0)
+
+    run(test)
+
+
+def test_warnings_are_logged():
+    async def test(case: Case) -> None:
+        case.warnings = ("look out",)
+        await case.reloader.reload()
+        assert "look out" in case.leading.log.events
+
+    run(test)
+
+
+def test_watched_it_is_put_in_force_by_itself_and_a_mistake_is_told_once():
+    async def test(case: Case) -> None:
+        watching = asyncio.create_task(case.reloader.watch())
+        case.write("10.0.0.1:1", "10.0.0.2:2", watch=True)
+        await case.reloader.reload()
+        case.write("10.0.0.1:1", watch=True)
+        await until(lambda: len(case.told) == 2, "a reload")
+        case.config = ConfigError("line 3: no")
+        failed = "the configuration is not reloaded, nothing changes"
+        await until(lambda: failed in case.leading.log.events, "a complaint")
+        case.write("10.0.0.1:1", "10.0.0.9:9")
+        await until(lambda: len(case.told) == 3, "another reload, which ends the watch")
+        assert case.leading.log.events.count(failed) == 1
+        watching.cancel()
+        await asyncio.wait([watching])
 
     run(test)

@@ -80,25 +80,23 @@ def to_flags(given: dict[str, Any]) -> Flags:
     return Flags(**values)
 
 
-def load_magent(path: str | None, flags: Flags, way_out: str) -> Config:
+def load_magent(path: str | None, flags: Flags, way_out: str) -> Loaded:
     """What magent's own command line means: flags, on top of its INI file if there is one."""
     if path is not None and _ending(path) in _YAML_ENDINGS:
         raise ConfigError(f"-c: {path}: among magent's flags, -c reads magent's INI file", way_out)
-    return legacy.from_flags(flags, path, os.environ).config
+    return legacy.from_flags(flags, path, os.environ)
 
 
 def load_whole(path: str | None, foreground: bool = False, verbose: bool = False) -> Loaded:
-    """A configuration file, YAML or by its ending magent's INI, and the environment; or that alone.
-
-    Warnings go to standard error.
-    """
-    loaded = _load(path, foreground, verbose)
+    """As `read_whole`; warnings go to standard error."""
+    loaded = read_whole(path, foreground, verbose)
     for warning in loaded.warnings:
         click.echo(f"magent: {click.style('warning', fg='yellow')}: {warning}", err=True)
     return loaded
 
 
-def _load(path: str | None, foreground: bool, verbose: bool) -> Loaded:
+def read_whole(path: str | None, foreground: bool = False, verbose: bool = False) -> Loaded:
+    """A configuration file, YAML or by its ending magent's INI, and the environment; or that alone."""
     if path is None and not environment.is_given(os.environ):
         raise ConfigError(_NOTHING, "magent --help; conf/ has examples")
     if path is not None and _ending(path) in _INI_ENDINGS:

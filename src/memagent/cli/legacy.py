@@ -31,7 +31,7 @@ def _show_overview(ctx: click.Context, param: click.Parameter, value: bool) -> N
 def legacy(config_path: str | None, **given: Any) -> int:
     """Start the proxy as magent was started: a daemon unless -D."""
     flags, way_out = to_flags(given), f"magent run -c {config_path}"
-    config = load_magent(config_path, flags, way_out)
+    config = load_magent(config_path, flags, way_out).config
     # A daemon has another working directory.
     whole = None if config_path is None else os.path.abspath(config_path)
 

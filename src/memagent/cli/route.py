@@ -67,7 +67,7 @@ def _config(path: str | None, given: dict[str, Any]) -> Config:
         return load_any(path)
     if path is None and not given["servers"]:
         raise ConfigError("no servers: give -c FILE, or magent's -s HOST:PORT", "magent route --help")
-    return load_magent(path, to_flags(given), "give either -c or magent's flags")
+    return load_magent(path, to_flags(given), "give either -c or magent's flags").config
 
 
 def _each_key(keys: tuple[str, ...], stdin: BinaryIO | None) -> Iterator[tuple[str, bytes]]:

@@ -4,7 +4,7 @@ import os
 
 import click
 
-from memagent.cli.flags import load_any
+from memagent.cli.flags import load_any, read_whole
 
 
 @click.command()
@@ -29,4 +29,4 @@ def run(path: str | None, foreground: bool, verbose: bool) -> int:
 
     from memagent.supervisor import run as run_proxy
 
-    return run_proxy(config, lambda: load_any(whole, foreground, verbose))
+    return run_proxy(config, lambda: read_whole(whole, foreground, verbose))

@@ -38,9 +38,9 @@ class Crew(Protocol):
 
 
 class Reloader:
-    """`given` was read at the start, `read` reads it again, `fit` says what this machine allows: MemagentError.
+    """`given` was read at the start, `read` reads it again, `fit` says what is possible here: MemagentError.
 
-    With the setting `watch` it is read every `look_s`, in a thread, and put in force once it has been the same
+    With the setting `watch` it is read every `look_s` and put in force once it has been the same
     twice: whoever writes a file may not be done.
     """
 

@@ -28,7 +28,7 @@ listening, and what it asked for goes on.
                    server
 
 - CONFIG is settings.Config as JSON, as it is in force: what a replaced server is at now stands in it.
-  `addresses`: for each server, in its order, the "host:port" (a name's IP addresses) or "unix:/path" tried now.
+  `addresses`: for each server in its order the "host:port" (a name's IP addresses) or "unix:/path" tried now.
 - reload: the files are read again and put in force; `waiting` has the settings that wait for the next start.
 - metrics: what a scrape of Prometheus gets that has `accept` for its Accept header.
 - drain and replace are refused where keys would have no live copy: {"error", "hint", "force": true} says that

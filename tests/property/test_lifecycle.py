@@ -32,7 +32,7 @@ class Proxy(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now_s = 0.0
-        self.lifecycle = Lifecycle([Server((1,), True, 30.0), Server((0,), True, 30.0)], 0.0)
+        self.lifecycle = Lifecycle({0: Server((1,), True, 30.0), 1: Server((0,), True, 30.0)}, 0.0)
         self.outage = [0] * SERVERS
         self.opened = [0] * SERVERS
         self.alive = [True] * WORKERS
@@ -157,7 +157,7 @@ class Proxy(RuleBasedStateMachine):
     @rule(passed_s=st.sampled_from([0.0, 0.1, 1.5, 40.0]), deliver=st.booleans())
     def the_leader_looks(self, passed_s: float, deliver: bool = True) -> None:
         self.now_s += passed_s
-        for action in self.lifecycle.look(self.now_s, self.rows()):
+        for action in self.lifecycle.look(self.now_s, dict(enumerate(self.rows()))):
             match action:
                 case Open(server, outage):
                     self.check_open(server, outage)
@@ -205,7 +205,7 @@ class Proxy(RuleBasedStateMachine):
                     self.a_worker_goes_on(server, worker, False)
             self.the_leader_looks(1.5)
         assert self.opened == self.outage
-        assert [life.state for life in self.lifecycle.lives] == ["up"] * SERVERS
+        assert [life.state for life in self.lifecycle.lives.values()] == ["up"] * SERVERS
 
 
 Proxy.TestCase.settings = settings(max_examples=400, stateful_step_count=60, deadline=None)

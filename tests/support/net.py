@@ -126,6 +126,11 @@ class Server:
     def last(self) -> Peer:
         return self.connections[-1]
 
+    @property
+    def has_said_who(self) -> bool:
+        """On all of its connections, and there are some."""
+        return bool(self.connections) and not self._asked
+
     def heard(self, data: bytes) -> bool:
         """On the connection that was made last."""
         return bool(self.connections) and self.last.got(data)

@@ -240,7 +240,7 @@ class TestGoingDown:
         client, server = scene.client(), scene.server(0)
 
         def play() -> Play:
-            yield lambda: len(server.connections) == 4
+            yield lambda: len(server.connections) == 4 and server.has_said_who
             client.send(b"get a\r\n")
             yield lambda: b"get a\r\n" in [bytes(peer.received) for peer in server.connections]
             server.says_who = False
@@ -376,7 +376,7 @@ def test_half_a_request_is_never_finished_on_another_connection(scene: Scene, tm
     request = b"set k 0 0 900000\r\n" + b"v" * 900_000 + b"\r\n"
 
     def play() -> Play:
-        yield lambda: server.connections
+        yield lambda: server.has_said_who
         server.last.reads = False
         clients[0].send(request)
         yield lambda: scene.server_count("queued_bytes") > 0

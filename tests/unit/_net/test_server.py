@@ -350,7 +350,7 @@ def test_writes_that_block_go_on_when_the_server_reads(
     request = b"set k 0 0 900000\r\n" + b"0123456789" * 90_000 + b"\r\n"
 
     def play() -> Play:
-        yield lambda: server.connections
+        yield lambda: server.has_said_who
         server.last.reads = False
         for client in clients:
             client.send(request)

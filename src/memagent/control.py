@@ -1,7 +1,7 @@
 """Messages between the supervisor and its workers.
 
-    supervisor ── Start, Reload, Addresses, Hold, Replace, Flush, Drain, Stop ─▶ worker
-    supervisor ◀─ Ready, Reloaded, Gone, Resolve, StateChange, Log, DrainingDone ─ worker
+    supervisor ── Start, Reload, Addresses, Hold, Replace, Flush, Adopt, Drain, Stop ─▶ worker
+    supervisor ◀─ Ready, Reloaded, Gone, Resolve, StateChange, Adopted, Log, DrainingDone ─ worker
 
 One SOCK_SEQPACKET socket pair per worker, one JSON object per packet; an object too large for a packet
 travels in several, "+" before each piece but the last and "=" before that.
@@ -103,6 +103,16 @@ class Flush:
 
 
 @checked(frozen=True, config=_STRICT)
+class Adopt:
+    """The worker in this place is dead: see to what it had under way. Answered by Adopted, as long as that
+    has not come nobody else may write where the dead one has.
+    """
+
+    worker: int
+    type: Literal["adopt"] = "adopt"
+
+
+@checked(frozen=True, config=_STRICT)
 class Drain:
     """Accept no more, finish what is under way, then say DrainingDone and exit with 0."""
 
@@ -161,6 +171,14 @@ class StateChange:
 
 
 @checked(frozen=True, config=_STRICT)
+class Adopted:
+    """What `Adopt` asks for has begun, and readers can rely on this worker's marks."""
+
+    worker: int
+    type: Literal["adopted"] = "adopted"
+
+
+@checked(frozen=True, config=_STRICT)
 class Log:
     """A line for the log."""
 
@@ -176,8 +194,8 @@ class DrainingDone:
     type: Literal["draining_done"] = "draining_done"
 
 
-ToWorker = Start | Reload | Addresses | Hold | Replace | Flush | Drain | Stop
-FromWorker = Ready | Reloaded | Gone | Resolve | StateChange | Log | DrainingDone
+ToWorker = Start | Reload | Addresses | Hold | Replace | Flush | Adopt | Drain | Stop
+FromWorker = Ready | Reloaded | Gone | Resolve | StateChange | Adopted | Log | DrainingDone
 
 _to_worker: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="type")])
 _from_worker: TypeAdapter[FromWorker] = TypeAdapter(Annotated[FromWorker, Field(discriminator="type")])

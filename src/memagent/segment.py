@@ -1,7 +1,7 @@
 """What all processes know, in one piece of memory that they share: counters, and how every server stands.
 
     header │ pids │ workers' blocks, and the leader's │ baseline │ workers' histograms of pools
-           │ worker 0: marks of keys │ worker 1: ... │ server 0 │ server 1 │ ...      and so on as it grows
+           │ workers' marks of keys │ workers' notes of keys │ server 0 │ server 1 │ ...  and so on as it grows
     a server: how it stands │ its block of each worker, and of the leader │ baseline │ each worker's histogram
 
 - All numbers are unsigned 64 bits; a block starts on a cache line: two workers never write to the same one.
@@ -10,7 +10,8 @@
 - `stats reset` copies the counters to the baseline, and who shows them subtracts it. Counters only grow.
 - A server keeps its number as long as it is there; the number of one that is gone is given again, at zero.
 - It grows at its end only, so what is mapped already stays where it is; `fit` maps what has come since.
-- How a server stands is written by all workers, with atomic operations; of the marks of keys each has a row.
+- How a server stands is written by all workers, with atomic operations; of the marks and notes of keys each
+  has a row, which whoever adopts what a dead one had under way takes over.
 - The header holds a checksum of the counters' names: a worker of another version does not write into it.
 """
 
@@ -23,7 +24,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from memagent._core.latency import Histograms, histogram_slots, latency_bounds_us
-from memagent._core.marks import Marks, marks_bytes
+from memagent._core.marks import Marks, marks_bytes, notes_bytes
 from memagent._core.standing import Standing, standing_slots
 from memagent.counters import (
     COUNTERS,
@@ -82,7 +83,8 @@ class Segment:
         self._pools_at = self._places_at + 2 * self._baseline_slots
         marks_at = self._pools_at + workers * pools * _POOL_SLOTS
         self.marks_offset_bytes = SLOT_BYTES * marks_at
-        self._servers_at = marks_at + marks_bytes(workers) // SLOT_BYTES
+        self._notes_offset_bytes = self.marks_offset_bytes + marks_bytes(workers)
+        self._servers_at = (self._notes_offset_bytes + notes_bytes(workers)) // SLOT_BYTES
         self._standing_slots = standing_slots(workers)
         self._server_baseline_slots = places * _BLOCK_SLOTS
         self._latencies_at = self._standing_slots + 2 * self._server_baseline_slots
@@ -209,7 +211,7 @@ class Segment:
 
     def marks(self, worker: int = 0) -> Marks:
         """Which keys are being written, for the worker whose row is there; who only reads takes any."""
-        return Marks(self.buffer, self.marks_offset_bytes, self.workers, worker)
+        return Marks(self.buffer, self.marks_offset_bytes, self.workers, worker, self._notes_offset_bytes)
 
     def count_as_leader(self, server: int, name: str, step: int) -> None:
         """Only in the supervisor, as every block has one writer."""
@@ -238,10 +240,6 @@ class Segment:
             for index in SERVER_GAUGES:
                 self._slots[self.server_offset_slots(worker, server) + index] = 0
         self._slots[_HEADER_SLOTS + worker] = pid
-
-    def end_writes(self, worker: int) -> None:
-        """The process in this place is dead: no write of its is under way any more."""
-        self.marks(worker).take_over()
 
     def count_restart(self, worker: int) -> None:
         """Only while nobody else counts in this place."""

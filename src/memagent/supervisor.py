@@ -7,6 +7,7 @@
 - What can be wrong with the machine is found before the first worker starts, and is a StartError in one line.
 - Until all workers have been ready once, a worker that dies ends the start; afterwards it is replaced.
 - A worker's place keeps its listening sockets and its counters while the process in it changes.
+- What a dead worker had under way is seen to before anybody else writes in its place.
 - Periodic are the refresh of names, the leader's look and the pulse: some wake-ups in two seconds, no more.
 - A worker that hangs is killed, and so replaced; so is one that somebody else has told to end.
 
@@ -33,6 +34,8 @@ from memagent.admin.requests import RefusedError
 from memagent.config import Loaded
 from memagent.control import (
     Addresses,
+    Adopt,
+    Adopted,
     Drain,
     DrainingDone,
     FromWorker,
@@ -172,7 +175,8 @@ class Supervisor:
         if config.otel_endpoint is not None:
             self._sender = Sender(config.otel_endpoint, self._families, self._segment.started_s, log)
         self._restarts: Counter[int] = Counter()
-        self._died_s: dict[int, float] = {}
+        self._orphans: dict[int, asyncio.Task[None]] = {}
+        self._adopters: dict[int, tuple[WorkerProcess, asyncio.Event]] = {}
 
     @property
     def _config(self) -> Config:
@@ -282,7 +286,7 @@ class Supervisor:
                 was_told = worker.has_drained
                 del self._workers[number]
                 self._segment.take_place(number, 0)
-                self._died_s[number] = time.monotonic()
+                self._worker_ended(worker)
                 self._reloader.worker_ended(number)
                 self._leader.wake()
             if self._draining.is_set():
@@ -315,7 +319,8 @@ class Supervisor:
         worker = await WorkerProcess.start(
             number, self._worker_module, self._environment, inherited, self._stderr_fd(), self
         )
-        await self._until_settled(number)
+        if (orphans := self._orphans.pop(number, None)) is not None:
+            await orphans
         self._workers[number] = worker
         self._segment.take_place(number, worker.pid)
         config = self._fleet.config.model_dump(mode="json")
@@ -330,12 +335,22 @@ class Supervisor:
             worker.send(Drain())
         return worker
 
-    async def _until_settled(self, number: int) -> None:
-        """What the dead one in this place had sent is done: from then on nobody need wait for its writes."""
-        died_s = self._died_s.pop(number, None)
-        if died_s is not None:
-            await asyncio.sleep(max(0.0, died_s + _SETTLE_S - time.monotonic()))
-            self._segment.end_writes(number)
+    def _worker_ended(self, worker: WorkerProcess) -> None:
+        for adopter, done in self._adopters.values():
+            if adopter is worker:
+                done.set()
+        self._orphans[worker.number] = self._spawn(self._find_adopter(worker.number))
+
+    async def _find_adopter(self, number: int) -> None:
+        """Somebody who lives sees to what the dead one here had under way; else its successor does."""
+        await asyncio.sleep(_SETTLE_S)
+        living = [worker for worker in self._workers.values() if worker.is_ready]
+        if living and living[0].send(Adopt(number)):
+            done = asyncio.Event()
+            self._adopters[number] = living[0], done
+            # One that hangs is ended by the pulse.
+            await done.wait()
+            del self._adopters[number]
 
     def _stderr_fd(self) -> int | None:
         if self._log_fd is None and self._background is not None:
@@ -381,6 +396,8 @@ class Supervisor:
                 self._leader.heard(message)
             case Resolve(server) if server in self._fleet.members:
                 self._spawn(self._answer_resolve(worker, server))
+            case Adopted(place) if place in self._adopters:
+                self._adopters[place][1].set()
             case Reloaded() | Gone():
                 self._reloader.heard(worker.number, message)
             case DrainingDone():

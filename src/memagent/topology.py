@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from memagent._core.buffer import Memory
 from memagent._core.latency import Histograms
+from memagent._core.marks import Marks
 from memagent._core.metrics import Block
 from memagent._core.pool import Pool
 from memagent._core.reply import ReplyParser
@@ -57,6 +58,10 @@ class Topology:
         self._memory = memory
         self._parser = ReplyParser()
         self._marks = segment.marks(worker)
+
+    def marks_of(self, worker: int) -> Marks:
+        """As that worker has them."""
+        return self._marks if worker == self._worker else self._segment.marks(worker)
 
     def settle(self, config: Config, numbers: Sequence[int]) -> list[Server]:
         """From now on it is so; `numbers` in the order of the configuration. The servers that left."""

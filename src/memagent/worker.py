@@ -1,9 +1,10 @@
 """One worker process: build the topology, run the loop, tell the supervisor, obey it.
 
-    exec ─▶ wait for Start ─▶ build ─▶ Ready ─▶ loop.run ──Drain, SIGTERM─▶ draining ─▶ DrainingDone
-                                                   │
-                                                   └── the supervisor has gone: say so in the log and go on
+    exec ─▶ wait for Start ─▶ build ─▶ adopt ─▶ Ready ─▶ loop.run ──Drain, SIGTERM─▶ draining ─▶ DrainingDone
+                                                            │
+                                                            └── the supervisor has gone: say so, and go on
 
+`adopt`: what the worker that had its place before has left under way, unless another one has seen to that.
 What is decided per request is compiled (`_core`, `_net`); here is what happens now and then.
 """
 
@@ -22,6 +23,7 @@ from typing import Any, Final, Literal
 
 from memagent import __version__, control, stats
 from memagent._core.buffer import Memory
+from memagent._core.doubt import adopt
 from memagent._core.metrics import Block
 from memagent._core.pool import Pool
 from memagent._core.repair import refill
@@ -34,6 +36,8 @@ from memagent._net.server import Endpoint
 from memagent.addresses import Address
 from memagent.control import (
     Addresses,
+    Adopt,
+    Adopted,
     Drain,
     DrainingDone,
     Flush,
@@ -88,6 +92,7 @@ class Worker:
         self._loop = Loop(self._context, self._block)
         self._loop.on_gone = self._server_gone
         self._apply(start.numbers, start.addresses)
+        self._adopt(self._number)
         for inherited in start.listeners:
             self._listen(inherited)
         self._watched = self._loop.poller.watch_readable(channel.fileno(), self._told)
@@ -240,6 +245,9 @@ class Worker:
                 self._endpoints[number].server.owe_flush("it may have what it must not have")
             case Reload():
                 self._reload(message)
+            case Adopt(place) if place != self._number:
+                self._adopt(place)
+                self._channel.send(Adopted(place))
             case Drain():
                 self._drain()
             case Stop():
@@ -257,6 +265,18 @@ class Worker:
             for each in self._server_facts
         )
         self._endpoints[number].replace(_socket_addresses(told, addresses), keep_data)
+
+    def _adopt(self, place: int) -> None:
+        """The process that was there is dead."""
+        pools = list(self._topology.pools.values())
+        keys, unnoted = adopt(self._topology.marks_of(place), pools, self._block)
+        if keys:
+            self._log.info(f"worker {place} died, writes under way are looked into: {keys}")
+        if unnoted:
+            self._log.warning(
+                f"worker {place} died with more writes under way than it could note, {unnoted}: "
+                "their copies may differ, magent verify tells"
+            )
 
     def _live_places(self) -> list[int]:
         """Places whose worker lives, in one that has no supervisor any more to ask."""

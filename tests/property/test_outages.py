@@ -3,15 +3,18 @@
 Writes come one after another, through any worker, while the server freezes and does later what it has got,
 restarts quicker than anybody sees, dies, comes back, is held by an operator; workers die and are replaced.
 The copy never fails. So every read, through any worker, must find what was written last: what was
-acknowledged, or, of a write whose client was told that it had failed, what stood there before.
+acknowledged, or, of a write whose client was told that it had failed, or nothing because its worker died,
+what stood there before. In the end the two never have different values.
 """
 
+import mmap
 from dataclasses import dataclass, field
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memagent._core.marks import Marks, marks_bytes
+from memagent._core.doubt import adopt
+from memagent._core.marks import Marks, marks_bytes, notes_bytes
 from memagent._core.repair import refill
 from memagent._core.standing import Standing, standing_slots
 from tests.support.core import World
@@ -20,6 +23,7 @@ from tests.support.fake_memcached import Store
 N_WORKERS = 3
 WARMING = 3
 TICK_US = 50_000
+LEADER_TICKS = 25  # the leader has looked by then
 EVENTS = ["freeze", "thaw", "late", "restart", "die", "revive", "lead", "cut"]
 KEYS = [b"k%d" % i for i in range(3)]
 
@@ -38,6 +42,7 @@ steps = st.one_of(
     ),
     st.tuples(st.sampled_from(["hold", "release"]), st.none(), st.none()),
     st.tuples(st.just("replace worker"), st.integers(0, N_WORKERS - 1), st.none()),
+    st.tuples(st.just("kill writer"), st.integers(0, N_WORKERS - 1), st.sampled_from(KEYS)),
     st.tuples(st.just("time"), st.sampled_from([1, 3, 25, 100]), st.none()),
     st.tuples(st.just("one ticks"), st.integers(0, N_WORKERS - 1), st.sampled_from([1, 25])),
 )
@@ -52,11 +57,12 @@ class Proxy:
     now_us: int = 1_000_000_000
     may_be: dict[bytes, set[bytes]] = field(default_factory=dict)  # values, b"" for none
     written: int = 0
+    buried: list[World] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         slots = standing_slots(N_WORKERS)
         self.rows = [bytearray(8 * slots) for _ in range(2)]
-        self.marks = bytearray(marks_bytes(N_WORKERS))
+        self.marks = mmap.mmap(-1, marks_bytes(N_WORKERS) + notes_bytes(N_WORKERS))
         self.stores = [Store(), Store()]
         self.pid, self.started_s = 1, 1_700_000_000
         self.frozen = self.dead = self.held = False
@@ -64,10 +70,9 @@ class Proxy:
         self.workers = [self.make(place) for place in range(N_WORKERS)]
 
     def marks_of(self, place: int) -> Marks:
-        return Marks(self.marks, 0, N_WORKERS, place)
+        return Marks(self.marks, 0, N_WORKERS, place, marks_bytes(N_WORKERS))
 
     def make(self, place: int) -> World:
-        self.marks_of(place).take_over()
         world = World(
             1,
             1,
@@ -136,6 +141,8 @@ class Proxy:
         if what == "time":
             assert who is not None
             self.time(who)
+            if who >= LEADER_TICKS:
+                self.lead()
         elif what == "one ticks":
             assert isinstance(key, int)
             self.time(key, who)
@@ -168,12 +175,29 @@ class Proxy:
             value = b"%d" % self.written
             request = b"set %b 0 0 %d\r\n%b\r\n" % (key, len(value), value)
             self.write(place, key, value, request, (b"STORED\r\n",))
+        elif what == "kill writer":
+            self.die_writing(place, key)
         elif what == "delete":
             self.write(place, key, b"", b"delete %b\r\n" % key, (b"DELETED\r\n", b"NOT_FOUND\r\n"))
         else:
             reply = self.ask(place, b"get %b\r\n" % key)
             value = b"" if reply == b"END\r\n" else reply.split(b"\r\n")[1]
             assert value in self.may_be[key], (key, reply, self.may_be[key])
+
+    def die_writing(self, place: int, key: bytes) -> None:
+        """While the server does not run, if it lives; it goes on behind that as before."""
+        was_frozen = self.frozen
+        self.freeze()
+        self.written += 1
+        world, client = self.workers[place], self.workers[place].clients[0]
+        client.send(b"set %b 0 0 %d\r\n%d\r\n" % (key, len(b"%d" % self.written), self.written))
+        world.run()
+        if client.take() == b"STORED\r\n":
+            self.may_be[key] = set()
+        self.may_be[key].add(b"%d" % self.written)
+        self.replace_worker(place)
+        if not was_frozen:
+            self.thaw()
 
     def flush(self, place: int) -> None:
         reply = self.ask(place, b"flush_all\r\n")
@@ -235,11 +259,10 @@ class Proxy:
                 server.release()
 
     def replace_worker(self, place: int) -> None:
-        """It dies, and its connections with it."""
-        gone = self.workers[place]
-        if self.frozen or gone.servers[0].old:
-            return  # what it had brought to the server would be done by nobody's leave
-        gone.finish()
+        """It dies, and its connections with it: what they had brought to the server is lost."""
+        self.buried.append(self.workers[place])
+        heir = self.workers[place - 1]
+        adopt(self.marks_of(place), [heir.pool], heir.counters)
         self.workers[place] = self.make(place)
 
     def lead(self) -> None:
@@ -273,5 +296,8 @@ def test_nobody_reads_what_was_overwritten(
         assert (server.state_name, len(server.journal), server.lingering) == ("up", 0, 0), world.changes
         for key in KEYS:
             proxy.talk("read", place, key)
+    for key in KEYS:
+        assert len({store.items[key][1] for store in proxy.stores if key in store.items}) < 2, key
+    assert not any(world.pool.doubted for world in proxy.workers)
     for world in proxy.workers:
         assert world.finish() == {}

@@ -1,8 +1,9 @@
 """A world of one server and one backup, and what is on each."""
 
+import mmap
 from typing import ClassVar
 
-from memagent._core.marks import Marks, marks_bytes
+from memagent._core.marks import Marks, marks_bytes, notes_bytes
 
 from .core import Client, World
 
@@ -14,10 +15,11 @@ class Pair(World):
 
     def __init__(self, *, workers: int = 1, **settings: object) -> None:
         """The first of so many workers; `other_worker` are the marks of the last one."""
-        shared = bytearray(marks_bytes(workers))
-        self.other_worker = Marks(shared, 0, workers, workers - 1)
-        marks = Marks(shared, 0, workers, 0)
-        super().__init__(1, 1, has_copies=True, marks=marks, **settings)  # type: ignore[arg-type]
+        # What is never written to takes no memory.
+        shared = mmap.mmap(-1, marks_bytes(workers) + notes_bytes(workers))
+        rows = [Marks(shared, 0, workers, row, marks_bytes(workers)) for row in range(workers)]
+        self.other_worker = rows[-1]
+        super().__init__(1, 1, has_copies=True, marks=rows[0], **settings)  # type: ignore[arg-type]
         self.made.append(self)
         self.someone: Client = self.client()
 

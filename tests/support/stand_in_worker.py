@@ -21,7 +21,19 @@ from pathlib import Path
 
 from memagent import control
 from memagent._core.metrics import Block
-from memagent.control import Addresses, Drain, DrainingDone, Log, Ready, Resolve, Start, StateChange, Stop
+from memagent.control import (
+    Addresses,
+    Adopt,
+    Adopted,
+    Drain,
+    DrainingDone,
+    Log,
+    Ready,
+    Resolve,
+    Start,
+    StateChange,
+    Stop,
+)
 from memagent.counters import WORKER_COUNTERS, WORKER_INDEX
 from memagent.segment import Segment
 from memagent.worker_log import WorkerLog
@@ -65,6 +77,8 @@ class Worker:
                     self.start(message)
                 case Addresses(_, addresses):
                     self.addresses = addresses
+                case Adopt(place):
+                    self.channel.send(Adopted(place))
                 case Drain():
                     self.drain()
                 case Stop():

@@ -162,12 +162,15 @@ def test_a_replaced_worker_keeps_its_counters_and_loses_its_gauges(segment: Segm
     assert segment.pids() == [os.getpid(), 0, 4321]
 
 
-def test_what_a_dead_worker_was_writing_is_over(segment: Segment):
-    dead, other = segment.marks(0), segment.marks(1)
-    for marks in (dead, other):
-        marks.begin_key(b"k")
-    segment.end_writes(0)
-    assert other.read_key(b"k") == (2, 1)
+def test_workers_note_keys_beside_each_other_and_before_the_servers(segment: Segment):
+    segment.standing(0).begin_outage(0)
+    for worker in (0, 1):
+        segment.marks(worker).note_key(b"%d" % worker, worker)
+    assert [segment.marks(worker).take_notes() for worker in (0, 1)] == [
+        ([(0, b"0", False)], 0),
+        ([(1, b"1", False)], 0),
+    ]
+    assert segment.standing(0).outage == 1
 
 
 def test_places_that_do_not_exist_are_refused(segment: Segment):

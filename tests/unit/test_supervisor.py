@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from memagent import daemon
-from memagent.control import Addresses, FromWorker, Log, Resolve, StateChange, ToWorker
+from memagent.control import Addresses, Adopt, Adopted, FromWorker, Log, Resolve, StateChange, ToWorker
 from memagent.errors import StartError
 from memagent.listeners import Listeners
 from memagent.settings import Config
@@ -38,6 +38,7 @@ class Worker:
     def __init__(self, number: int) -> None:
         self.number = number
         self.pid = 100 + number
+        self.is_ready = True
         self.last_error = ""
         self.told: list[ToWorker] = []
 
@@ -114,6 +115,45 @@ def test_servers_that_do_not_exist_are_nonsense():
 
     case = run(test)
     assert [event for event, _ in case.log.said] == ["a message from a worker made no sense"] * 4
+
+
+def test_somebody_who_lives_sees_to_what_a_dead_worker_had_under_way():
+    async def test(case: Case) -> None:
+        adopter = case.workers[0]
+        dead = asyncio.create_task(case.supervisor._find_adopter(1))
+        while not adopter.told:
+            await asyncio.sleep(0.01)
+        assert adopter.told == [Adopt(1)]
+        assert not dead.done(), "nobody may write in its place yet"
+        case.hear(Adopted(1))
+        await dead
+        assert case.workers[1].told == []
+
+    run(test)
+
+
+def test_an_adopter_that_dies_leaves_it_to_the_successor():
+    async def test(case: Case) -> None:
+        adopter = case.workers[0]
+        dead = asyncio.create_task(case.supervisor._find_adopter(1))
+        while not adopter.told:
+            await asyncio.sleep(0.01)
+        case.supervisor._workers.clear()
+        case.supervisor._worker_ended(adopter)  # type: ignore[arg-type]
+        await dead
+        await case.settled()
+
+    run(test)
+
+
+def test_with_nobody_who_lives_nobody_is_asked():
+    async def test(case: Case) -> None:
+        case.workers[0].is_ready = False
+        del case.supervisor._workers[1]
+        await case.supervisor._find_adopter(1)
+        assert case.workers[0].told == []
+
+    run(test)
 
 
 def test_a_new_meaning_of_a_name_is_told_to_all_and_an_answer_to_who_asked(names: dict[str, list[str]]):

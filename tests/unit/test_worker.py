@@ -14,6 +14,8 @@ import pytest
 from memagent import control
 from memagent.control import (
     Addresses,
+    Adopt,
+    Adopted,
     Drain,
     DrainingDone,
     FromWorker,
@@ -296,6 +298,23 @@ def test_the_next_in_its_place_goes_on_counting_and_takes_who_waits(make: Callab
         waiting.expect(b"", HIT)
         assert post.count("get_hits") == 2
         assert post.count("curr_connections") == 1
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_what_a_dead_worker_had_under_way_is_over(make: Callable[..., Post], place: int) -> None:
+    """Its predecessor's without being told, another one's when told."""
+    post = make()
+    dead = post.segment.marks(place)
+    dead.begin_key(b"k")
+    dead.note_key(b"k", 0)
+    del dead
+    post.start()
+    if place:
+        assert post.channel.send(Adopt(place))
+        post.wait_for(Adopted(place))
+    text = f"worker {place} died, writes under way are looked into: 1"
+    post.ready().wait_for(Log("info", text))
+    assert post.segment.marks().read_key(b"k") == (1, 1)
 
 
 def test_stats_are_of_all_workers(make: Callable[..., Post]) -> None:

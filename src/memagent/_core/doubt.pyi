@@ -1,6 +1,10 @@
 from typing import final
 
-from memagent._core.pool import Hurried
+from memagent._core.marks import Marks
+from memagent._core.metrics import Block
+from memagent._core.pool import Hurried, Pool
+
+def adopt(dead: Marks, pools: list[Pool], counters: Block) -> tuple[int, int]: ...
 
 @final
 class Doubt(Hurried): ...

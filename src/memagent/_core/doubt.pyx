@@ -1,60 +1,135 @@
-"""Do both servers of a key have the same, after two workers have written it at once?
+"""Do both servers of a key have the same, after two workers have written it at once, or one has died while it wrote?
 
-    writes that met ─▶ wait until nobody begins another ─▶ get from both ─▶ same: done
-                         ▲ written again                                 └─▶ differ: the follower gets the authority's value
+    writes that met  ─┐
+                      ├▶ wait until nobody begins another ─▶ ask both ─▶ same: done
+    notes of the dead ┘    ▲ written again                            └─▶ differ: the follower gets the authority's value
 
 A worker sends all writes of a key to both servers in one order. Two workers that write it in the same instant may not: then
 the servers end with different values. A write that finds another worker's mark open, or moved while it was under way,
 leaves a doubt, and the doubt keeps the mark open: readers do not take the follower's word before it was compared.
 
+A worker that dies leaves its notes (marks.pyx): keys that one server may have missed, or may have too much of, and that
+stand in no journal. Another worker, or its successor, adopts them.
+
 Invariants:
 - The value of the server that decided about those writes counts, even if another one is preferred by now.
 - The comparison counts only if nobody has begun to write the key meanwhile.
+- The dead worker's marks end when the doubts have begun. A doubt keeps one where a client may have been answered. Where
+  none was, either value may be shown, and nobody waits.
+- Where a client may have been answered, the other server's value is not used without a comparison: it loses the key.
+- What the dead one had sent to a server that stood still may be done just behind the first question: there is a second.
 """
 
 cimport cython
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memchr
 
 from memagent._core.channel cimport Channel, Failure
 from memagent._core.effect cimport delete_on
-from memagent._core.marks cimport slot_of
+from memagent._core.marks cimport Marks, slot_of
 from memagent._core.metrics cimport W_DIVERGENCES, Block
-from memagent._core.names cimport is_text
+from memagent._core.names cimport base64_of, is_text
 from memagent._core.pool cimport Hurried, Pool
 from memagent._core.repair cimport overwrite, repair
-from memagent._core.reply cimport E_VALUES, R_VALUES, Code, ReplyParser
+from memagent._core.reply cimport E_MG, E_VALUES, R_EN, R_VA, R_VALUES, Code, ReplyParser, meta_flag
 from memagent._core.server cimport UP, Server
 
 cdef enum:
     MOST_DELAYS = 6000     # a key that is written for a minute without a pause is left to its next doubt
-    MOST_DOUBTS = 10_000
+    MOST_DOUBTS = 10_000   # that live workers have
+    CLOCKS_DIFFER_S = 2    # what two servers that were told the same may differ by
 
 
 cdef int doubt(Pool pool, Block counters, Server authority, const unsigned char *key, size_t length) except -1:
     """Compare this key when it is quiet."""
     cdef bytes name = key[:length]
     cdef Doubt made = pool.doubted.get(name)
-    if made is not None:
+    if made is None:
+        if len(pool.doubted) >= MOST_DOUBTS:
+            return 0
+        made = make(pool, counters, authority, name, True)
+        made.hold()
+        return made.later()
+    made.authority = authority
+    return made.hold()
+
+
+def adopt(Marks dead not None, list pools not None, Block counters not None):
+    """What a dead worker had under way, by its row: (how many keys it had noted, for how many there was no room)."""
+    cdef Server server
+    cdef Pool pool
+    cdef dict places = {server.index: (pool, server) for pool in pools for server in pool.servers + pool.backups}
+    cdef list unended = dead.unended()
+    notes, unnoted = dead.take_notes()
+    try:
+        for number, key, decided in notes:
+            if number in places:
+                pool, server = places[number]
+                follow_up(pool, counters, server, key, decided)
+    finally:
+        dead.end_all(unended)
+    return len(notes), unnoted
+
+
+cdef int follow_up(Pool pool, Block counters, Server server, bytes key, bint decided) except -1:
+    """This server may be wrong about the key."""
+    cdef Server owner = pool.owner(key, len(key))
+    cdef Server copy = pool.copy(key, len(key))
+    cdef Server authority = copy if server is owner else owner
+    cdef Doubt made = pool.doubted.get(key)
+    if authority is None or (server is not owner and server is not copy):
+        # it is not one of the key's any more
+        return 0
+    if made is None:
+        made = make(pool, counters, authority, key, decided)
+        pool.pause(made)
+    elif decided and not made.suspects:
         made.authority = authority
-        return 0
-    if not is_text(key, length) or len(pool.doubted) >= MOST_DOUBTS:
-        return 0
-    made = pool.doubted[name] = Doubt.__new__(Doubt)
+    made.inherited = True
+    if decided:
+        made.suspects = True
+        made.hold()
+    made.begun = made.count()
+    return 0
+
+
+cdef Doubt make(Pool pool, Block counters, Server authority, bytes key, bint decided):
+    cdef Doubt made = Doubt.__new__(Doubt)
+    cdef Server owner = pool.owner(key, len(key))
+    cdef Server follower = pool.copy(key, len(key)) if authority is owner else owner
+    pool.doubted[key] = made
     made.authority = authority
     made.pool = pool
     made.counters = counters
-    made.key = name
-    made.slot = slot_of(key, length)
-    pool.marks.begin(made.slot)
-    return made.later()
+    made.key = key
+    made.slot = slot_of(key, len(key))
+    made.note = pool.marks.note(authority.index if follower is None else follower.index, key, len(key), decided)
+    return made
+
+
+cdef uint64_t read_others(Pool pool, uint32_t slot, const unsigned char *key, size_t length) except? 0:
+    """`Marks.read_others`, where a doubt of ours stands for the others that have left it."""
+    cdef Doubt ours
+    if pool.doubted:
+        ours = pool.doubted.get(<bytes> key[:length])
+        if ours is not None and ours.holds:
+            return 1  # begun and not ended
+    return pool.marks.read_others(slot)
 
 
 @cython.final
 cdef class Doubt(Hurried):
+    cdef int hold(self) except -1:
+        """Readers shall not take the follower's word."""
+        if not self.holds:
+            self.holds = True
+            self.pool.marks.hold(self.slot)
+        return 0
+
     cdef int later(self) except -1:
         self.delays += 1
         if self.delays > MOST_DELAYS:
-            return self.end()
+            return self.give_up()
         self.begun = self.count()
         return self.pool.pause(self)
 
@@ -65,20 +140,26 @@ cdef class Doubt(Hurried):
     cdef int resume(self) except -1:
         cdef Server owner
         cdef Server copy
-        cdef Server out = None
         if self.begun != self.count():
             return self.later()
         owner = self.pool.owner(self.key, len(self.key))
         copy = self.pool.copy(self.key, len(self.key))
         self.follower = copy if self.authority is owner else owner
-        if not self.follower.follows():
-            out = self.follower
-        elif not self.authority.follows():
-            out = self.authority
-        if out is not None:
-            # whatever it has, it loses that when it returns
-            out.missed(self.key, len(self.key))
+        if self.follower is None:
             return self.end()
+        if not self.follower.follows():
+            # whatever it has, it loses that when it returns
+            self.follower.missed(self.key, len(self.key))
+            return self.end()
+        if not self.authority.follows():
+            if self.suspects:
+                delete_on(self.pool, self.counters, self.follower, self.key, len(self.key))
+            else:
+                self.authority.missed(self.key, len(self.key))
+            return self.end()
+        self.by_meta = self.authority.meta and self.follower.meta
+        if not self.by_meta and not is_text(self.key, len(self.key)):
+            return self.give_up()
         self.failing = False
         self.outstanding = 3
         self.look(self.authority, 0)
@@ -87,21 +168,34 @@ cdef class Doubt(Hurried):
 
     cdef int look(self, Server server, uint32_t part) except -1:
         cdef Channel channel = server.channel(self.key, len(self.key))
+        cdef bytes line
         if not server.has_room(channel):
             self.failing = True
             return self.one_done()
-        channel.append(b"get ", 4)
-        channel.append(self.key, len(self.key))
-        channel.append(b"\r\n", 2)
-        return channel.ticket(self, part, E_VALUES, server.deadline())
+        if not self.by_meta:
+            line = b"get %b\r\n" % self.key
+        elif is_text(self.key, len(self.key)):
+            line = b"mg %b f t v\r\n" % self.key
+        else:
+            line = b"mg %b b f t v\r\n" % base64_of(self.key, len(self.key))
+        channel.append(line, len(line))
+        return channel.ticket(self, part, E_MG if self.by_meta else E_VALUES, server.deadline())
 
     cdef int replied(self, uint32_t part, Code code, const unsigned char *p, size_t n, ReplyParser parser) except -1:
-        if code != R_VALUES:
+        cdef Seen *seen = &self.seen[part]
+        cdef int64_t flags = 0
+        cdef bint stale
+        seen.there = code == R_VA or (code == R_VALUES and parser.n_items != 0)
+        seen.ttl_s = 0
+        if code == R_VA:
+            stale = memchr(p + parser.flags_start, 88, parser.flags_length) != NULL  # X
+            meta_flag(p, parser.flags_start, parser.flags_length, 102, &flags)
+            meta_flag(p, parser.flags_start, parser.flags_length, 116, &seen.ttl_s)
+            seen.digest = hash((flags, stale, p[parser.value_start:parser.value_start + parser.value_length]))
+        elif code == R_VALUES:
+            seen.digest = hash(p[:n])
+        elif code != R_EN:
             self.failing = True
-        elif part:
-            self.follower_reply = p[:n]
-        else:
-            self.own_reply = p[:n]
         self.one_done()
         return 0
 
@@ -114,23 +208,43 @@ cdef class Doubt(Hurried):
         return 0 if self.outstanding else self.decide()
 
     cdef int decide(self) except -1:
-        cdef bytes own = self.own_reply
-        cdef bytes theirs = self.follower_reply
         if self.failing or self.begun != self.count():
             return self.later()
-        if own != theirs:
-            if own == b"END\r\n":
+        if self.inherited and not self.looked:
+            self.looked = True
+            return self.later()
+        if not are_alike(&self.seen[0], &self.seen[1]):
+            if not self.seen[0].there:
                 self.counters.slot[W_DIVERGENCES] += 1
                 delete_on(self.pool, self.counters, self.follower, self.key, len(self.key))
-            elif theirs == b"END\r\n":
-                if self.follower.state == UP:
-                    repair(self.pool, self.counters, self.authority, self.follower, self.key, len(self.key))
-            else:
+            elif self.seen[1].there:
                 self.counters.slot[W_DIVERGENCES] += 1
                 overwrite(self.pool, self.counters, self.authority, self.follower, self.key, len(self.key))
+            elif self.follower.state == UP:
+                repair(self.pool, self.counters, self.authority, self.follower, self.key, len(self.key))
+        return self.end()
+
+    cdef int give_up(self) except -1:
+        """It cannot be compared."""
+        cdef Server owner = self.pool.owner(self.key, len(self.key))
+        cdef Server follower = self.pool.copy(self.key, len(self.key)) if self.authority is owner else owner
+        if self.inherited and follower is not None:
+            overwrite(self.pool, self.counters, self.authority, follower, self.key, len(self.key))
         return self.end()
 
     cdef int end(self) except -1:
         del self.pool.doubted[self.key]
-        self.pool.marks.end(self.slot)
+        self.pool.marks.forget(self.note)
+        if self.holds:
+            self.pool.marks.release(self.slot)
         return 0
+
+
+cdef bint are_alike(const Seen *one, const Seen *other) noexcept:
+    if not (one.there and other.there):
+        return one.there == other.there
+    return (
+        one.digest == other.digest
+        and (one.ttl_s < 0) == (other.ttl_s < 0)
+        and -CLOCKS_DIFFER_S <= one.ttl_s - other.ttl_s <= CLOCKS_DIFFER_S
+    )

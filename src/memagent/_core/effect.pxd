@@ -16,6 +16,7 @@ cdef class Effect(Awaiting):
     cdef unsigned char key[MAX_KEY_BYTES]
     cdef size_t key_length
     cdef uint32_t slot
+    cdef uint32_t note
 
     cdef int lose(self) except -1
 

@@ -35,7 +35,7 @@ cdef class Effect(Awaiting):
     cdef int replied(self, uint32_t part, Code code, const unsigned char *p, size_t n, ReplyParser parser) except -1:
         if code == R_ERROR or code == R_CLIENT_ERROR or code == R_SERVER_ERROR:
             return self.lose()
-        self.pool.marks.end(self.slot)
+        self.pool.marks.end(self.slot, self.note)
         return 0
 
     cdef int failed(self, uint32_t part, Failure why, bint sent) except -1:
@@ -44,7 +44,7 @@ cdef class Effect(Awaiting):
     cdef int lose(self) except -1:
         self.counters.slot[W_EFFECTS_FAILED] += 1
         self.server.missed(self.key, self.key_length)
-        self.pool.marks.end(self.slot)
+        self.pool.marks.end(self.slot, self.note)
         return 0
 
 
@@ -62,7 +62,7 @@ cdef int tell(Pool pool, Block counters, Server server, const unsigned char *key
     memcpy(effect.key, key, length)
     effect.key_length = length
     effect.slot = slot_of(key, length)
-    pool.marks.begin(effect.slot)
+    effect.note = pool.marks.begin(effect.slot, server.index, key, length, True)
     channel.append(line, len(line))
     channel.append(b"\r\n", 2)
     return channel.ticket(effect, 0, expects, server.deadline())

@@ -147,7 +147,7 @@ cdef class Broadcast(Exchange):
                 server.counters.slot[S_BUSY_REJECTIONS] += 1
                 return self.settle_text("SERVER_ERROR server busy")
         if pool.has_copies:
-            pool.marks.begin(FLUSH_MARK)
+            pool.marks.hold(FLUSH_MARK)
         self.outstanding = 1
         for part, server in enumerate(self.servers):
             if not server.follows():
@@ -168,7 +168,7 @@ cdef class Broadcast(Exchange):
         if self.outstanding:
             return 0
         if self.pool.has_copies:
-            self.pool.marks.end(FLUSH_MARK)
+            self.pool.marks.release(FLUSH_MARK)
         if self.trouble is None:
             return self.settle(b"OK\r\n", 4)
         return self.settle_text(f"SERVER_ERROR {self.trouble}")

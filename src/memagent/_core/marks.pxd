@@ -1,11 +1,28 @@
-"""Which keys are being written: two counters for each slot and worker, in shared memory."""
+"""Which keys are being written: counters in shared memory, and the keys themselves, for whoever outlives the worker."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum:
     MARKS = 1 << 18          # slots; keys share them by their hash
     FLUSH_MARK = MARKS       # one more slot: flush_all
     ROW_SLOTS = MARKS + 8    # whole cache lines
+    MOST_NOTES = 1 << 16     # of a worker: a server that stands still has so many writes before it falls, and not more
+    NO_NOTE = MOST_NOTES
+
+
+cdef struct Note:
+    uint16_t server          # its number: it may be wrong about the key
+    uint8_t length           # of the key; 0: nothing is noted here
+    uint8_t decided          # the other server of the key has decided: what this one has may be old
+    unsigned char key[252]
+
+
+cdef struct Notes:
+    uint32_t used            # none behind them was ever used
+    uint32_t unnoted         # writes under way that found no room
+    uint64_t unused[31]
+    Note notes[0]
+
 
 cdef inline uint32_t slot_of(const unsigned char *key, size_t length) noexcept nogil:
     """The slot of a key, by its FNV-1a hash."""
@@ -19,16 +36,30 @@ cdef inline uint32_t slot_of(const unsigned char *key, size_t length) noexcept n
 cdef class Marks:
     cdef uint64_t *rows
     cdef uint64_t *own           # this worker's row
+    cdef Notes *notes            # this worker's; NULL for who only reads
+    cdef uint32_t *_free         # numbers of notes that were used and are free
+    cdef uint32_t _n_free
+    cdef Notes *_own_notes       # in no buffer
     cdef readonly size_t n_rows
     cdef size_t row
     cdef Py_buffer _view
     cdef bint _held
 
-    cdef void begin(self, uint32_t slot) noexcept
-    cdef void end(self, uint32_t slot) noexcept
+    cdef unsigned char *part(self, Py_ssize_t offset_bytes, Py_ssize_t size) except NULL
+    cdef uint32_t begin(self, uint32_t slot, int server, const unsigned char *key, size_t length, bint decided) noexcept
+    cdef void end(self, uint32_t slot, uint32_t note) noexcept
+    cdef void hold(self, uint32_t slot) noexcept
+    cdef void release(self, uint32_t slot) noexcept
+    cdef uint32_t note(self, int server, const unsigned char *key, size_t length, bint decided) noexcept
+    cdef bint room(self) noexcept
+    cdef void forget(self, uint32_t note) noexcept
+    cdef void decide(self, uint32_t note) noexcept
+    cdef void blame(self, uint32_t note, int server) noexcept
     cdef uint64_t read(self, uint32_t slot) noexcept
     cdef bint moved(self, uint32_t slot, uint64_t mark) noexcept
     cdef uint64_t read_others(self, uint32_t slot) noexcept
     cdef bint others_moved(self, uint32_t slot, uint64_t mark) noexcept
+    cdef list unended(self)
+    cdef int end_all(self, list unended) except -1
 
 cdef bint is_quiet(uint64_t mark) noexcept

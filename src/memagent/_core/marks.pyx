@@ -13,15 +13,28 @@ were compared (doubt.pyx). Whoever leaves the authority for what the other serve
 - who reads from the other server may be quicker than another worker's write, which the authority has acknowledged.
 
 Each worker has a row of its own, which it alone writes: its own writes reach a server in the order in which it sent
-them, so a reader asks for the others' marks only. What a dead worker had begun is ended by the supervisor.
+them, so a reader asks for the others' marks only.
 
-Invariant: if a mark was quiet when it was read, and has not moved since, then no write of its keys, of any process of
-this proxy, was under way in between. (Keys that share a slot only cause work in vain.)
+Next to its marks a worker notes the key of every write that is under way, and the server that may be wrong about it:
+one that dies knows what nobody else knows. Whoever takes over its row (doubt.pyx) reads that.
+
+    a worker's notes:  how many were ever used, how many found no room │ note 0 │ note 1 │ ...
+    a note:            server │ length of the key, 0: free │ has the other server of the key decided? │ key
+
+Invariants:
+- If a mark was quiet when it was read, and has not moved since, then no write of its keys, of any process of this proxy,
+  was under way in between. (Keys that share a slot only cause work in vain.)
+- A note is whole from the moment in which its length says that it is there: its worker may die between any two steps.
+- What is free is given again last in, first out: as many notes are in use, and in the cache, as writes are under way.
 """
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport uint32_t, uint64_t, uintptr_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy
+
+from memagent._core.limits cimport MAX_KEY_BYTES
 
 cdef extern from *:
     """
@@ -31,6 +44,13 @@ cdef extern from *:
     }
     static inline void memagent_end(uint64_t *slot) {
         __atomic_add_fetch((uint32_t *) slot + 1, 1, __ATOMIC_SEQ_CST);
+    }
+    static inline void memagent_end_some(uint64_t *slot, uint32_t n) {
+        __atomic_add_fetch((uint32_t *) slot + 1, n, __ATOMIC_SEQ_CST);
+    }
+    /* What was written before is there for whoever sees the length. */
+    static inline void memagent_publish(uint8_t *length, uint8_t value) {
+        __atomic_store_n(length, value, __ATOMIC_RELEASE);
     }
     /* Over all rows but one. The ends first: where both sums are the same nobody was writing when they had been read. */
     static inline uint64_t memagent_mark(const uint64_t *slot, size_t n_rows, size_t row_slots, size_t but) {
@@ -47,14 +67,23 @@ cdef extern from *:
     """
     void memagent_begin(uint64_t *slot) noexcept nogil
     void memagent_end(uint64_t *slot) noexcept nogil
+    void memagent_end_some(uint64_t *slot, uint32_t n) noexcept nogil
+    void memagent_publish(uint8_t *length, uint8_t value) noexcept nogil
     uint64_t memagent_mark(const uint64_t *slot, size_t n_rows, size_t row_slots, size_t but) noexcept nogil
 
 cdef size_t NO_ROW = <size_t> -1
+
+cdef size_t NOTES_BYTES = sizeof(Notes) + MOST_NOTES * sizeof(Note)
 
 
 def marks_bytes(size_t n_rows):
     """How much memory the rows of so many workers take."""
     return n_rows * ROW_SLOTS * sizeof(uint64_t)
+
+
+def notes_bytes(size_t n_rows):
+    """How much memory their notes take; what was never used takes none in fact."""
+    return n_rows * NOTES_BYTES
 
 
 cdef bint is_quiet(uint64_t mark) noexcept:
@@ -66,35 +95,107 @@ cdef bint is_quiet(uint64_t mark) noexcept:
 cdef class Marks:
     """Over `marks_bytes(n_rows)` bytes of a writable buffer, from `offset_bytes` on; in memory of its own without a buffer.
 
-    `row` is the one of this worker; who only reads takes any.
+    `row` is the one of this worker; who only reads takes any, and needs no notes: they are `notes_bytes(n_rows)` bytes
+    from `notes_offset_bytes` on.
     """
 
-    def __cinit__(self, buffer=None, Py_ssize_t offset_bytes=0, Py_ssize_t n_rows=1, Py_ssize_t row=0):
+    def __cinit__(self, buffer=None, Py_ssize_t offset_bytes=0, Py_ssize_t n_rows=1, Py_ssize_t row=0,
+                  Py_ssize_t notes_offset_bytes=-1):
         if not 0 <= row < n_rows:
             raise ValueError(f"row {row} of {n_rows}")
         size = marks_bytes(n_rows)
         if buffer is None:
             buffer = bytearray(size)
+            self._own_notes = <Notes *> calloc(1, NOTES_BYTES)
+            if self._own_notes == NULL:
+                raise MemoryError
         PyObject_GetBuffer(buffer, &self._view, PyBUF_SIMPLE | PyBUF_WRITABLE)
         self._held = True
-        if offset_bytes < 0 or self._view.len - offset_bytes < <Py_ssize_t> size:
-            raise ValueError(f"{size} bytes at {offset_bytes} do not fit in a buffer of {self._view.len}")
-        if (<uintptr_t> self._view.buf + offset_bytes) % sizeof(uint64_t):
-            raise ValueError("the marks do not start on a multiple of 8 bytes")
-        self.rows = <uint64_t *> (<unsigned char *> self._view.buf + offset_bytes)
+        self.rows = <uint64_t *> self.part(offset_bytes, size)
         self.n_rows = n_rows
         self.row = row
         self.own = self.rows + row * ROW_SLOTS
+        self.notes = self._own_notes
+        if notes_offset_bytes >= 0:
+            self.notes = <Notes *> (self.part(notes_offset_bytes, notes_bytes(n_rows)) + row * NOTES_BYTES)
+
+    cdef unsigned char *part(self, Py_ssize_t offset_bytes, Py_ssize_t size) except NULL:
+        """So many bytes of the buffer."""
+        if offset_bytes < 0 or self._view.len - offset_bytes < size:
+            raise ValueError(f"{size} bytes at {offset_bytes} do not fit in a buffer of {self._view.len}")
+        if (<uintptr_t> self._view.buf + offset_bytes) % sizeof(uint64_t):
+            raise ValueError("the marks do not start on a multiple of 8 bytes")
+        return <unsigned char *> self._view.buf + offset_bytes
 
     def __dealloc__(self):
+        free(self._free)
+        free(self._own_notes)
         if self._held:
             PyBuffer_Release(&self._view)
 
-    cdef void begin(self, uint32_t slot) noexcept:
+    cdef uint32_t begin(self, uint32_t slot, int server, const unsigned char *key, size_t length, bint decided) noexcept:
+        """A write begins. Its note, for `end`."""
+        memagent_begin(&self.own[slot])
+        return self.note(server, key, length, decided)
+
+    cdef void end(self, uint32_t slot, uint32_t note) noexcept:
+        self.forget(note)
+        memagent_end(&self.own[slot])
+
+    cdef void hold(self, uint32_t slot) noexcept:
+        """The mark alone, for what has no key, or a note that lives longer."""
         memagent_begin(&self.own[slot])
 
-    cdef void end(self, uint32_t slot) noexcept:
+    cdef void release(self, uint32_t slot) noexcept:
         memagent_end(&self.own[slot])
+
+    cdef uint32_t note(self, int server, const unsigned char *key, size_t length, bint decided) noexcept:
+        """Something less than a write begins: the server may be wrong about the key if this worker dies."""
+        cdef Note *note
+        cdef uint32_t number
+        if self.notes == NULL:
+            return NO_NOTE
+        if self._n_free:
+            self._n_free -= 1
+            number = self._free[self._n_free]
+        elif self.notes.used < MOST_NOTES and self.room():
+            number = self.notes.used
+            self.notes.used += 1
+        else:
+            self.notes.unnoted += 1
+            return NO_NOTE
+        note = &self.notes.notes[number]
+        note.server = server
+        note.decided = decided
+        memcpy(note.key, key, length)
+        memagent_publish(&note.length, <uint8_t> length)
+        return number
+
+    cdef bint room(self) noexcept:
+        """For the numbers of what is free."""
+        if self._free == NULL:
+            self._free = <uint32_t *> malloc(MOST_NOTES * sizeof(uint32_t))
+        return self._free != NULL
+
+    cdef void forget(self, uint32_t note) noexcept:
+        if note == NO_NOTE:
+            if self.notes != NULL:
+                self.notes.unnoted -= 1
+            return
+        memagent_publish(&self.notes.notes[note].length, 0)
+        self._free[self._n_free] = note
+        self._n_free += 1
+
+    cdef void decide(self, uint32_t note) noexcept:
+        """The other server of the key has answered: a client may know."""
+        if note != NO_NOTE:
+            self.notes.notes[note].decided = True
+
+    cdef void blame(self, uint32_t note, int server) noexcept:
+        """It is this server that may be wrong, for the other one decides now."""
+        if note != NO_NOTE:
+            self.notes.notes[note].decided = False
+            self.notes.notes[note].server = server
 
     cdef uint64_t read(self, uint32_t slot) noexcept:
         return memagent_mark(&self.rows[slot], self.n_rows, ROW_SLOTS, NO_ROW)
@@ -111,22 +212,52 @@ cdef class Marks:
         """May another worker's write have been under way since its mark was read?"""
         return not is_quiet(mark) or (self.read_others(slot) & 0xffffffffU) != (mark & 0xffffffffU)
 
-    def take_over(self):
-        """Whoever wrote this row before is dead: nothing of it is under way any more."""
-        cdef int slot
-        cdef uint32_t *halves
+    cdef list unended(self):
+        """[(slot, writes)] that a dead worker has begun in this row and not ended."""
+        cdef uint32_t slot
+        cdef const uint32_t *halves
+        cdef list found = []
         for slot in range(ROW_SLOTS):
             halves = <uint32_t *> &self.own[slot]
             if halves[1] != halves[0]:
-                halves[1] = halves[0]
+                found.append((slot, halves[0] - halves[1]))
+        return found
+
+    cdef int end_all(self, list unended) except -1:
+        cdef uint32_t slot
+        cdef uint32_t n
+        for slot, n in unended:
+            memagent_end_some(&self.own[slot], n)
+        return 0
+
+    def take_notes(self):
+        """Those of a dead worker, which has none afterwards: [(server, key, decided)], and how many found no room."""
+        cdef uint32_t i
+        cdef Note *note
+        cdef list found = []
+        for i in range(min(self.notes.used, <uint32_t> MOST_NOTES)):
+            note = &self.notes.notes[i]
+            if 0 < note.length <= MAX_KEY_BYTES:
+                found.append((note.server, <bytes> note.key[:note.length], bool(note.decided)))
+            note.length = 0
+        unnoted = self.notes.unnoted
+        self.notes.used = self.notes.unnoted = self._n_free = 0
+        return found, unnoted
 
     # The Python face.
 
     def begin_key(self, bytes key not None):
-        self.begin(slot_of(key, len(key)))
+        self.hold(slot_of(key, len(key)))
 
     def end_key(self, bytes key not None):
-        self.end(slot_of(key, len(key)))
+        self.release(slot_of(key, len(key)))
+
+    def note_key(self, bytes key not None, int server, bint decided=False):
+        """The number of the note."""
+        return self.note(server, key, len(key), decided)
+
+    def forget_note(self, uint32_t note):
+        self.forget(note)
 
     def stamp_key(self, bytes key not None):
         """A write that is over at once."""
@@ -139,8 +270,8 @@ cdef class Marks:
         return mark & 0xffffffffU, mark >> 32
 
     def stamp_flush(self):
-        self.begin(FLUSH_MARK)
-        self.end(FLUSH_MARK)
+        self.hold(FLUSH_MARK)
+        self.release(FLUSH_MARK)
 
     def read_flush(self):
         """(begun, ended): how many flush_alls."""

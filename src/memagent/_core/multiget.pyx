@@ -21,6 +21,7 @@ from libc.string cimport memcmp, memcpy
 from memagent._core.buffer cimport Buffer
 from memagent._core.cas cimport show_cas
 from memagent._core.channel cimport Channel, Failure
+from memagent._core.doubt cimport read_others
 from memagent._core.effect cimport touch_follower
 from memagent._core.exchange cimport Exchange
 from memagent._core.limits cimport GAT_LINE_BYTES, GET_LINE_BYTES
@@ -138,7 +139,8 @@ cdef class MultiGet(Exchange):
     cdef int watch(self, uint32_t i) except -1:
         """Is another worker writing key i?"""
         cdef Wanted *wanted = &self.wanted[i]
-        wanted.others = self.pool.marks.read_others(slot_of(self.text + wanted.start, wanted.length))
+        cdef const unsigned char *key = self.text + wanted.start
+        wanted.others = read_others(self.pool, slot_of(key, wanted.length), key, wanted.length)
         self.watches = True
         return 0
 

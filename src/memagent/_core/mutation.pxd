@@ -25,6 +25,7 @@ cdef class Mutation(Exchange):
     cdef bint at_once            # the follower is sent the request together with the authority
     cdef bint ordered            # the follower is sent the effect when the authority has answered; counted in pool.ordered
     cdef bint marked             # as a write that is under way
+    cdef uint32_t note           # of it, for whoever outlives this worker
     cdef uint64_t others         # marks of other workers' writes when it began
     cdef bint overlapped         # one of them has been under way at the same time
     cdef bint switched           # the authority has failed and the follower's answer counts
@@ -66,7 +67,8 @@ cdef class Mutation(Exchange):
     cdef int unorder(self) except -1
     cdef int let_in(self, bint has_missed) except -1
     cdef bint is_harmless(self) noexcept
-    cdef void mark(self) noexcept
+    cdef void mark(self, Server other) noexcept
     cdef void unmark(self) noexcept
+    cdef void blame(self, Server authority) noexcept
     cdef int complete(self) except -1
     cdef int fail(self, Failure why, bint sent) except -1

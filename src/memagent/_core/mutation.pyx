@@ -259,7 +259,7 @@ cdef class Mutation(Exchange):
         self.value_start = request.value_start
         self.value_length = request.value_length
         if other is not None:
-            self.mark()
+            self.mark(other)
         if (
             (self.kind <= V_REPLACE or self.kind == V_CAS)
             and self.authority.keeps_cas and (other is None or other.keeps_cas)
@@ -382,6 +382,8 @@ cdef class Mutation(Exchange):
         cdef bint done = is_done(code)
         self.asking = False
         self.own_code = code
+        if self.marked:
+            self.pool.marks.decide(self.note)
         if self.ordered:
             if (
                 not done and not self.repaired_before and self.pool.fallback != NEVER
@@ -485,6 +487,7 @@ cdef class Mutation(Exchange):
         if self.at_once:
             self.counters.slot[W_FAILOVERS] += 1
             self.switched = True
+            self.blame(authority)
             if self.telling:
                 self.hurry(self.pool, self.follower)
                 return 0
@@ -504,6 +507,7 @@ cdef class Mutation(Exchange):
         authority.missed(self.key, self.key_length)
         authority.degraded += 1
         self.left_out = authority
+        self.blame(authority)
         self.authority = self.follower
         self.follower = None
         self.hurry(self.pool, self.authority)
@@ -521,7 +525,7 @@ cdef class Mutation(Exchange):
     cdef int repaired(self, bint present) except -1:
         self.repairing = False
         if present and not self.done and self.authority.follows():
-            self.mark()
+            self.mark(self.follower)
             self.hurry(self.pool, self.authority)
             return self.ask(self.text)
         return self.own(self.own_code, self.own_reply, len(self.own_reply))
@@ -597,17 +601,22 @@ cdef class Mutation(Exchange):
             and (self.asked is None or not self.asked.has_cas)
         )
 
-    cdef void mark(self) noexcept:
+    cdef void mark(self, Server other) noexcept:
         """Copiers and other workers' readers of this key shall know that it is being written."""
         if not self.marked:
             self.marked = True
-            self.pool.marks.begin(self.slot)
+            self.note = self.pool.marks.begin(self.slot, other.index, self.key, self.key_length, False)
             self.others = self.pool.marks.read_others(self.slot)
 
     cdef void unmark(self) noexcept:
         if self.marked:
             self.marked = False
-            self.pool.marks.end(self.slot)
+            self.pool.marks.end(self.slot, self.note)
+
+    cdef void blame(self, Server authority) noexcept:
+        """It has failed: the other one decides."""
+        if self.marked:
+            self.pool.marks.blame(self.note, authority.index)
 
     cdef int complete(self) except -1:
         """Both servers have answered, or never will."""

@@ -143,7 +143,7 @@ cdef class Repair(Hurried):
             self.target.missed(self.key, len(self.key))
             return self.give_up()
         self.step = CLEARING
-        self.pool.marks.begin(self.slot)
+        self.note = self.pool.marks.begin(self.slot, self.target.index, self.key, len(self.key), True)
         line = b"%b %b\r\n" % (b"delete" if self.name is self.key else b"md", self.name)
         channel.append(line, len(line))
         return channel.ticket(self, 0, E_DELETE if self.name is self.key else E_MD, self.target.deadline())
@@ -151,7 +151,7 @@ cdef class Repair(Hurried):
     cdef int cleared(self, bint is_gone) except -1:
         if not is_gone:
             self.target.missed(self.key, len(self.key))
-        self.pool.marks.end(self.slot)
+        self.pool.marks.end(self.slot, self.note)
         return self.start() if is_gone else self.give_up()
 
     cdef int start(self) except -1:
@@ -212,6 +212,8 @@ cdef class Repair(Hurried):
         if self.step == CLEARING:
             self.cleared(code == R_DELETED or code == R_NOT_FOUND or code == R_HD or code == R_NF)
             return 0
+        if self.step == ADDING:
+            self.pool.marks.forget(self.note)
         if self.step == READING:
             if code == R_EN or (code == R_VALUES and parser.n_items == 0):
                 self.tell(False)
@@ -294,6 +296,7 @@ cdef class Repair(Hurried):
         if not self.target.follows() or not self.target.has_room(channel) or not (self.target.meta or self.name is self.key):
             return self.give_up()
         self.step = ADDING
+        self.note = self.pool.marks.note(self.target.index, self.key, len(self.key), True)
         self.hurry(self.target)
         channel.append(head, len(head))
         channel.append(b"\r\n", 2)
@@ -303,9 +306,11 @@ cdef class Repair(Hurried):
     cdef int failed(self, uint32_t part, Failure why, bint sent) except -1:
         if self.step == CLEARING:
             return self.cleared(False)
-        if self.step == ADDING and sent:
-            # it may be there now, or come later
-            self.target.missed(self.key, len(self.key))
+        if self.step == ADDING:
+            self.pool.marks.forget(self.note)
+            if sent:
+                # it may be there now, or come later
+                self.target.missed(self.key, len(self.key))
         return self.give_up()
 
     cdef int hurry(self, Server server) except -1:

@@ -23,6 +23,7 @@ cdef class Retrieval(Exchange):
     cdef bytes exptime           # gat, mg T: what the key's time to live becomes
     cdef uint32_t slot
     cdef bint marked             # as a write of its time to live
+    cdef uint32_t note_number    # of the mark's note
     cdef bint careful            # the owner has just fallen or risen: another worker may be writing elsewhere still
     cdef uint64_t others         # marks of other workers' writes when the server was asked
     cdef unsigned char key[MAX_KEY_BYTES]

@@ -20,6 +20,7 @@ from libc.string cimport memcmp, memcpy
 from memagent._core.asked cimport asked, meta_expects
 from memagent._core.cas cimport show_cas
 from memagent._core.channel cimport F_BUSY, F_DOWN, F_TIMED_OUT, Channel, Failure
+from memagent._core.doubt cimport read_others
 from memagent._core.effect cimport touch_follower
 from memagent._core.exchange cimport Exchange, explain, send
 from memagent._core.marks cimport is_quiet, slot_of
@@ -92,7 +93,7 @@ cdef class Retrieval(Exchange):
     cdef int watch(self) except -1:
         """Is another worker writing the key?"""
         self.slot = slot_of(self.key, self.key_length)
-        self.others = self.pool.marks.read_others(self.slot)
+        self.others = read_others(self.pool, self.slot, self.key, self.key_length)
         return 0
 
     cdef bint may_be_old(self) noexcept:
@@ -122,7 +123,8 @@ cdef class Retrieval(Exchange):
         return b"%b %b" % (verb_name(self.verb), self.key[:self.key_length]) if self.line is None else self.line
 
     cdef int note(self, RequestParser request, const unsigned char *p) except -1:
-        """What a second step, or a reply, needs of the request."""
+        """What a second step, or a reply, needs of the request; after `pool.owner` for the key."""
+        cdef Server copy
         if self.verb >= V_MG:
             self.asked = asked(request, p)
             self.line = self.asked.line
@@ -135,8 +137,10 @@ cdef class Retrieval(Exchange):
             self.exptime = p[request.argument.start:request.argument.start + request.argument.length]
         if self.exptime is not None and self.pool.has_copies:
             self.slot = slot_of(self.key, self.key_length)
-            self.marked = True
-            self.pool.marks.begin(self.slot)
+            copy = self.pool.copy(self.key, self.key_length)
+            if copy is not None:
+                self.marked = True
+                self.note_number = self.pool.marks.begin(self.slot, copy.index, self.key, self.key_length, False)
         return 0
 
     def __dealloc__(self):
@@ -145,7 +149,7 @@ cdef class Retrieval(Exchange):
     cdef void unmark(self) noexcept:
         if self.marked:
             self.marked = False
-            self.pool.marks.end(self.slot)
+            self.pool.marks.end(self.slot, self.note_number)
 
     cdef int settle(self, const unsigned char *p, size_t n) except -1:
         self.unmark()

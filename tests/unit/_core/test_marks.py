@@ -1,8 +1,10 @@
 """Marks of keys that were written."""
 
+import mmap
+
 import pytest
 
-from memagent._core.marks import Marks, marks_bytes
+from memagent._core.marks import Marks, marks_bytes, notes_bytes
 
 
 def test_a_stamp_moves_its_own_mark_only() -> None:
@@ -60,13 +62,56 @@ def test_workers_have_rows_of_their_own_and_see_all() -> None:
     assert {row.read_key(b"k") for row in rows} == {(2, 1)}
 
 
-def test_who_takes_the_place_of_a_dead_worker_ends_what_that_had_begun() -> None:
-    shared = bytearray(marks_bytes(2))
-    dead, other = (Marks(shared, 0, 2, row) for row in range(2))
-    dead.begin_key(b"k")
-    other.begin_key(b"k")
-    Marks(shared, 0, 2, 0).take_over()
-    assert other.read_key(b"k") == (2, 1)
+def rows_with_notes(n: int) -> list[Marks]:
+    shared = mmap.mmap(-1, marks_bytes(n) + notes_bytes(n))
+    return [Marks(shared, 0, n, row, marks_bytes(n)) for row in range(n)]
+
+
+def test_who_takes_over_finds_what_was_noted_and_not_forgotten() -> None:
+    dead, other = rows_with_notes(2)
+    longest = b"\x00" * 250
+    notes = [dead.note_key(key, server) for key, server in ((b"a", 7), (b"b", 8), (longest, 65535))]
+    other.note_key(b"theirs", 1)
+    dead.forget_note(notes[1])
+    dead.note_key(b"c", 9, decided=True)
+    assert dead.take_notes() == ([(7, b"a", False), (9, b"c", True), (65535, longest, False)], 0)
+    assert dead.take_notes() == ([], 0)
+    assert other.take_notes() == ([(1, b"theirs", False)], 0)
+
+
+def test_what_is_free_is_given_again() -> None:
+    marks = Marks()
+    first, second = marks.note_key(b"a", 0), marks.note_key(b"b", 0)
+    marks.forget_note(first)
+    assert marks.note_key(b"c", 0) == first
+    marks.forget_note(second)
+    marks.forget_note(first)
+    assert [marks.note_key(b"d", 0), marks.note_key(b"e", 0)] == [first, second]
+
+
+def test_writes_that_find_no_room_are_counted_as_long_as_they_are_under_way() -> None:
+    marks = Marks()
+    notes = [marks.note_key(b"k", 0) for _ in range((1 << 16) + 3)]
+    marks.forget_note(notes[-1])
+    marks.forget_note(notes[0])
+    notes[0] = marks.note_key(b"k", 0)
+    assert notes[0] == 0, "there was room again"
+    found, unnoted = marks.take_notes()
+    assert (len(found), unnoted) == (1 << 16, 2)
+
+
+def test_a_successor_notes_where_a_dead_one_has_noted() -> None:
+    [dead] = rows_with_notes(1)
+    for key in (b"a", b"b"):
+        dead.note_key(key, 0)
+    [_, taken] = [dead.take_notes(), dead.note_key(b"c", 0)]
+    assert taken == 0
+    assert dead.take_notes() == ([(0, b"c", False)], 0)
+
+
+def test_who_only_reads_notes_nothing() -> None:
+    marks = Marks(bytearray(marks_bytes(1)))
+    marks.forget_note(marks.note_key(b"a", 0))
 
 
 @pytest.mark.parametrize(("n_rows", "row"), [(1, 1), (2, -1), (0, 0)])

@@ -1,7 +1,7 @@
 """What all processes know, in one piece of memory that they share: counters, and how every server stands.
 
     header │ pids │ workers' blocks, and the leader's │ baseline │ workers' histograms of pools
-           │ workers' marks of keys │ workers' notes of keys │ server 0 │ server 1 │ ...  and so on as it grows
+           │ workers' marks of keys │ workers' notes of keys │ server 0 │ server 1 │ ... and so on as it grows
     a server: how it stands │ its block of each worker, and of the leader │ baseline │ each worker's histogram
 
 - All numbers are unsigned 64 bits; a block starts on a cache line: two workers never write to the same one.

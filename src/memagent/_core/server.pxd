@@ -74,9 +74,11 @@ cdef class Server:
     cdef public int64_t epoch_offset_s  # its unix time less turn.now_us
 
     cdef inline bint readable(self) except -1:
-        """May it be asked? Joins an outage that another worker has begun."""
+        """May it be asked? Joins an outage that another worker has begun, and leaves one that is over."""
         if self.standing.outage_now() != self.joined:
             self.join()
+        if self.state == WARMING and self.clean and self.standing.opened_now() >= self.joined:
+            self.open()
         return self.state == UP
 
     cdef inline bint is_changing(self) noexcept:
@@ -111,6 +113,7 @@ cdef class Server:
     cdef bint greeted(self, object who) except -1
     cdef int come_back(self) except -1
     cdef int advance(self) except -1
+    cdef int open(self) except -1
     cdef int refill(self) except -1
     cdef int lead(self) except -1
     cdef int say(self) except -1

@@ -317,9 +317,13 @@ cdef class Server:
             if self.clean and self.live_places is not None:
                 self.lead()
             if self.clean and self.standing.opened_now() >= self.joined:
-                self.emptied = self.clean = False
-                self.enter(UP, "it is open for all workers")
+                self.open()
         return self.say()
+
+    cdef int open(self) except -1:
+        """The outage is over for all workers, which take it for an authority from the same moment on."""
+        self.emptied = self.clean = False
+        return self.enter(UP, "it is open for all workers")
 
     cdef int refill(self) except -1:
         """Offer what was played to whoever can fetch it from the other holder."""

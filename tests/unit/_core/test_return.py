@@ -203,6 +203,17 @@ class TestPlace:
         assert world.server_count(0, "restarts_seen") == 1
 
 
+def test_it_is_an_authority_for_all_workers_from_the_same_moment_on(make_world: MakeWorld) -> None:
+    life = Life(make_world, others=1)
+    life.row.say_word(0, UP)
+    life.server.miss(b"k")
+    assert life.run() == "warming"
+    assert not life.server.is_readable
+    life.row.open(life.server.joined)
+    assert life.server.is_readable, "no tick is waited for"
+    assert life.server.state_name == "up"
+
+
 class TestWithoutSupervisor:
     def test_the_workers_open_when_all_that_live_are_clean(self, make_world: MakeWorld) -> None:
         life = Life(make_world, others=1)

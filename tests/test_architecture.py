@@ -36,7 +36,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "worker_log": ("control",),
     "unix_files": (),
     "listeners": (*_TABLES, "settings", "control", "unix_files"),
-    "resolver": ("errors", "units", "addresses"),
+    "threads": (),
+    "resolver": ("errors", "units", "addresses", "threads"),
     "daemon": ("errors",),
     "rows": _TABLES,
     "secret_files": (),
@@ -96,7 +97,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "rewarm": (*_TABLES, "settings", "topology", "_core"),
     "rewarm.job": (*_TABLES, "settings"),
     "inspection": (*_TABLES, "settings"),
-    "admin": ("snapshot", "counters", "errors", "units", "unix_files", "logs"),
+    "admin": ("addresses", "snapshot", "counters", "errors", "units", "unix_files", "logs", "threads"),
+    # They ask where keys are, as `magent explain` does.
+    "admin.keys": ("admin", "inspection", "topology", "settings", "snapshot", "threads"),
+    "admin.readiness": ("inspection.moves", "topology", "settings", "snapshot"),
     # Reads shared memory, which is a table of numbers; touches no worker and no socket.
     "admin.metrics": ("admin", "snapshot", "counters", "segment", "usage"),
     # Both sides of the control socket ask it.
@@ -160,6 +164,7 @@ IMPORTED_AS = {
     "PyYAML": {"yaml"},
     "pydantic": {"pydantic", "pydantic_core", "annotated_types"},
     "opentelemetry-sdk": {"opentelemetry"},
+    "fastapi": {"fastapi", "starlette"},
 }
 
 

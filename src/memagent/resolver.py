@@ -8,13 +8,14 @@
 """
 
 import asyncio
-import contextlib
 import ipaddress
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
+
+from memagent.threads import in_thread
 
 Addresses = tuple[str, ...]
 Lookup = Callable[[str], Addresses]
@@ -83,7 +84,9 @@ class Resolver:
 
     async def _refresh(self, host: str) -> None:
         try:
-            addresses = await asyncio.wait_for(_in_thread(self._lookup, host), self._deadline_s)
+            addresses = await asyncio.wait_for(
+                in_thread(partial(self._lookup, host), f"resolve {host}"), self._deadline_s
+            )
         except TimeoutError:
             self._tell_failure(host, f"no answer within {self._deadline_s:g} s")
             return
@@ -107,30 +110,3 @@ def _text(sockaddr: tuple[Any, ...]) -> str:
     host = str(sockaddr[0])
     scope = sockaddr[3] if len(sockaddr) == 4 else 0
     return f"{host}%{scope}" if scope and "%" not in host else host
-
-
-async def _in_thread(lookup: Lookup, host: str) -> Addresses:
-    # Not the loop's executor: it would wait at exit for a lookup that hangs.
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[Addresses] = loop.create_future()
-
-    def settle(addresses: Addresses, error: BaseException | None) -> None:
-        if future.done():
-            return
-        if error is None:
-            future.set_result(addresses)
-        else:
-            future.set_exception(error)
-
-    def work() -> None:
-        addresses: Addresses = ()
-        failure: BaseException | None = None
-        try:
-            addresses = lookup(host)
-        except Exception as error:
-            failure = error
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-            loop.call_soon_threadsafe(settle, addresses, failure)
-
-    threading.Thread(target=work, name=f"resolve {host}", daemon=True).start()
-    return await future

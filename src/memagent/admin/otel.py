@@ -8,24 +8,21 @@
 """
 
 import asyncio
-import contextlib
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from memagent.admin.families import Distribution, Family, Labels
 from memagent.errors import StartError
 from memagent.logs import Logger
+from memagent.threads import in_thread
 from memagent.units import quoted
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import Metric, MetricsData
-
-_Result = TypeVar("_Result")
 
 _INTERVAL: Final = "OTEL_METRIC_EXPORT_INTERVAL"
 _USUAL_INTERVAL_MS: Final = 60_000
@@ -64,7 +61,7 @@ class Sender:
         was_taken: bool | None = None
         while True:
             data = self._data(time.time_ns())
-            is_taken = await _in_thread(partial(self._send, data))
+            is_taken = await in_thread(partial(self._send, data), "metrics")
             if is_taken != was_taken:
                 was_taken = is_taken
                 if is_taken:
@@ -142,22 +139,3 @@ def _interval_s(environ: Mapping[str, str]) -> float:
     if not text.isdecimal() or int(text) < 1:
         raise StartError(f"the environment's {_INTERVAL} is {quoted(text)}", "it is a number of milliseconds")
     return int(text) / 1000
-
-
-async def _in_thread(work: Callable[[], _Result]) -> _Result:
-    """Unlike asyncio's own way, nobody waits for the thread when the process ends."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[_Result] = loop.create_future()
-
-    def tell(result: _Result) -> None:
-        if not done.done():
-            done.set_result(result)
-
-    def run() -> None:
-        result = work()
-        # The loop may be closed by now.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(tell, result)
-
-    threading.Thread(target=run, name="metrics", daemon=True).start()
-    return await done

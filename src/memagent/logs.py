@@ -45,12 +45,18 @@ def set_up(stream: TextIO, verbose: bool = False) -> Logger:
             structlog.processors.format_exc_info,
             renderer,
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG if verbose else logging.INFO),
         logger_factory=lambda *_: _Writer(stream),
         cache_logger_on_first_use=False,
     )
+    set_verbose(verbose)
     logger: Logger = structlog.get_logger()
     return logger
+
+
+def set_verbose(verbose: bool) -> None:
+    """From now on, also for loggers that are there already."""
+    level = logging.DEBUG if verbose else logging.INFO
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
 
 
 class _Writer:

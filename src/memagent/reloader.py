@@ -18,7 +18,7 @@ from memagent.control import Gone, Reload, Reloaded, ToWorker
 from memagent.errors import MemagentError
 from memagent.fleet import Fleet
 from memagent.leader import Leader, Move
-from memagent.logs import Logger
+from memagent.logs import Logger, set_verbose
 from memagent.reload import Plan, plan
 from memagent.resolver import Resolver, is_literal
 from memagent.segment import Segment
@@ -115,6 +115,13 @@ class Reloader:
         except MemagentError as error:
             return error
 
+    async def set_verbose(self, verbose: bool) -> None:
+        """Log more or less until the next reload, once all workers do."""
+        async with self._one_at_a_time:
+            self._fleet.config = self._fleet.config.model_copy(update={"verbose": verbose})
+            self._tell_workers()
+            await self._until_all_have_it()
+
     async def _look_up(self, config: Config) -> None:
         hosts = [
             server.host
@@ -128,9 +135,18 @@ class Reloader:
         self._let_go()
         change = self._fleet.change(config)
         self._segment.grow(max(self._fleet.numbers) + 1)
-        self._generation += 1
         for number in change.left:
             self._users[number] = set(self._crew.alive())
+        self._tell_workers()
+        self._leader.settle()
+        for number, server in change.moving.items():
+            known = self._resolver.known(server.host) if server.path is None else ()
+            self._leader.move(number, Move(server, known, in_file=True))
+
+    def _tell_workers(self) -> None:
+        """What is in force."""
+        set_verbose(self._fleet.config.verbose)
+        self._generation += 1
         numbers = self._fleet.numbers
         self._crew.tell_all(
             Reload(
@@ -140,10 +156,6 @@ class Reloader:
                 tuple(map(self._crew.addresses_of, numbers)),
             )
         )
-        self._leader.settle()
-        for number, server in change.moving.items():
-            known = self._resolver.known(server.host) if server.path is None else ()
-            self._leader.move(number, Move(server, known, in_file=True))
 
     async def _until_all_have_it(self) -> None:
         with contextlib.suppress(TimeoutError):

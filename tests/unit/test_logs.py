@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from memagent.errors import StartError
-from memagent.logs import open_log, set_up
+from memagent.logs import open_log, set_up, set_verbose
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +44,14 @@ def test_verbose_shows_more_and_a_file_is_appended_to(file: TextIO):
     with open_log(file.name) as again:
         set_up(again, verbose=True).debug("two")
     assert [line["event"] for line in lines(file)] == ["one", "two"]
+
+
+def test_a_logger_that_is_there_already_becomes_verbose(file: TextIO):
+    log = set_up(file)
+    for verbose in (True, False):
+        set_verbose(verbose)
+        log.debug("a thing")
+    assert [line["event"] for line in lines(file)] == ["a thing"]
 
 
 def test_a_terminal_gets_text():

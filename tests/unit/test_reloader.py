@@ -1,10 +1,11 @@
 """A reload without processes: what workers are told, and when a number is free again."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
+import structlog
 
 from memagent.admin.requests import RefusedError
 from memagent.config import Loaded
@@ -15,6 +16,12 @@ from memagent.reloader import Reloader
 from memagent.resolver import Resolver
 from memagent.settings import Config
 from tests.support.leading import Leading, lead, until
+
+
+@pytest.fixture(autouse=True)
+def _structlog_as_before() -> Iterator[None]:
+    yield
+    structlog.reset_defaults()
 
 
 class Case:
@@ -96,6 +103,19 @@ def test_nothing_to_change_is_told_to_nobody():
     async def test(case: Case) -> None:
         assert (await case.reloader.reload()).changes == ()
         assert case.told == []
+
+    run(test)
+
+
+def test_the_log_level_alone():
+    async def test(case: Case) -> None:
+        before = case.leading.fleet.config
+        await case.reloader.set_verbose(True)
+        [told] = case.told
+        assert told.config == {**before.model_dump(mode="json"), "verbose": True}
+        assert case.leading.fleet.members.keys() == set(told.numbers)
+        await case.reloader.reload()
+        assert case.told[-1].config["verbose"] is False
 
     run(test)
 

@@ -24,6 +24,16 @@ class Address(NamedTuple):
     port: int
     path: str | None = None
 
+    @property
+    def is_loopback(self) -> bool:
+        """Is it reached from this machine only? A Unix socket is none."""
+        if self.path is not None:
+            return False
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower().removesuffix(".") == "localhost"
+
     def __str__(self) -> str:
         if self.path is not None:
             return _UNIX + self.path

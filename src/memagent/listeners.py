@@ -21,22 +21,35 @@ from memagent.settings import ListenAddress
 from memagent.unix_files import InUseError, NotASocketError, UnixFile, remove_stale
 
 _BACKLOG: Final = 4096
+_HOW_TO_FREE: Final = (
+    "see who listens there: ss -lntxp; workers outlive a supervisor that was killed, SIGTERM ends them"
+)
 
 
 class Listeners:
     """All listening sockets of a proxy."""
 
-    def __init__(self) -> None:
+    def __init__(self, setting: str = "listen", private: bool = False) -> None:
+        self._setting = setting
+        self._private = private
         self._by_worker: list[list[socket.socket]] = []
         self._files: list[UnixFile] = []
         self.addresses: list[str] = []
 
     @classmethod
     def bind(
-        cls, listen: Sequence[ListenAddress], workers: int, owner: tuple[int, int] | None = None
+        cls,
+        listen: Sequence[ListenAddress],
+        workers: int,
+        owner: tuple[int, int] | None = None,
+        setting: str = "listen",
+        private: bool = False,
     ) -> "Listeners":
-        """`owner`: the uid and gid that Unix sockets are given to. StartError if an address cannot be had."""
-        listeners = cls()
+        """`owner`: the uid and gid that Unix sockets are given to; `private`: nobody else may connect there.
+
+        StartError if an address cannot be had, and names the `setting`.
+        """
+        listeners = cls(setting, private)
         listeners._by_worker = [[] for _ in range(workers)]
         try:
             for address in listen:
@@ -46,7 +59,7 @@ class Listeners:
                     else:
                         listeners._bind_tcp(address.host or "", address.port)
                 except OSError as error:
-                    raise _start_error(address, error) from None
+                    raise listeners._start_error(address, error) from None
         except BaseException:
             listeners.close()
             raise
@@ -54,6 +67,10 @@ class Listeners:
 
     def of_worker(self, worker: int) -> tuple[Listener, ...]:
         return tuple(Listener(each.fileno(), _name(each)) for each in self._by_worker[worker])
+
+    def sockets(self) -> list[socket.socket]:
+        """Of the first worker, or of whoever is the only one to accept."""
+        return list(self._by_worker[0]) if self._by_worker else []
 
     def forget(self) -> None:
         """Another process has them now and cares for the files."""
@@ -87,20 +104,43 @@ class Listeners:
             remove_stale(path)
         except NotASocketError:
             raise StartError(
-                f"listen unix:{path}: there is a file that is not a socket",
+                f"{self._setting} unix:{path}: there is a file that is not a socket",
                 "remove it, or give another path",
             ) from None
         except InUseError:
-            raise _in_use(f"unix:{path}") from None
+            raise self._in_use(f"unix:{path}") from None
         each = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         for sockets in self._by_worker:
             sockets.append(each)
-        each.bind(path)
+        before = os.umask(0o177) if self._private else None
+        try:
+            each.bind(path)
+        finally:
+            if before is not None:
+                os.umask(before)
         self._files.append(UnixFile.at(path))
         if owner is not None:
             os.chown(path, *owner)
         each.listen(_BACKLOG)
         self.addresses.append(_name(each))
+
+    def _in_use(self, where: str) -> StartError:
+        return StartError(f"{self._setting} {where}: Address already in use", _HOW_TO_FREE)
+
+    def _start_error(self, address: ListenAddress, error: OSError) -> StartError:
+        if isinstance(error, socket.gaierror):
+            return StartError(
+                f"{self._setting} {address}: {error.strerror}", "give an address of this machine"
+            )
+        hint: str | None = None
+        match error.errno:
+            case errno.EADDRINUSE:
+                return self._in_use(str(address))
+            case errno.EADDRNOTAVAIL:
+                hint = "this machine has no such address: see `ip address`"
+            case errno.EACCES if address.path is None:
+                hint = "a port below 1024 takes root: start it as root and give a user to change to"
+        return StartError(f"{self._setting} {address}: {error.strerror}", hint)
 
 
 def _tcp_socket(family: int, shared: bool) -> socket.socket:
@@ -112,25 +152,6 @@ def _tcp_socket(family: int, shared: bool) -> socket.socket:
         # So that 0.0.0.0 and [::] can both be listened on.
         each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     return each
-
-
-def _in_use(where: str) -> StartError:
-    hint = "see who listens there: ss -lntxp; workers outlive a supervisor that was killed, SIGTERM ends them"
-    return StartError(f"listen {where}: Address already in use", hint)
-
-
-def _start_error(address: ListenAddress, error: OSError) -> StartError:
-    if isinstance(error, socket.gaierror):
-        return StartError(f"listen {address}: {error.strerror}", "give an address of this machine")
-    hint: str | None = None
-    match error.errno:
-        case errno.EADDRINUSE:
-            return _in_use(str(address))
-        case errno.EADDRNOTAVAIL:
-            hint = "this machine has no such address: see `ip address`"
-        case errno.EACCES if address.path is None:
-            hint = "a port below 1024 takes root: start it as root and give a user to change to"
-    return StartError(f"listen {address}: {error.strerror}", hint)
 
 
 def _name(each: socket.socket) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from memagent.addresses import Address, parse_address
 from memagent.admin import requests
-from memagent.admin.requests import OfServer, RefusedError, Request
+from memagent.admin.requests import InvalidError, OfServer, RefusedError, Request, UnknownError
 from memagent.fleet import Member
 from memagent.leader import Leader, Move
 from memagent.lifecycle import Life
@@ -28,7 +28,7 @@ Resolve = Callable[[str], Awaitable[tuple[str, ...]]]
 
 
 class Operators:
-    """`snapshot`, `metrics`, `addresses_of` and `reload` know what the leader does not."""
+    """All but the leader is what that does not know: a function for each."""
 
     def __init__(
         self,
@@ -38,6 +38,8 @@ class Operators:
         addresses_of: Callable[[int], tuple[str, ...]],
         resolve: Resolve,
         reload: Callable[[], Awaitable[Plan]],
+        set_verbose: Callable[[bool], Awaitable[None]],
+        flush: Callable[[], Awaitable[None]],
     ) -> None:
         self._leader = leader
         self._snapshot = snapshot
@@ -45,6 +47,8 @@ class Operators:
         self._addresses_of = addresses_of
         self._resolve = resolve
         self._reload = reload
+        self._set_verbose = set_verbose
+        self._flush = flush
 
     async def answer(self, request: Request) -> AsyncIterator[dict[str, Any]]:
         """Progress, then the last line; RefusedError."""
@@ -59,6 +63,17 @@ class Operators:
             case requests.Reload():
                 made = await self._reload()
                 yield {"ok": True, "changes": made.changes, "waiting": made.waiting}
+            case requests.LogLevel(level=level):
+                if level is not None:
+                    await self._set_verbose(level == "debug")
+                is_verbose = self._leader.fleet.config.verbose
+                yield {"ok": True, "level": "debug" if is_verbose else "info"}
+            case requests.Flush(pool=pool):
+                self._check_pool(pool)
+                await self._flush()
+                yield {"ok": True}
+            case requests.Look():
+                yield self._last(self._find(request))
             case requests.RewarmControl():
                 member = self._find(request)
                 self._control_rewarm(member, request.verb)
@@ -121,7 +136,7 @@ class Operators:
         if address.path is None:
             addresses = await self._resolve(address.host)
             if not addresses:
-                raise RefusedError(f"{quoted(address.host)} has no address", "is the name right?")
+                raise InvalidError(f"{quoted(address.host)} has no address", "is the name right?")
             # Meanwhile servers may have fallen, and others may have asked for the same.
             self._check_replace(member, request)
         server = self._leader.fleet.with_address(member.number, request.address)
@@ -171,13 +186,18 @@ class Operators:
 
     # ------------------------------------------------------------ parts of them
 
+    def _check_pool(self, name: str) -> None:
+        known = [pool.name for pool in self._leader.fleet.config.pools]
+        if name not in known:
+            raise UnknownError(f"there is no pool {quoted(name)}", f"there are {', '.join(known)}")
+
     def _find(self, request: OfServer) -> Member:
         found = self._leader.fleet.find(request.server, request.pool, request.backup)
         if len(found) == 1:
             return found[0]
         if not found:
             known = ", ".join(dict.fromkeys(each.server.name for each in self._leader.fleet.members.values()))
-            raise RefusedError(f"there is no server {quoted(request.server)}", f"there are {known}")
+            raise UnknownError(f"there is no server {quoted(request.server)}", f"there are {known}")
         which = ", ".join(
             f"{'backup' if each.backup else 'server'} of the pool {each.pool.name}" for each in found
         )
@@ -197,7 +217,7 @@ class Operators:
         try:
             self._leader.fleet.with_address(member.number, request.address)
         except ValueError as error:
-            raise RefusedError(f"address: {error}") from None
+            raise InvalidError(f"address: {error}") from None
         for number, (other, *_) in self._leader.moves.items():
             if (other.host, other.port, other.path) == parse_address(request.address):
                 raise RefusedError(

@@ -14,7 +14,7 @@ from memagent.settings import Config
 # What a process is made with, or what all that it has was made with.
 AT_START: Final = (
     *("listen", "workers", "user", "group", "daemon"),
-    *("log_file", "control_socket", "otel_endpoint"),
+    *("log_file", "control_socket", "otel_endpoint", "admin_listen"),
 )
 
 

@@ -26,11 +26,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticUndefined
 
-from memagent.addresses import parse_address
+from memagent.addresses import parse_address, parse_listen
 from memagent.units import format_bytes, format_ms, parse_bytes, parse_count, parse_ms, parse_switch
 
 WORD = "1-255 characters without a space"
 PATH = "an absolute path"
+LISTEN = "host:port, [v6]:port, unix:/path or a port"
 SECRET = "1-4096 characters on one line"  # noqa: S105 - words, not one
 URL = "http://HOST:PORT or https://HOST:PORT, with a path or without"
 TAG = 'two printable ASCII characters such as "{}", or "" for none'
@@ -51,6 +52,11 @@ def _text_that_prints(value: str) -> str:
 
 def _address(value: str) -> str:
     parse_address(value)
+    return value
+
+
+def _listen(value: str) -> str:
+    parse_listen(value)
     return value
 
 
@@ -110,6 +116,9 @@ Milliseconds = Annotated[int, BeforeValidator(parse_ms)]
 Bytes = Annotated[int, BeforeValidator(parse_bytes)]
 Switch = Annotated[bool, BeforeValidator(parse_switch)]
 AddressText = Annotated[str, AfterValidator(_address)]
+ListenText = Annotated[
+    str, AfterValidator(_listen), WithJsonSchema({"type": ["string", "integer"], "minLength": 1})
+]
 Word = Annotated[str, AfterValidator(_word), WithJsonSchema(WORD_SCHEMA)]
 Path = Annotated[str, AfterValidator(_absolute), WithJsonSchema({"type": "string", "pattern": "^/"})]
 Url = Annotated[str, AfterValidator(_url), WithJsonSchema({"type": "string", "pattern": "^https?://."})]

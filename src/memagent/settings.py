@@ -24,6 +24,7 @@ from pydantic_core import PydanticUndefined
 
 from memagent.addresses import DEFAULT_PORT, Address, parse_address, parse_listen
 from memagent.rows import (
+    LISTEN,
     PATH,
     TAG,
     URL,
@@ -31,8 +32,10 @@ from memagent.rows import (
     AddressText,
     Bytes,
     Count,
+    ListenText,
     Milliseconds,
     Path,
+    Secret,
     Switch,
     Tag,
     Url,
@@ -277,7 +280,7 @@ class Config(Table):
         "Where clients come in; a port alone is every IPv4 address",
         (ListenAddress(host="127.0.0.1", port=DEFAULT_PORT),),
         shown=f"127.0.0.1:{DEFAULT_PORT}",
-        allowed="a list of host:port, [v6]:port, unix:/path or a port",
+        allowed=f"a list of {LISTEN}",
     )
     workers: Workers = setting(
         'Processes that carry the traffic; "auto" is one for each core',
@@ -367,6 +370,20 @@ class Config(Table):
         shown="memagent-PORT.sock in the runtime directory",
         allowed=PATH,
     )
+    admin_listen: ListenText | None = setting(
+        "Where the control API, metrics and health answer over HTTP; needs memagent[admin]",
+        None,
+        shown="nowhere",
+        allowed=LISTEN,
+    )
+    admin_read_token: Secret | None = setting(
+        "Who has it may look, over HTTP; without one, whoever can reach a loopback address may",
+        None,
+        shown="none",
+    )
+    admin_operator_token: Secret | None = setting(
+        "Who has it may look and act, over HTTP; without one, nobody acts over TCP", None, shown="none"
+    )
 
     @classmethod
     def conflicts(cls, values: Mapping[str, Any]) -> Iterator[Conflict]:
@@ -381,6 +398,7 @@ class Config(Table):
                 yield Conflict(("listen", index), f"{quoted(address)} is already listen[{before}]")
         if "pools" in values and len(values["pools"]) != 1:
             yield Conflict(("pools",), f"there must be exactly one pool, not {len(values['pools'])}")
+        yield from _admin_conflicts(values)
         yield from _order_conflicts(values, "bytes", ("client_pause_bytes", "client_close_bytes"))
         for name in ("client_close_bytes", "server_queue_bytes", "worker_buffer_bytes"):
             yield from _order_conflicts(values, "bytes", ("max_item_bytes", name))
@@ -417,6 +435,23 @@ def _server_conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
                 (part, index, "name"),
                 f"the name {quoted(server.name)} is already taken by {other_part}[{other_index}]",
             )
+
+
+def _admin_conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
+    text = values.get("admin_listen")
+    if text is None:
+        return
+    address = parse_listen(text)
+    for index, other in enumerate(values.get("listen", ())):
+        if other is not None and str(other) == str(address):
+            yield Conflict(("admin_listen",), f"{quoted(address)} is already listen[{index}]")
+    tokens = ("admin_read_token", "admin_operator_token")
+    if address.path is None and not address.is_loopback and not any(values.get(name) for name in tokens):
+        yield Conflict(
+            ("admin_listen",),
+            f"{quoted(text)} can be reached from other machines: set {' or '.join(tokens)},"
+            " or listen on 127.0.0.1",
+        )
 
 
 def _order_conflicts(values: Mapping[str, Any], unit: str, names: tuple[str, str]) -> Iterator[Conflict]:

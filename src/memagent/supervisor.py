@@ -12,7 +12,7 @@
 - A worker that hangs is killed, and so replaced; so is one that somebody else has told to end.
 
 Tasks: one for each place, the refresh, the leader, the pulse, one for each lookup that a worker asked for.
-`leader` cares for the servers, `operators` answers at the control socket.
+`leader` cares for the servers, `operators` answers at the control socket and over HTTP.
 """
 
 import asyncio
@@ -23,13 +23,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from memagent import __version__, daemon, logs
+from memagent.addresses import parse_listen
+from memagent.admin.auth import Tokens
 from memagent.admin.door import Door, open_door
 from memagent.admin.families import Family
+from memagent.admin.flushing import flush_all
+from memagent.admin.keys import KeyLookup
 from memagent.admin.metrics import exposition, families
 from memagent.admin.otel import Sender
+from memagent.admin.readiness import Readiness
 from memagent.admin.requests import RefusedError
 from memagent.config import Loaded
 from memagent.control import (
@@ -62,8 +67,11 @@ from memagent.resolver import Resolver, is_literal
 from memagent.rewarm.job import Job
 from memagent.rewarm_process import RewarmProcess
 from memagent.segment import Segment
-from memagent.settings import Config
+from memagent.settings import Config, ListenAddress
 from memagent.snapshot import Limits, Snapshot, WorkerSnapshot
+
+if TYPE_CHECKING:
+    from memagent.admin.http import HttpDoor
 
 _START_DEADLINE_S: Final = 30.0
 _SETTLE_S: Final = 0.1
@@ -85,12 +93,16 @@ def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_M
     owner = (identity.uid, identity.gid) if identity is not None else None
     environment = worker_environment()
     listeners = Listeners.bind(config.listen, config.workers, owner)
+    http_listeners = Listeners()
     background: daemon.Daemon | None = None
     try:
+        if config.admin_listen is not None:
+            http_listeners = _bind_http(config.admin_listen, owner)
         if config.daemon:
             here = daemon.detach()
             if isinstance(here, daemon.StartingProcess):
                 listeners.forget()
+                http_listeners.forget()
                 here.wait()
                 return 0
             background = here
@@ -106,7 +118,7 @@ def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_M
             )
         log_fd = log_stream.fileno() if config.log_file is not None else None
         supervisor = Supervisor(
-            config, given, read, listeners, log, log_fd, environment, worker_module, background
+            config, given, read, listeners, log, log_fd, environment, worker_module, background, http_listeners
         )
         asyncio.run(supervisor.run())
     except StartError as error:
@@ -116,6 +128,7 @@ def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_M
         return error.exit_code
     finally:
         listeners.close()
+        http_listeners.close()
     return 0
 
 
@@ -133,8 +146,10 @@ class Supervisor:
         environment: dict[str, str],
         worker_module: str,
         background: daemon.Daemon | None,
+        http_listeners: Listeners,
     ) -> None:
         self._listeners = listeners
+        self._http_listeners = http_listeners
         self._log = log
         self._log_fd = log_fd
         self._environment = environment
@@ -169,7 +184,11 @@ class Supervisor:
             self.addresses_of,
             self._resolver.resolve,
             self._reloader.reload,
+            self._reloader.set_verbose,
+            self._flush,
         )
+        self._readiness = Readiness()
+        self._http: HttpDoor | None = None
         self._door: Door | None = None
         self._sender: Sender | None = None
         if config.otel_endpoint is not None:
@@ -190,6 +209,8 @@ class Supervisor:
             loop.add_signal_handler(number, self._told_to_end, number)
         loop.add_signal_handler(signal.SIGHUP, self._told_to_reload)
         await self._open_door()
+        if self._config.admin_listen is not None:
+            self._open_http(self._config.admin_listen)
         await self._resolver.resolve_all(self._names())
         places = [asyncio.create_task(self._keep(number)) for number in range(self._config.workers)]
         for place in places:
@@ -215,6 +236,8 @@ class Supervisor:
                 worker.signal(signal.SIGKILL)
             await asyncio.wait(places)
             await self._close_door()
+            if self._http is not None:
+                await self._http.close()
             await self._leader.close()
             for task in self._tasks:
                 task.cancel()
@@ -521,6 +544,32 @@ class Supervisor:
         listen = self._listeners.addresses[0]
         self._door = await open_door(self._config.control_socket, listen, self._operators.answer, self._log)
 
+    def _open_http(self, listen: str) -> None:
+        # Stays open while the proxy drains: /health/ready says so.
+        from memagent.admin.api import Proxy
+        from memagent.admin.http import HttpDoor
+
+        keys = KeyLookup(lambda: self._config, self.snapshot)
+        proxy = Proxy(self._operators.answer, self.snapshot, self._gaps, keys.look_up, self._log)
+        self._http = HttpDoor(self._http_listeners.sockets(), parse_listen(listen), self._tokens, proxy)
+        self._log.info("control API", listen=self._http_listeners.addresses)
+
+    def _tokens(self) -> Tokens:
+        """Those in force: they change with a reload."""
+        given = self._config.admin_read_token, self._config.admin_operator_token
+        return Tokens(*(each.get_secret_value().encode() if each is not None else None for each in given))
+
+    def _gaps(self) -> list[str]:
+        """Why no traffic should come here."""
+        if self._draining.is_set():
+            return ["the proxy is ending"]
+        if not self._all_ready.is_set():
+            return ["the proxy is starting"]
+        return self._readiness.gaps(self._config, self.snapshot())
+
+    async def _flush(self) -> None:
+        await flush_all(self._listeners.addresses[0])
+
     async def _close_door(self) -> None:
         if self._door is not None:
             await self._door.close()
@@ -528,6 +577,17 @@ class Supervisor:
 
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def _bind_http(listen: str, owner: tuple[int, int] | None) -> Listeners:
+    """StartError if it cannot be had, or the libraries are missing; they are loaded while all may be read."""
+    try:
+        import memagent.admin.http  # noqa: F401
+    except ImportError as error:
+        missing = f"admin_listen needs what is not installed: {error.name}"
+        raise StartError(missing, "pip install 'memagent[admin]'") from None
+    address = ListenAddress.model_validate(listen)
+    return Listeners.bind([address], 1, owner, "admin_listen", private=True)
 
 
 def _fit_open_files(config: Config) -> Config:

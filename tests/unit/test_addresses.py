@@ -18,6 +18,18 @@ GOOD = {
     "unix:/run/mc.sock": Address("/run/mc.sock", 0, "/run/mc.sock"),
 }
 
+LOOPBACK = {
+    "127.0.0.1:1": True,
+    "127.255.0.1:1": True,
+    "[::1]:1": True,
+    "LOCALHOST.:1": True,
+    "0.0.0.0:1": False,
+    "[::]:1": False,
+    "10.0.0.1:1": False,
+    "localhost.example:1": False,
+    "unix:/run/mc.sock": False,
+}
+
 BAD = {
     "": "empty address",
     "10.0.0.7:99999": "port must be 1-65535",
@@ -112,3 +124,8 @@ def test_random_text_is_an_address_or_a_value_error(text):
         except ValueError:
             continue
         assert parse(str(address)) == address
+
+
+@pytest.mark.parametrize(("text", "expected"), LOOPBACK.items())
+def test_loopback(text: str, expected: bool):
+    assert parse_listen(text).is_loopback is expected

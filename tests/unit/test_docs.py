@@ -25,10 +25,12 @@ IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 DOCS = [page for page in PAGES if page.is_relative_to(ROOT / "docs")]
 FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
-# A verb, and settings of twemproxy and Prometheus.
+# A verb, a word of the control API, any secret's file, settings of twemproxy and Prometheus.
 FOREIGN = {
     "rule_files",
     "flush_all",
+    "keep_data",
+    "x_file",
     "auto_eject_hosts",
     "server_connections",
     "server_failure_limit",
@@ -79,6 +81,7 @@ def test_every_page_of_the_docs_is_reached_from_the_index() -> None:
 def test_what_is_named_exists(page: Path) -> None:
     """Words with an underscore in backquotes: settings, counters, choices (metrics: see test_contrib)."""
     known = {name for model in (Config, PoolConfig, ServerConfig) for name in settings_of(model)}
+    known |= {f"{row.name}_file" for row in settings_of(Config).values() if row.secret}
     known |= {counter.name for counter in COUNTERS} | {*get_args(KeyHash), *get_args(Distribution)}
     known |= FOREIGN | _INI_KEYS.keys()
     named = {

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,19 @@ def test_each_worker_has_its_own_tcp_socket_and_shares_the_unix_one(bind: Bind, 
         assert not os.get_inheritable(each.fd)
         with socket.socket(fileno=os.dup(each.fd)) as copy:
             assert copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+
+
+def test_a_private_socket_is_for_its_owner_and_errors_name_the_setting(tmp_path: Path):
+    address = ListenAddress.model_validate(f"unix:{tmp_path}/s")
+    listeners = Listeners.bind([address], 1, None, "admin_listen", private=True)
+    assert stat.S_IMODE(os.stat(tmp_path / "s").st_mode) == 0o600
+    [each] = listeners.sockets()
+    assert each.getsockname() == f"{tmp_path}/s"
+    with pytest.raises(StartError, match="admin_listen unix:"):
+        Listeners.bind([address], 1, None, "admin_listen")
+    listeners.close()
+    assert listeners.sockets() == []
+    assert Listeners().sockets() == []
 
 
 def test_ipv4_and_ipv6_live_side_by_side_on_one_port(bind: Bind):

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from memagent.admin.requests import RefusedError, read_request
+from memagent.admin.requests import RefusedError, UnknownError, read_request
 from memagent.control import Hold
 from memagent.operators import Operators
 from memagent.reload import Plan
@@ -22,8 +22,10 @@ class Case:
     def __init__(self, leading: Leading) -> None:
         self.leading = leading
         self.operators = Operators(
-            leading.leader, self.snapshot, self.metrics, leading.addresses_of, self.resolve, self.reload
+            *(leading.leader, self.snapshot, self.metrics, leading.addresses_of, self.resolve, self.reload),
+            *(self.set_verbose, self.flush),
         )
+        self.flushed = 0
 
     def snapshot(self) -> Snapshot:
         limits = Limits(4096, 65536, 67108864)
@@ -38,6 +40,13 @@ class Case:
 
     async def reload(self) -> Plan:
         return Plan(self.leading.fleet.config, ("a change",), ("user",))
+
+    async def set_verbose(self, verbose: bool) -> None:
+        fleet = self.leading.fleet
+        fleet.config = fleet.config.model_copy(update={"verbose": verbose})
+
+    async def flush(self) -> None:
+        self.flushed += 1
 
     async def lines(self, line: str) -> list[dict[str, Any]]:
         return [answer async for answer in self.operators.answer(read_request(line.encode()))]
@@ -59,6 +68,39 @@ def test_reload():
     async def test(leading: Leading) -> None:
         answer = await Case(leading).last('{"verb": "reload"}')
         assert answer == {"ok": True, "changes": ("a change",), "waiting": ("user",)}
+
+    lead(test)
+
+
+def test_log_level():
+    async def test(leading: Leading) -> None:
+        case = Case(leading)
+        assert await case.last('{"verb": "log_level"}') == {"ok": True, "level": "info"}
+        assert (await case.last('{"verb": "log_level", "level": "debug"}'))["level"] == "debug"
+        assert (await case.last('{"verb": "log_level", "level": "info"}'))["level"] == "info"
+
+    lead(test)
+
+
+def test_a_flush_is_confirmed_and_of_a_pool():
+    async def test(leading: Leading) -> None:
+        case = Case(leading)
+        await case.refused('{"verb": "flush", "pool": "main"}', "confirm")
+        await case.refused('{"verb": "flush", "pool": "main", "confirm": "yes"}', "confirm")
+        refusal = await case.refused('{"verb": "flush", "pool": "x", "confirm": "flush_all"}', "no pool")
+        assert isinstance(refusal, UnknownError)
+        assert case.flushed == 0
+        assert await case.last('{"verb": "flush", "pool": "main", "confirm": "flush_all"}') == {"ok": True}
+        assert case.flushed == 1
+
+    lead(test)
+
+
+def test_one_server():
+    async def test(leading: Leading) -> None:
+        case = Case(leading)
+        assert server_of(await case.last('{"verb": "server", "server": "10.0.0.2:2"}')).number == 1
+        assert isinstance(await case.refused('{"verb": "server", "server": "x"}', "no server"), UnknownError)
 
     lead(test)
 
@@ -190,7 +232,8 @@ def test_what_changes_while_the_name_is_looked_up_counts():
             return ("10.7.7.7",)
 
         slow = Operators(
-            leading.leader, case.snapshot, case.metrics, leading.addresses_of, resolve, case.reload
+            *(leading.leader, case.snapshot, case.metrics, leading.addresses_of, resolve, case.reload),
+            *(case.set_verbose, case.flush),
         )
 
         async def replace(name: str, address: str) -> None:

@@ -43,7 +43,9 @@ def test_it_is_a_schema_and_knows_every_setting():
         (ServerConfig, whole["definitions"]["server"]),
     )
     for model, table in tables:
-        assert settings_of(model).keys() == table["properties"].keys() - {"include"}
+        rows = settings_of(model)
+        files = {f"{row.name}_file" for row in rows.values() if row.secret}
+        assert rows.keys() | files == table["properties"].keys() - {"include"}
         assert table["additionalProperties"] is False
         for row in settings_of(model).values():
             text = table["properties"][row.name]["description"]

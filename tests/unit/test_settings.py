@@ -161,11 +161,31 @@ def test_what_looks_odd_and_is_right(settings):
         ),
         ({"max_item_bytes": "2MiB", "server_queue_bytes": "1MiB"}, "server_queue_bytes"),
         ({"max_item_bytes": "2MiB", "worker_buffer_bytes": "1MiB"}, "worker_buffer_bytes"),
+        ({"listen": ["127.0.0.1:80"], "admin_listen": "127.0.0.1:80"}, r"already listen\[0\]"),
+        ({"admin_listen": "80"}, "can be reached from other machines: set admin_read_token"),
+        ({"admin_listen": "[::]:80"}, "or listen on 127.0.0.1"),
+        ({"admin_listen": "127.0.0.1"}, "the port is missing"),
+        ({"admin_listen": "127.0.0.1:80", "admin_read_token": ""}, "1-4096 characters"),
     ],
 )
 def test_rules_between_the_settings_of_the_root(settings, says):
     with pytest.raises(ValidationError, match=says):
         config(**settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"admin_listen": "127.0.0.1:80"},
+        {"admin_listen": "[::1]:80"},
+        {"admin_listen": "unix:/run/admin.sock"},
+        {"admin_listen": "80", "admin_read_token": "a"},
+        {"admin_listen": "10.0.0.1:80", "admin_operator_token": "a"},
+    ],
+)
+def test_where_the_control_api_may_be(settings):
+    made = config(**settings)
+    assert Config.model_validate(made.model_dump(mode="json")).admin_listen == settings["admin_listen"]
 
 
 def test_all_broken_rules_are_named_at_once():

@@ -51,7 +51,7 @@ class Case:
     def __init__(self) -> None:
         self.log = Memory()
         self.supervisor = Supervisor(  # type: ignore[arg-type]
-            CONFIG, CONFIG, lambda: None, Listeners(), self.log, None, {}, "no.module", None
+            CONFIG, CONFIG, lambda: None, Listeners(), self.log, None, {}, "no.module", None, Listeners()
         )
         self.workers = [Worker(0), Worker(1)]
         self.supervisor._workers.update(enumerate(self.workers))  # type: ignore[arg-type]

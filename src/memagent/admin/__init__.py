@@ -19,6 +19,9 @@ listening, and what it asked for goes on.
     metrics        accept                          {"ok", "content_type", "text"}
     config                                         {"ok", "config": CONFIG, "addresses": [...]}
     reload                                         {"ok", "changes": [TEXT...], "waiting": [SETTING...]}
+    log_level      level                           {"ok", "level": "info" or "debug"}
+    flush          pool, confirm                   {"ok"}
+    server         server                          {"ok", "server": SERVER}      as it is now
     drain          server, force, wait             {"ok", "server": SERVER}      drained
     undrain        server, wait                    {"ok", "server": SERVER}      up again
     replace        server, address, force,         {"ok", "server": SERVER, "text": what to do}
@@ -35,6 +38,8 @@ listening, and what it asked for goes on.
   "force": true in the request does it nevertheless.
 - `keep_data` leaves in place what the new machine has; without it, it is flushed.
 - rewarm of a server that is up takes it out of service until it is filled; its copies serve meanwhile.
+- log_level: without `level` nothing changes; a level holds until the next reload or start.
+- flush: what a client's flush_all does. `confirm` must be "flush_all".
 - What makes no sense is answered with an error too; only a line that never ends closes the connection.
 
     place        where the socket is
@@ -43,4 +48,11 @@ listening, and what it asked for goes on.
     metrics      what Prometheus is told
     families     metrics as text
     otel         the same for an OpenTelemetry collector
+    http         the second door, for the same verbs: HTTP, off unless `admin_listen` is set
+    api          its paths, and what each asks; OpenAPI
+    auth         who may look, who may act
+    guard        what stands before every path: host, token, size
+    readiness    is there a live copy of every key?
+    keys         where one key is
+    flushing     flush_all, asked as a client does
 """

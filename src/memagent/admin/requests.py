@@ -24,6 +24,14 @@ class RefusedError(Exception):
         return {"error": self.error, "hint": self.hint, **force}
 
 
+class UnknownError(RefusedError):
+    """There is no such thing."""
+
+
+class InvalidError(RefusedError):
+    """The request itself is wrong."""
+
+
 @checked(frozen=True, config=_STRICT)
 class Snapshot:
     verb: Literal["snapshot"]
@@ -45,6 +53,19 @@ class Reload:
     verb: Literal["reload"]
 
 
+@checked(frozen=True, config=_STRICT)
+class LogLevel:
+    verb: Literal["log_level"]
+    level: Literal["debug", "info"] | None = None
+
+
+@checked(frozen=True, config=_STRICT, kw_only=True)
+class Flush:
+    verb: Literal["flush"]
+    pool: str
+    confirm: Literal["flush_all"]
+
+
 @checked(frozen=True, config=_STRICT, kw_only=True)
 class OfServer:
     """About one server: its name or address, and what else it takes to tell it from others."""
@@ -52,6 +73,11 @@ class OfServer:
     server: str
     pool: str | None = None
     backup: bool | None = None
+
+
+@checked(frozen=True, config=_STRICT, kw_only=True)
+class Look(OfServer):
+    verb: Literal["server"]
 
 
 @checked(frozen=True, config=_STRICT, kw_only=True)
@@ -87,7 +113,8 @@ class RewarmControl(OfServer):
     verb: Literal["rewarm_pause", "rewarm_resume", "rewarm_abort"]
 
 
-Request = Snapshot | Metrics | Config | Reload | Drain | Undrain | Replace | Rewarm | RewarmControl
+OfProxy = Snapshot | Metrics | Config | Reload | LogLevel | Flush
+Request = OfProxy | Look | Drain | Undrain | Replace | Rewarm | RewarmControl
 
 _request: Final[TypeAdapter[Request]] = TypeAdapter(Annotated[Request, Field(discriminator="verb")])
 
@@ -100,12 +127,12 @@ def read_request(line: bytes) -> Request:
         first = error.errors(include_url=False)[0]
     match first["type"]:
         case "json_invalid":
-            raise RefusedError("that is no JSON", "one object a line") from None
+            raise InvalidError("that is no JSON", "one object a line") from None
         case "union_tag_not_found" | "dict_type" | "dataclass_type" | "model_attributes_type":
-            raise RefusedError('a request is an object with a "verb"') from None
+            raise InvalidError('a request is an object with a "verb"') from None
         case "union_tag_invalid":
             verb = quoted(first["ctx"]["tag"])
             hint = f"known are {first['ctx']['expected_tags']}"
-            raise RefusedError(f"unknown verb {verb}", hint.replace("'", "")) from None
+            raise InvalidError(f"unknown verb {verb}", hint.replace("'", "")) from None
     where = ".".join(str(part) for part in first["loc"][1:])
-    raise RefusedError(f"{where}: {first['msg']}" if where else first["msg"]) from None
+    raise InvalidError(f"{where}: {first['msg']}" if where else first["msg"]) from None

@@ -1,0 +1,145 @@
+"""What stands before every path of the control API: nothing of a request is understood before it has passed.
+
+    request ─▶ is the Host ours? ─▶ who is it? ─▶ may he? ─▶ JSON, and not too much? ─▶ the application
+                  421                 401           403        415, 413
+
+- GET looks, every other method acts: so no path can be forgotten.
+- What everybody may see is the exception: `open_paths`, told apart by the application.
+- No CORS header is ever sent, so that a browser shows no page our answers.
+"""
+
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
+
+from memagent.addresses import Address
+from memagent.admin.auth import Caller, Tokens, is_own_name, role_of
+from memagent.admin.requests import RefusedError
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+CALLER: Final = "memagent.caller"
+MOST_BODY_BYTES: Final = 64 * 1024
+
+_WWW: Final = (b"www-authenticate", b"Bearer")
+_CLOSE: Final = (b"connection", b"close")
+
+
+class Guard:
+    """Before `application`, which finds the Caller in its scope at `CALLER`."""
+
+    def __init__(
+        self,
+        application: Application,
+        listen: Address,
+        tokens: Callable[[], Tokens],
+        turned_away: Callable[[Caller, str], None],
+        open_paths: str,
+    ) -> None:
+        self._application = application
+        self._listen = listen
+        self._tokens = tokens
+        self._turned_away = turned_away
+        self._open_paths = open_paths
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        if self._listen.is_loopback and not is_own_name(headers.get(b"host", b"")):
+            refusal = RefusedError(
+                "the Host header does not name this machine", "ask for 127.0.0.1 or localhost"
+            )
+            await _refuse(send, 421, refusal)
+            return
+        authorization = headers.get(b"authorization")
+        role = role_of(authorization, self._tokens(), self._listen)
+        caller = Caller(role, authorization is not None, _peer(scope))
+        scope[CALLER] = caller
+        acts = scope["method"] not in ("GET", "HEAD", "OPTIONS")
+        if not scope["path"].startswith(self._open_paths):
+            if role is None:
+                if caller.has_token:
+                    self._turned_away(caller, scope["path"])
+                await _refuse(send, 401, _who_is_it(caller), _WWW)
+                return
+            if acts and role != "operator":
+                self._turned_away(caller, scope["path"])
+                await _refuse(send, 403, _may_not(caller))
+                return
+        if acts and not _is_json(headers):
+            await _refuse(send, 415, RefusedError("a body is JSON", "Content-Type: application/json"), _CLOSE)
+            return
+        if int(headers.get(b"content-length", b"0")) > MOST_BODY_BYTES:
+            await _refuse(send, 413, _too_much(), _CLOSE)
+            return
+        await self._bounded(scope, receive, send)
+
+    async def _bounded(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """A body that comes in pieces says its length nowhere."""
+        seen_bytes = 0
+        has_begun = False
+
+        async def receive_some() -> Message:
+            nonlocal seen_bytes
+            message = await receive()
+            seen_bytes += len(message.get("body", b""))
+            if seen_bytes > MOST_BODY_BYTES:
+                raise _TooMuchError
+            return message
+
+        async def send_on(message: Message) -> None:
+            nonlocal has_begun
+            has_begun = True
+            await send(message)
+
+        try:
+            await self._application(scope, receive_some, send_on)
+        except _TooMuchError:
+            if not has_begun:
+                await _refuse(send, 413, _too_much(), _CLOSE)
+
+
+class _TooMuchError(BaseException):
+    """No Exception: an application that catches those must not take it for a mistake in the JSON."""
+
+
+def _peer(scope: MutableMapping[str, Any]) -> str:
+    client = scope.get("client")
+    return str(Address(str(client[0]), int(client[1]))) if client else "unix"
+
+
+def _is_json(headers: dict[bytes, bytes]) -> bool:
+    """Or is there no body?"""
+    if b"transfer-encoding" not in headers and int(headers.get(b"content-length", b"0")) == 0:
+        return True
+    return headers.get(b"content-type", b"").partition(b";")[0].strip().lower() == b"application/json"
+
+
+def _who_is_it(caller: Caller) -> RefusedError:
+    if caller.has_token:
+        return RefusedError(
+            "this token is none of ours", "Authorization: Bearer TOKEN, with admin_read_token's or operator's"
+        )
+    return RefusedError("this takes a token", "Authorization: Bearer TOKEN")
+
+
+def _may_not(caller: Caller) -> RefusedError:
+    if caller.has_token:
+        return RefusedError("with this token one may look, not act", "use admin_operator_token's")
+    return RefusedError(
+        "to act takes the operator's token",
+        "set admin_operator_token, and send it: Authorization: Bearer TOKEN",
+    )
+
+
+def _too_much() -> RefusedError:
+    return RefusedError(f"a body has at most {MOST_BODY_BYTES} bytes")
+
+
+async def _refuse(send: Send, status: int, refusal: RefusedError, *headers: tuple[bytes, bytes]) -> None:
+    body = json.dumps(refusal.as_json()).encode()
+    start = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": start})
+    await send({"type": "http.response.body", "body": body})

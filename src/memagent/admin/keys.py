@@ -1,0 +1,66 @@
+"""Where one key is: what `magent explain` shows, for the control API. Its servers are asked in a thread."""
+
+import asyncio
+import base64
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from memagent.admin.requests import InvalidError, RefusedError
+from memagent.inspection.explain import explain
+from memagent.inspection.keys import HINT, problem_of
+from memagent.inspection.places import Places
+from memagent.settings import Config
+from memagent.snapshot import Snapshot
+from memagent.threads import in_thread
+from memagent.topology import make_placement
+
+_FOR_EACH_SERVER_S: Final = 1.0
+_FOR_ALL_S: Final = 5.0
+_MOST_AT_ONCE: Final = 4
+
+
+class KeyLookup:
+    """`config` and `snapshot`: as they are now."""
+
+    def __init__(self, config: Callable[[], Config], snapshot: Callable[[], Snapshot]) -> None:
+        self._config = config
+        self._snapshot = snapshot
+        self._free = threading.Semaphore(_MOST_AT_ONCE)
+
+    async def look_up(self, key: bytes) -> dict[str, Any]:
+        """InvalidError for what is no key; RefusedError when its servers take too long."""
+        problem = problem_of(key)
+        if problem is not None:
+            raise InvalidError(problem.encode(errors="backslashreplace").decode(), HINT)
+        work = self._work(key)
+        if not self._free.acquire(blocking=False):
+            raise RefusedError(f"{_MOST_AT_ONCE} keys are looked up already", "try again")
+        try:
+            async with asyncio.timeout(_FOR_ALL_S):
+                found = await in_thread(work, "look up a key")
+        except TimeoutError:
+            raise RefusedError(f"its servers did not answer within {_FOR_ALL_S:g} s") from None
+        text = key.decode(errors="backslashreplace")
+        return {**found, "key": text, "key_base64": base64.b64encode(key).decode()}
+
+    def _work(self, key: bytes) -> Callable[[], dict[str, Any]]:
+        """The loop's part is done here."""
+        pool = self._config().pools[0]
+        states = {
+            ("backup" if server.backup else "server", server.name): str(server.state)
+            for server in self._snapshot().servers()
+            if server.pool == pool.name
+        }
+
+        def work() -> dict[str, Any]:
+            try:
+                placement = make_placement(pool)
+                places = Places(pool, placement)
+                found = explain(places, key, placement.hash_of(key), states, _FOR_EACH_SERVER_S)
+                return found.as_dict()
+            finally:
+                # Here, because a thread that nobody waits for any more still takes its place.
+                self._free.release()
+
+        return work

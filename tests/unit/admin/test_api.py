@@ -1,0 +1,224 @@
+"""The control API's paths, before an operator that notes what it is asked."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import structlog
+
+from memagent.addresses import parse_listen
+from memagent.admin import requests
+from memagent.admin.api import OPEN_PATHS, Proxy, make_api
+from memagent.admin.auth import Tokens
+from memagent.admin.guard import Guard
+from memagent.admin.requests import InvalidError, RefusedError, UnknownError
+from memagent.snapshot import Limits, ServerSnapshot, Snapshot, WarmSnapshot, as_json
+
+WARM = WarmSnapshot("running", 1.0, None, ("b",), None, 1, 1, 10, 2.5, 50.0, None, "")
+SERVER = ServerSnapshot(
+    *(0, "main", "a", "10.0.0.1:1", False, 1, "up", 1.0, "", 0, False, False, 0, 0, 0, 1, 0, False, WARM)
+)
+
+
+class Case:
+    def __init__(self, refusal: RefusedError | None = None) -> None:
+        self.refusal = refusal
+        self.asked: list[requests.Request] = []
+        self.missing: list[str] = []
+        self.keys: list[bytes] = []
+        self.draining = False
+        proxy = Proxy(self.answer, self.snapshot, lambda: self.missing, self.look_up, structlog.get_logger())
+        tokens = Tokens(b"look", b"act")
+        self.guard = Guard(
+            make_api(proxy), parse_listen("127.0.0.1:80"), lambda: tokens, lambda *_: None, OPEN_PATHS
+        )
+
+    async def answer(self, request: requests.Request) -> AsyncIterator[dict[str, Any]]:
+        self.asked.append(request)
+        if self.refusal is not None:
+            raise self.refusal
+        match request:
+            case requests.Metrics(accept=accept):
+                yield {"ok": True, "content_type": "text/odd", "text": f"for {accept}"}
+            case requests.Config():
+                yield {"ok": True, "config": {"a": 1}, "addresses": [["b"]]}
+            case requests.Reload():
+                yield {"ok": True, "changes": ("c",), "waiting": ()}
+            case requests.LogLevel(level=level):
+                yield {"ok": True, "level": level or "info"}
+            case requests.Flush():
+                yield {"ok": True}
+            case _:
+                yield {"ok": True, "server": as_json(SERVER), "text": "write it down"}
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot("1", 1, 2.0, 1.0, (), self.draining, Limits(1, 2, 3), True, (), ())
+
+    async def look_up(self, key: bytes) -> dict[str, Any]:
+        self.keys.append(key)
+        return {"key": "k"}
+
+    def ask(
+        self, method: str, path: str, token: str | None = "act", kind: str = "", **more: Any
+    ) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers |= {"Content-Type": kind} if kind else {}
+
+        async def whole() -> httpx.Response:
+            transport = httpx.ASGITransport(self.guard, client=("127.0.0.1", 99))  # type: ignore[arg-type]
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+                return await client.request(method, path, headers=headers, **more)
+
+        return asyncio.run(whole())
+
+
+OF = {"server": "a", "pool": "main"}
+VERBS: list[tuple[str, dict[str, Any] | None, requests.Request]] = [
+    ("drain", None, requests.Drain(**OF, verb="drain", wait=False)),  # type: ignore[arg-type]
+    ("drain", {"force": True}, requests.Drain(**OF, verb="drain", wait=False, force=True)),  # type: ignore[arg-type]
+    ("undrain?backup=true", None, requests.Undrain(**OF, verb="undrain", backup=True, wait=False)),  # type: ignore[arg-type]
+    ("rewarm", None, requests.Rewarm(**OF, verb="rewarm", wait=False)),  # type: ignore[arg-type]
+    ("rewarm/pause", None, requests.RewarmControl(**OF, verb="rewarm_pause")),  # type: ignore[arg-type]
+    ("rewarm/resume", None, requests.RewarmControl(**OF, verb="rewarm_resume")),  # type: ignore[arg-type]
+    ("rewarm/abort", None, requests.RewarmControl(**OF, verb="rewarm_abort")),  # type: ignore[arg-type]
+    (
+        "replace",
+        {"address": "b:1", "keep_data": True},
+        requests.Replace(**OF, verb="replace", address="b:1", keep_data=True, wait=False),  # type: ignore[arg-type]
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "asked"), VERBS, ids=[path for path, *_ in VERBS])
+def test_verbs_of_a_server(path: str, body: dict[str, Any] | None, asked: requests.Request):
+    case = Case()
+    with structlog.testing.capture_logs() as log:
+        answer = case.ask("POST", f"/v1/servers/main/a/{path}", json=body)
+    assert answer.status_code == 200
+    assert answer.json() == {"server": as_json(SERVER) | {"warm": {**as_json(WARM), "sources": ["b"]}}} | {
+        "text": "write it down"
+    }
+    assert case.asked == [asked]
+    [line] = log
+    assert (line["who"], line["peer"]) == ("operator with a token", "127.0.0.1:99")
+    assert line["request"]["server"] == "a"
+    assert case.ask("POST", f"/v1/servers/main/a/{path}", "look", json=body).status_code == 403
+    assert case.ask("GET", "/v1/servers/main/a/" + path.partition("?")[0]).status_code == 200, "it is a name"
+
+
+def test_verbs_of_the_proxy():
+    case = Case()
+    assert case.ask("POST", "/v1/reload").json() == {"changes": ["c"], "waiting": []}
+    assert case.ask("PUT", "/v1/log-level", json={"level": "debug"}).json() == {"level": "debug"}
+    flush = {"pool": "main", "confirm": "flush_all"}
+    assert case.ask("POST", "/v1/flush", json=flush).json() == {"ok": True}
+    assert len(case.asked) == 3
+
+
+def test_looking():
+    case = Case()
+    assert case.ask("GET", "/v1/state", "look").json()["limits"]["server_queue_bytes"] == 3
+    assert case.ask("GET", "/v1/servers", "look").json() == []
+    assert case.ask("GET", "/v1/servers/main/unix:%2Frun%2Fm.sock", "look").json()["name"] == "a"
+    assert case.asked[-1] == requests.Look(server="unix:/run/m.sock", pool="main", verb="server")
+    assert case.ask("GET", "/v1/config", "look").json() == {"config": {"a": 1}, "addresses": [["b"]]}
+    assert case.ask("GET", "/v1/log-level", "look").json() == {"level": "info"}
+    metrics = case.ask("GET", "/metrics", "look")
+    assert metrics.headers["content-type"].startswith("text/odd")
+    assert metrics.text == "for */*"
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("a", b"a"),
+        ("a/b%2Fc", b"a/b/c"),
+        ("%FF%00%3F", b"\xff\0?"),
+        ("%25", b"%"),
+        ("a+b", b"a+b"),
+        ("Li4=?base64=true", b".."),
+        ("__8=?base64=true", b"\xff\xff"),
+        ("//8=?base64=1", b"\xff\xff"),
+    ],
+)
+def test_keys(path: str, key: bytes):
+    case = Case()
+    assert case.ask("GET", f"/v1/keys/{path}", "look").status_code == 200
+    assert case.keys == [key]
+
+
+def test_health():
+    case = Case()
+    assert case.ask("GET", "/health/live", None).json() == {"live": True}
+    assert case.ask("GET", "/health/ready", None).json() == {"ready": True, "missing": None}
+    case.missing = ["a is down"]
+    for token, told in ((None, None), ("wrong", None), ("look", ["a is down"])):
+        answer = case.ask("GET", "/health/ready", token)
+        assert (answer.status_code, answer.json()) == (503, {"ready": False, "missing": told})
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status"),
+    [
+        (RefusedError("no", "later", can_force=True), 409),
+        (UnknownError("no", "later"), 404),
+        (InvalidError("no", "later"), 422),
+    ],
+)
+def test_what_is_refused(refusal: RefusedError, status: int):
+    with structlog.testing.capture_logs() as log:
+        answer = Case(refusal).ask("POST", "/v1/servers/main/a/drain")
+    assert answer.status_code == status
+    assert answer.json() == refusal.as_json()
+    assert log[0]["problem"] == "no"
+    assert Case(refusal).ask("GET", "/v1/servers/main/a").status_code == status
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "says"),
+    [
+        ("POST", "flush", '{"pool": "main"}', 422, "body.confirm"),
+        ("POST", "flush", '{"pool": "main", "confirm": "yes"}', 422, "flush_all"),
+        ("POST", "flush", "", 422, "body"),
+        ("POST", "flush", "{", 422, "JSON"),
+        ("POST", "flush", "[" * 20_000, 400, ""),
+        ("POST", "flush", "1", 422, "body"),
+        ("POST", "servers/main/a/drain", '{"force": "yes"}', 422, "force"),
+        ("POST", "servers/main/a/drain", '{"wait": true}', 422, "wait"),
+        ("POST", "servers/main/a/drain?backup=perhaps", "", 422, "backup"),
+        ("POST", "servers/main/a/replace", "", 422, "body"),
+        ("POST", "servers/main/a/rewarm/dance", "", 422, "what"),
+        ("PUT", "log-level", '{"level": "trace"}', 422, "level"),
+        ("DELETE", "log-level", "", 405, "method not allowed"),
+        ("POST", "nothing", "", 404, "not found"),
+        ("GET", "keys/x?base64=true", "", 422, "base64"),
+    ],
+)
+def test_what_makes_no_sense(method: str, path: str, body: str, status: int, says: str):
+    case = Case()
+    more = {"content": body, "kind": "application/json"} if body else {}
+    answer = case.ask(method, f"/v1/{path}", **more)
+    assert answer.status_code == status
+    assert says in answer.json()["error"]
+    assert case.asked == case.keys == []
+
+
+def test_a_proxy_that_ends_is_only_looked_at():
+    case = Case()
+    case.draining = True
+    assert case.ask("POST", "/v1/reload").json()["error"] == "the proxy is ending"
+    assert case.asked == []
+    assert case.ask("GET", "/v1/state").json()["draining"] is True
+
+
+def test_openapi_names_everything_and_no_page_is_there():
+    case = Case()
+    document = case.ask("GET", "/openapi.json", "look").json()
+    assert {"/v1/servers/{pool}/{name}/drain", "/health/ready", "/metrics"} < document["paths"].keys()
+    assert "security" in document["paths"]["/v1/state"]["get"]
+    assert "security" not in document["paths"]["/health/live"]["get"]
+    assert case.ask("GET", "/openapi.json", None).status_code == 401
+    for page in ("/docs", "/redoc"):
+        assert case.ask("GET", page).status_code == 404

@@ -1,0 +1,59 @@
+"""flush_all, asked as a client does."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from memagent.admin import flushing
+from memagent.admin.flushing import flush_all
+from memagent.admin.requests import RefusedError
+from tests.support.ports import free_port
+
+
+def flush(path: Path, reply: bytes | None) -> None:
+    """At somebody who answers with this; None: not at all."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            assert await reader.readline() == b"flush_all\r\n"
+            if reply is not None:
+                writer.write(reply)
+            else:
+                await reader.read()
+        finally:
+            writer.close()
+
+    async def whole() -> None:
+        server = await asyncio.start_unix_server(serve, path)
+        async with server:
+            await flush_all(f"unix:{path}")
+
+    asyncio.run(whole())
+
+
+def test_everything_is_flushed(tmp_path: Path):
+    flush(tmp_path / "s", b"OK\r\n")
+
+
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        (b"SERVER_ERROR server a is down: not flushed\r\n", "a is down"),
+        (b"", "hung up"),
+        (b"OK", "OK"),
+        (b"\xff\r\n", "xff"),
+        (b"x" * 100_000, "cannot flush"),
+    ],
+)
+def test_it_is_not(tmp_path: Path, reply: bytes, says: str):
+    with pytest.raises(RefusedError, match=says):
+        flush(tmp_path / "s", reply)
+
+
+def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(flushing, "_DEADLINE_S", 0.05)
+    with pytest.raises(RefusedError, match="no answer within"):
+        flush(tmp_path / "s", None)
+    with pytest.raises(RefusedError, match="cannot flush"):
+        asyncio.run(flush_all(f"127.0.0.1:{free_port()}"))

@@ -1,0 +1,123 @@
+"""What a request has to pass before anything of it is understood."""
+
+import asyncio
+from collections.abc import AsyncIterator, MutableMapping
+from typing import Any
+
+import httpx
+import pytest
+
+from memagent.addresses import parse_listen
+from memagent.admin.auth import Caller, Tokens
+from memagent.admin.guard import CALLER, MOST_BODY_BYTES, Guard, Receive, Send
+
+JSON = {"Content-Type": "application/json"}
+OPERATOR = {"Authorization": "Bearer act"}
+READER = {"Authorization": "Bearer look"}
+
+
+class Case:
+    """`reached`: what has passed, and the bytes of its body."""
+
+    def __init__(self, listen: str = "127.0.0.1:80", tokens: Tokens = Tokens(b"look", b"act")) -> None:  # noqa: B008
+        self.reached: list[tuple[Caller, int]] = []
+        self.turned_away: list[Caller] = []
+        self.guard = Guard(
+            self.application,
+            parse_listen(listen),
+            lambda: tokens,
+            lambda caller, path: self.turned_away.append(caller),
+            "/health/",
+        )
+
+    async def application(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        n_bytes, more = 0, True
+        while more:
+            message = await receive()
+            n_bytes += len(message["body"])
+            more = message.get("more_body", False)
+        self.reached.append((scope[CALLER], n_bytes))
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    def ask(self, method: str, path: str, host: str = "localhost", **more: Any) -> httpx.Response:
+        async def whole() -> httpx.Response:
+            transport = httpx.ASGITransport(self.guard, client=("10.1.1.1", 99))
+            async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
+                return await client.request(method, path, **more)
+
+        return asyncio.run(whole())
+
+
+def test_looking_and_acting():
+    case = Case()
+    assert case.ask("GET", "/v1/state").status_code == 401
+    assert case.ask("GET", "/nothing").headers["www-authenticate"] == "Bearer"
+    assert case.reached == case.turned_away == []
+    assert case.ask("GET", "/v1/state", headers=READER).status_code == 200
+    for method in ("POST", "PUT", "DELETE", "PATCH", "ODD"):
+        assert case.ask(method, "/v1/state", headers=READER).status_code == 403
+        assert case.ask(method, "/v1/state", headers=OPERATOR).status_code == 200
+    assert [caller.role for caller, _ in case.reached] == ["reader", *["operator"] * 5]
+    assert {caller.peer for caller, _ in case.reached} == {"10.1.1.1:99"}
+    assert len(case.turned_away) == 5
+
+
+def test_health_is_open_and_shows_who_asks():
+    case = Case()
+    assert case.ask("GET", "/health/ready").status_code == 200
+    assert case.ask("GET", "/health/ready", headers=READER).status_code == 200
+    assert case.ask("GET", "/health/ready", headers={"Authorization": "Bearer x"}).status_code == 200
+    assert [caller.role for caller, _ in case.reached] == [None, "reader", None]
+    assert case.ask("GET", "/healthy").status_code == 401
+
+
+def test_no_token_is_configured():
+    case = Case(tokens=Tokens())
+    assert case.ask("GET", "/v1/state").status_code == 200
+    refused = case.ask("POST", "/v1/reload")
+    assert refused.status_code == 403
+    assert "admin_operator_token" in refused.json()["hint"]
+    assert Case("unix:/x", Tokens()).ask("POST", "/v1/reload").status_code == 200
+    # A reload may take the tokens away while the address stays.
+    assert Case("0.0.0.0:80", Tokens()).ask("GET", "/v1/state").status_code == 401
+
+
+def test_a_foreign_host_is_refused_on_loopback_only():
+    case = Case(tokens=Tokens())
+    for path in ("/health/live", "/v1/state"):
+        assert case.ask("GET", path, host="evil.test").status_code == 421
+    assert case.reached == []
+    assert Case("0.0.0.0:80").ask("GET", "/", host="proxy.test", headers=READER).status_code == 200
+    assert Case("unix:/x").ask("GET", "/", host="any.test", headers=READER).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonp"])
+def test_a_body_is_json(kind: str):
+    case = Case()
+    headers = {**OPERATOR, "Content-Type": kind} if kind else OPERATOR
+    assert case.ask("POST", "/", headers=headers, content=b"{}").status_code == 415
+    assert case.ask("POST", "/", headers=headers).status_code == 200, "there is no body"
+    good = {**OPERATOR, "Content-Type": "Application/JSON; charset=utf-8"}
+    assert case.ask("POST", "/", headers=good, content=b"{}").status_code == 200
+
+
+def test_a_body_is_not_endless():
+    async def pieces(count: int) -> AsyncIterator[bytes]:
+        for _ in range(count):
+            yield b"x" * 1024
+
+    case, headers = Case(), {**OPERATOR, **JSON}
+    assert case.ask("POST", "/", headers=headers, content=b"x" * MOST_BODY_BYTES).status_code == 200
+    assert case.ask("POST", "/", headers=headers, content=b"x" * (MOST_BODY_BYTES + 1)).status_code == 413
+    assert case.ask("POST", "/", headers=headers, content=pieces(64)).status_code == 200
+    assert case.ask("POST", "/", headers=headers, content=pieces(65)).status_code == 413
+    assert case.ask("GET", "/", headers=READER, content=pieces(65)).status_code == 413
+    assert [n_bytes for _, n_bytes in case.reached] == [MOST_BODY_BYTES] * 2
+
+
+def test_no_answer_is_for_pages_of_others():
+    case = Case()
+    for headers in (READER, {}, {**READER, "Origin": "http://evil.test"}):
+        answer = case.ask("OPTIONS", "/v1/state", headers=headers)
+        assert not [name for name in answer.headers if name.startswith("access-control")]

@@ -1,0 +1,62 @@
+"""Where one key is, for the control API."""
+
+import asyncio
+import base64
+import threading
+from typing import Any
+
+import pytest
+
+from memagent.admin import keys
+from memagent.admin.keys import KeyLookup
+from memagent.admin.requests import InvalidError, RefusedError
+from tests.support.ports import free_port
+from tests.support.snapshots import config_of, snapshot_of
+
+
+class Case:
+    """A pool whose servers nobody answers for."""
+
+    def __init__(self) -> None:
+        config = config_of(servers=[f"127.0.0.1:{free_port()}" for _ in range(2)])
+        self.lookup = KeyLookup(lambda: config, lambda: snapshot_of(config, {0: "warming", 1: "warming"}))
+
+    def ask(self, key: bytes) -> dict[str, Any]:
+        return asyncio.run(self.lookup.look_up(key))
+
+
+@pytest.mark.parametrize("key", [b"a", b"\xff\xfe", "schlüssel".encode(), b"k" * 250])
+def test_any_key(key: bytes):
+    found = Case().ask(key)
+    assert base64.b64decode(found["key_base64"]) == key
+    assert found["key"] == key.decode(errors="backslashreplace")
+    assert found["owner"]["state"] == "warming"
+    assert "cannot connect" in found["owner"]["problem"]
+
+
+@pytest.mark.parametrize("key", [b"", b"a b", b"\0", b"k" * 251, b"\xff\n"])
+def test_no_key(key: bytes):
+    with pytest.raises(InvalidError, match="key") as caught:
+        Case().ask(key)
+    caught.value.error.encode()
+
+
+def test_a_server_that_hangs_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch):
+    go_on = threading.Event()
+    monkeypatch.setattr(keys, "_FOR_ALL_S", 0.01)
+    monkeypatch.setattr(keys, "explain", lambda *_: go_on.wait())
+    case = Case()
+
+    async def whole() -> None:
+        for _ in range(4):
+            with pytest.raises(RefusedError, match="did not answer"):
+                await case.lookup.look_up(b"a")
+        with pytest.raises(RefusedError, match="looked up already"):
+            await case.lookup.look_up(b"a")
+
+    asyncio.run(whole())
+    go_on.set()
+    for thread in threading.enumerate():
+        if thread.name == "look up a key":
+            thread.join(10)
+    assert case.lookup._free.acquire(blocking=False)

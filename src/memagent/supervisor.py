@@ -118,7 +118,16 @@ def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_M
             )
         log_fd = log_stream.fileno() if config.log_file is not None else None
         supervisor = Supervisor(
-            config, given, read, listeners, log, log_fd, environment, worker_module, background, http_listeners
+            config,
+            given,
+            read,
+            listeners,
+            log,
+            log_fd,
+            environment,
+            worker_module,
+            background,
+            http_listeners,
         )
         asyncio.run(supervisor.run())
     except StartError as error:

@@ -11,6 +11,7 @@ from memagent._core.pool import Pool
 from memagent._core.reply import ReplyParser
 from memagent._core.ring import Placement, ring_name
 from memagent._core.server import Server
+from memagent._core.timers import Timers
 from memagent._core.turn import Turn
 from memagent.counters import SERVER_COUNTERS
 from memagent.segment import Segment
@@ -57,6 +58,7 @@ class Topology:
         self._turn = turn
         self._memory = memory
         self._parser = ReplyParser()
+        self._timers = Timers(turn)
         self._marks = segment.marks(worker)
 
     def marks_of(self, worker: int) -> Marks:
@@ -92,6 +94,7 @@ class Topology:
                 servers,
                 backups,
                 make_placement(pool),
+                timers=self._timers,
                 marks=self._marks,
                 epoch_us=time.time_ns() // 1000 - time.monotonic_ns() // 1000,
                 worker=self._worker,

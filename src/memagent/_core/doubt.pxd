@@ -3,8 +3,9 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from memagent._core.metrics cimport Block
-from memagent._core.pool cimport Hurried, Pool
+from memagent._core.pool cimport Pool
 from memagent._core.server cimport Server
+from memagent._core.timers cimport Hurried
 
 
 cdef struct Seen:

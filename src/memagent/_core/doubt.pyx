@@ -29,10 +29,11 @@ from memagent._core.effect cimport delete_on
 from memagent._core.marks cimport Marks, slot_of
 from memagent._core.metrics cimport W_DIVERGENCES, Block
 from memagent._core.names cimport base64_of, is_text
-from memagent._core.pool cimport Hurried, Pool
+from memagent._core.pool cimport Pool
 from memagent._core.repair cimport overwrite, repair
 from memagent._core.reply cimport E_MG, E_VALUES, R_EN, R_VA, R_VALUES, Code, ReplyParser, meta_flag
 from memagent._core.server cimport UP, Server
+from memagent._core.timers cimport Hurried
 
 cdef enum:
     MOST_DELAYS = 6000     # a key that is written for a minute without a pause is left to its next doubt
@@ -82,7 +83,7 @@ cdef int follow_up(Pool pool, Block counters, Server server, bytes key, bint dec
         return 0
     if made is None:
         made = make(pool, counters, authority, key, decided)
-        pool.pause(made)
+        pool.timers.pause(made)
     elif decided and not made.suspects:
         made.authority = authority
     made.inherited = True
@@ -131,7 +132,7 @@ cdef class Doubt(Hurried):
         if self.delays > MOST_DELAYS:
             return self.give_up()
         self.begun = self.count()
-        return self.pool.pause(self)
+        return self.pool.timers.pause(self)
 
     cdef uint32_t count(self) noexcept:
         """Writes begun, by whomever."""

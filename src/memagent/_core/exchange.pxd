@@ -6,9 +6,10 @@ from memagent._core.buffer cimport Memory
 from memagent._core.channel cimport Channel, Failure
 from memagent._core.latency cimport VerbClass
 from memagent._core.metrics cimport Block
-from memagent._core.pool cimport Hurried, Pool
+from memagent._core.pool cimport Pool
 from memagent._core.request cimport RequestParser, Verb
 from memagent._core.server cimport Server
+from memagent._core.timers cimport Hurried
 
 
 cdef class Waiting:

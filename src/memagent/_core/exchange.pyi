@@ -2,7 +2,7 @@ from typing import final
 
 from typing_extensions import disjoint_base
 
-from memagent._core.pool import Hurried
+from memagent._core.timers import Hurried
 
 @disjoint_base
 class Waiting: ...

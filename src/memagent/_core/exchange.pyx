@@ -24,10 +24,11 @@ from memagent._core.buffer cimport Memory
 from memagent._core.channel cimport F_DOWN, F_GARBAGE, F_REFUSED, F_RESET, F_TIMED_OUT, Channel, Failure
 from memagent._core.marks cimport FLUSH_MARK
 from memagent._core.metrics cimport S_BUSY_REJECTIONS, W_CMD_FLUSH, W_EXCHANGES, W_SERVER_ERRORS, Block
-from memagent._core.pool cimport Hurried, Pool
+from memagent._core.pool cimport Pool
 from memagent._core.reply cimport E_OK, R_OK, Code, ReplyParser
 from memagent._core.request cimport RequestParser, Verb
 from memagent._core.server cimport Server
+from memagent._core.timers cimport Hurried
 
 cdef enum:
     LONGEST_BODY_BYTES = 2000  # memcached closes a connection on a longer line that reaches it in two pieces
@@ -72,7 +73,7 @@ cdef class Exchange(Hurried):
 
     cdef int hurry(self, Pool pool, Server server) except -1:
         """Another step begins at this server: all steps together shall not take much longer than one may."""
-        return pool.hurry(self, self.started_us, server)
+        return pool.timers.hurry(self, self.started_us, server)
 
     cdef int settle_text(self, str text) except -1:
         cdef bytes reply = text.encode("utf-8", "surrogateescape") + b"\r\n"

@@ -315,7 +315,7 @@ cdef class MultiGet(Exchange):
                     self.waiting = []
                     self.outstanding += 1
                     self.hurry(self.pool, self.servers[number])
-                    self.pool.pause(self)
+                    self.pool.timers.pause(self)
                 self.waiting.append(i)
                 self.counters.slot[W_READS_AGAIN] += 1
             i = wanted.next

@@ -2,11 +2,11 @@
 
 from libc.stdint cimport int64_t, uint16_t, uint64_t
 
-from memagent._core.channel cimport Awaiting
 from memagent._core.latency cimport Histograms
 from memagent._core.marks cimport Marks
 from memagent._core.ring cimport Placement
 from memagent._core.server cimport Server
+from memagent._core.timers cimport Timers
 
 cdef enum:
     ORDERED_SLOTS = 4096
@@ -16,15 +16,6 @@ cdef enum Fallback:
     ALWAYS
     WHILE_WARMING
     NEVER
-
-
-cdef class Hurried(Awaiting):
-    """Whoever has something to do at a time of its own."""
-
-    cdef int64_t due_us
-
-    cdef int too_late(self) except -1
-    cdef int resume(self) except -1
 
 
 cdef class Pool:
@@ -38,25 +29,19 @@ cdef class Pool:
     cdef Fallback fallback
     cdef readonly int64_t multiget_deadline_us
     cdef readonly int64_t repair_ttl_s
+    cdef Timers timers
     cdef readonly Marks marks
     cdef readonly Histograms latencies          # how long its clients' requests take, by VerbClass; None: not measured
     cdef int owner_index                        # of the key that `owner` was asked for last
     cdef uint16_t ordered[ORDERED_SLOTS]        # writes under way that reach the follower after the authority, by key
     cdef uint64_t cas_base
     cdef uint64_t last_cas
-    cdef list hurried                           # heap of (when it is too late, number, exchange)
-    cdef int64_t n_hurried
     cdef readonly set repairing                 # keys that repairs are under way for
     cdef readonly object refills                # Repairs that have not begun
     cdef size_t n_refilling
     cdef readonly dict doubted                  # the Doubts under way, by key
-    cdef readonly object paused                 # (when, Hurried) of those that wait for a moment, the earliest first
 
     cdef Server owner(self, const unsigned char *key, size_t length)
     cdef Server copy(self, const unsigned char *key, size_t length)
     cdef Server authority(self, Server owner, Server copy)
     cdef uint64_t new_cas(self, int64_t now_us) noexcept
-    cdef int hurry(self, Hurried exchange, int64_t started_us, Server server) except -1
-    cdef int pause(self, Hurried waiting) except -1
-    cdef int expire(self, int64_t now_us) except -1
-    cdef bint waits(self) noexcept

@@ -1,16 +1,11 @@
 from collections import deque
 from typing import Any, Literal, Self, final
 
-from typing_extensions import disjoint_base
-
-from memagent._core.channel import Awaiting
 from memagent._core.latency import Histograms
 from memagent._core.marks import Marks
 from memagent._core.ring import Placement
 from memagent._core.server import Server
-
-@disjoint_base
-class Hurried(Awaiting): ...
+from memagent._core.timers import Timers
 
 @final
 class Pool:
@@ -27,7 +22,6 @@ class Pool:
     repairing: set[bytes]
     refills: deque[Any]
     doubted: dict[bytes, Any]
-    paused: deque[Any]
     def __new__(
         cls,
         name: str,
@@ -35,6 +29,7 @@ class Pool:
         backups: list[Server],
         placement: Placement,
         *,
+        timers: Timers | None = None,
         marks: Marks | None = None,
         epoch_us: int = 0,
         worker: int = 0,

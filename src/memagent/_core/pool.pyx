@@ -11,56 +11,40 @@ Invariants:
 """
 
 from collections import deque
-from heapq import heappop, heappush
 
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from memagent._core.cas cimport GLOBAL_CAS
-from memagent._core.channel cimport Awaiting
 from memagent._core.latency cimport NOT_TIMED, Histograms
 from memagent._core.marks cimport Marks
 from memagent._core.ring cimport Placement
 from memagent._core.server cimport Server
-
-cdef enum:
-    SLOW_US = 50_000     # a first step that took less leaves time for a second one
-    GRACE_US = 200_000   # for the second step, when the first has used the time up
-    PAUSE_US = 10_000
+from memagent._core.timers cimport Timers
 
 _FALLBACKS = {"always": ALWAYS, "warming": WHILE_WARMING, "never": NEVER}
-
-
-cdef class Hurried(Awaiting):
-    cdef int too_late(self) except -1:
-        """The time has come: answer with what is known."""
-        raise NotImplementedError
-
-    cdef int resume(self) except -1:
-        """The pause is over."""
-        raise NotImplementedError
 
 
 @cython.final
 cdef class Pool:
     """`servers` and `backups` stand in the order of the configuration, which is the order that `placement` counts in.
 
-    `marks` are shared with the other workers. `epoch_us` is the unix time of turn.now_us == 0, `worker` the
-    number of this worker: both make cas uniques unique. `latencies`: a histogram for each class of verbs.
+    `timers` are those of all pools of the worker; `marks` are shared with the other workers. `epoch_us` is the unix
+    time of turn.now_us == 0, `worker` the number of this worker: both make cas uniques unique. `latencies`: a histogram
+    for each class of verbs.
     """
 
     def __cinit__(self, str name not None, list servers not None, list backups not None, Placement placement not None, *,
-                  Marks marks=None, int64_t epoch_us=0, int worker=0, **settings):
+                  Timers timers=None, Marks marks=None, int64_t epoch_us=0, int worker=0, **settings):
         self.name = name
+        self.timers = Timers((<Server> servers[0]).turn) if timers is None else timers
         self.marks = Marks() if marks is None else marks
         self.configure(servers, backups, placement, **settings)
         self.cas_base = (<uint64_t> epoch_us << 10) + (worker & 1023)
         memset(self.ordered, 0, sizeof(self.ordered))
-        self.hurried = []
         self.repairing = set()
         self.refills = deque()
-        self.paused = deque()
         self.doubted = {}
 
     def configure(self, list servers not None, list backups not None, Placement placement not None, *,
@@ -114,33 +98,6 @@ cdef class Pool:
             cas = self.last_cas + 1024
         self.last_cas = cas
         return cas & (GLOBAL_CAS - 1) | GLOBAL_CAS
-
-    cdef int hurry(self, Hurried exchange, int64_t started_us, Server server) except -1:
-        """The next step of a request that has taken long: it must end soon after the time of one step is over."""
-        cdef int64_t now_us = server.turn.now_us
-        if now_us - started_us < SLOW_US or exchange.due_us:
-            return 0
-        self.n_hurried += 1
-        exchange.due_us = started_us + server.request_timeout_us + GRACE_US
-        heappush(self.hurried, (exchange.due_us, self.n_hurried, exchange))
-        return 0
-
-    cdef int pause(self, Hurried waiting) except -1:
-        """Another worker may be done in a moment: `waiting.resume` is called then."""
-        self.paused.append(((<Server> self.servers[0]).turn.now_us + PAUSE_US, waiting))
-        return 0
-
-    cdef int expire(self, int64_t now_us) except -1:
-        """End what has taken too long, go on with what was paused; to be called now and then."""
-        while self.paused and <int64_t> self.paused[0][0] <= now_us:
-            (<Hurried> self.paused.popleft()[1]).resume()
-        while self.hurried and <int64_t> self.hurried[0][0] <= now_us:
-            (<Hurried> heappop(self.hurried)[2]).too_late()
-        return 0
-
-    cdef bint waits(self) noexcept:
-        """Is there anything that time brings?"""
-        return len(self.hurried) > 0 or len(self.paused) > 0
 
     def place(self, bytes key not None):
         """For tests: (owner, copy or None)."""

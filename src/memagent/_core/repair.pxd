@@ -5,9 +5,10 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from memagent._core.channel cimport Channel
 from memagent._core.exchange cimport Exchange
 from memagent._core.metrics cimport Block
-from memagent._core.pool cimport Hurried, Pool
+from memagent._core.pool cimport Pool
 from memagent._core.reply cimport Code, ReplyParser
 from memagent._core.server cimport Server
+from memagent._core.timers cimport Hurried
 
 cdef enum Step:
     CLEARING

@@ -33,7 +33,7 @@ from memagent._core.metrics cimport (
     Block,
 )
 from memagent._core.names cimport base64_of, is_text
-from memagent._core.pool cimport Hurried, Pool
+from memagent._core.pool cimport Pool
 from memagent._core.reply cimport (
     E_DELETE,
     E_MD,
@@ -56,6 +56,7 @@ from memagent._core.reply cimport (
     meta_flag,
 )
 from memagent._core.server cimport Server
+from memagent._core.timers cimport Hurried
 
 cdef enum:
     MOST_REPAIRS = 4096       # under way: one more is left to the next reader
@@ -191,7 +192,7 @@ cdef class Repair(Hurried):
         """Somebody writes the key: a little later."""
         self.step = WAITING
         self.hurry(self.source)
-        return self.pool.pause(self)
+        return self.pool.timers.pause(self)
 
     cdef int resume(self) except -1:
         return self.start()

@@ -106,7 +106,7 @@ cdef class Retrieval(Exchange):
         """From the beginning, when the other worker may be done."""
         self.counters.slot[W_READS_AGAIN] += 1
         self.hurry(self.pool, self.server)
-        return self.pool.pause(self)
+        return self.pool.timers.pause(self)
 
     cdef int resume(self) except -1:
         if self.done:

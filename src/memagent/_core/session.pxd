@@ -8,6 +8,7 @@ from memagent._core.latency cimport VerbClass
 from memagent._core.metrics cimport Block
 from memagent._core.pool cimport Pool
 from memagent._core.request cimport Parsed, RequestParser
+from memagent._core.timers cimport Timers
 from memagent._core.turn cimport Turn
 
 
@@ -17,7 +18,7 @@ cdef class Context:
     cdef readonly Turn turn
     cdef readonly Memory memory
     cdef readonly Pool pool
-    cdef list former             # pools that are configured no more, while requests of theirs wait for a time
+    cdef Timers timers
     cdef Block counters
     cdef RequestParser parser
     cdef size_t pause_bytes

@@ -108,15 +108,17 @@ cdef bytes OUT_OF_MEMORY = b"SERVER_ERROR out of buffer memory\r\n"
 
 @cython.final
 cdef class Context:
-    """What all sessions of a worker share. `answer_stats` gets the words behind "stats" and returns the whole reply."""
+    """What all sessions of a worker share. `answer_stats` gets the words behind "stats" and returns the whole reply.
+
+    The pools of a worker have the same timers, which the first one brings along.
+    """
 
     def __cinit__(self, Turn turn not None, Memory memory not None, Pool pool not None, Block counters not None, *,
                   object answer_stats=None, bytes version=b"memagent", **limits):
         self.turn = turn
         self.memory = memory
         self.counters = counters
-        self.pool = pool
-        self.former = []
+        self.timers = pool.timers
         self.configure(pool, **limits)
         self.answer_stats = answer_stats
         self.version = version
@@ -125,9 +127,7 @@ cdef class Context:
     def configure(self, Pool pool not None, *, size_t max_item_bytes=1 << 20, size_t pause_bytes=16 << 20,
                   size_t close_bytes=64 << 20):
         """What holds from now on: not from inside a request."""
-        if pool is not self.pool:
-            self.former.append(self.pool)
-            self.pool = pool
+        self.pool = pool
         self.parser = RequestParser(max_item_bytes)
         self.pause_bytes = pause_bytes
         self.close_bytes = close_bytes
@@ -135,11 +135,7 @@ cdef class Context:
     cdef int expire(self) except -1:
         """End what has taken its time; to be called now and then."""
         cdef MultiGet exchange
-        self.pool.expire(self.turn.now_us)
-        for pool in self.former:
-            (<Pool> pool).expire(self.turn.now_us)
-        if self.former:
-            self.former = [pool for pool in self.former if (<Pool> pool).waits()]
+        self.timers.expire()
         while self.deadlines:
             exchange = self.deadlines[0]
             if not exchange.done and exchange.deadline_us > self.turn.now_us:
@@ -150,7 +146,7 @@ cdef class Context:
 
     cdef bint waits(self) noexcept:
         """Is there anything that time brings?"""
-        return len(self.deadlines) > 0 or self.pool.waits() or len(self.former) > 0
+        return len(self.deadlines) > 0 or self.timers.waits()
 
     def pass_time(self):
         """For tests: end the multigets whose deadline has passed at turn.now_us."""

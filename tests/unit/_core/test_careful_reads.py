@@ -138,3 +138,20 @@ def test_what_an_add_finds_on_a_copy_that_is_not_clean_does_not_count() -> None:
     row.say_word(row.outage, 1)
     assert pair.say(b"add k 0 0 3\r\nnew\r\n") == b"STORED\r\n"
     assert pair.held(b"k") == (b"new", b"new")
+
+
+@pytest.mark.parametrize(("request_", "reply"), GETS)
+def test_it_ends_also_where_its_pool_was_configured_away_meanwhile(request_: bytes, reply: bytes) -> None:
+    pair = Pair(workers=2)
+    pair.say(b"set k 5 0 2\r\nv1\r\n")
+    pair.servers[0].server.hold("drained")
+    pair.servers[1].holds = True
+    pair.other_worker.begin_key(b"k")
+    pair.someone.send(request_)
+    pair.run()
+    pair.context.configure(Pair().pool)
+    pair.pass_time(PAUSE_US)
+    pair.servers[1].release()
+    pair.run()
+    pair.other_worker.end_key(b"k")
+    assert pause(pair) == reply

@@ -155,6 +155,8 @@ class Leader:
         # Words before outage: an outage that begins meanwhile makes them old, never newer than they are.
         for worker in range(self._segment.workers):
             alive = self._crew.is_alive(worker)
+            if not alive:
+                standing.forget_elsewhere(worker)
             used, outage, phase, emptied = standing.word(worker)
             places.append(Place(alive, used, outage, phase, emptied))
         in_flight = 0
@@ -171,7 +173,7 @@ class Leader:
             case Changed(server, before, state):
                 self._log_change(server, before, state)
             case Open(server, outage):
-                self._standings[server].open(outage)
+                self._standings[server].begin_opening(outage)
                 self.wake()
             case TellHeld():
                 self.tell_held()
@@ -181,6 +183,7 @@ class Leader:
             case Readdress(server):
                 self._readdress(server)
             case StartWarm(server, _, sources):
+                self._standings[server].call_off_opening()
                 self.rewarms.start(server, sources)
             case StopWarm(server, why):
                 self.rewarms.stop(server, why)

@@ -45,6 +45,8 @@ _DIRTY: Final = (DOWN, _RETURNING)
 # What was under way on connections that ended when a server froze is over so long after it answers again.
 SETTLE_S: Final = 1.0
 _MOST_FAILURES: Final = 3
+# A worker whose writes waited too long for an opening has called it off.
+_OPEN_AGAIN_S: Final = 1.0
 
 After = Literal["stay", "return", "flush", "replace"]
 Warm = Literal["running", "paused", "stopping", "done", "failed", "aborted"]
@@ -88,7 +90,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Write that this outage is over."""
+    """The outage is over as soon as no worker has writes under way that another server decides about."""
 
     server: int
     outage: int
@@ -175,6 +177,8 @@ class Life:
     failures: int = 0
     wanted_outage: int = 0
     warm_until_s: float = 0.0
+    opened_outage: int = 0
+    open_again_s: float = 0.0
 
     @property
     def warm_runs(self) -> bool:
@@ -279,7 +283,9 @@ class Lifecycle:
                 ):
                     return
         life.asked = False
-        yield Open(number, row.outage)
+        if life.opened_outage != row.outage or self._now_s >= life.open_again_s:
+            life.opened_outage, life.open_again_s = row.outage, self._now_s + _OPEN_AGAIN_S
+            yield Open(number, row.outage)
 
     def _let_go(self, number: int, life: Life) -> Iterator[Action]:
         if life.after == "replace":

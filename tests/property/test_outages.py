@@ -270,7 +270,7 @@ class Proxy:
         for row in (Standing(row, 0, N_WORKERS) for row in self.rows):
             words = [row.word(place) for place in range(N_WORKERS)]
             if all(word[1:3] == (row.outage, WARMING) for word in words) and not self.held:
-                row.open(row.outage)
+                row.begin_opening(row.outage)
 
     def heal(self) -> None:
         self.thaw()

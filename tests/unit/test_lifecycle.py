@@ -100,7 +100,12 @@ def test_from_down_to_up_with_nothing_lost():
 
 def test_an_open_that_was_lost_is_said_again():
     case = Case()
-    assert case.look(CLEAN_ROW) == case.look(CLEAN_ROW) == [Open(0, 1)]
+    assert [case.look(CLEAN_ROW), case.look(CLEAN_ROW), case.look(CLEAN_ROW, after_s=1.0)] == [
+        [Open(0, 1)],
+        [],
+        [Open(0, 1)],
+    ]
+    assert case.look(words(2, CLEAN, CLEAN)) == [Open(0, 2)]
 
 
 @pytest.mark.parametrize(

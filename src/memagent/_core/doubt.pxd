@@ -27,12 +27,15 @@ cdef class Doubt(Hurried):
     cdef uint32_t begun          # writes of the key, before this look at it
     cdef int delays
     cdef Server authority        # whose value counts: it has decided about those writes
-    cdef Server follower
+    cdef Server follower         # as the key's servers are configured now; None if it has no other any more
+    cdef Server closed           # it, if it shall not open before
     cdef int outstanding
     cdef bint failing
     cdef bint by_meta
     cdef Seen seen[2]            # the authority's, the follower's
 
+    cdef int side_with(self, Server authority) except -1
+    cdef int find_follower(self) except -1
     cdef int hold(self) except -1
     cdef uint32_t count(self) noexcept
     cdef int later(self) except -1

@@ -32,7 +32,7 @@ from memagent._core.names cimport base64_of, is_text
 from memagent._core.pool cimport Pool
 from memagent._core.repair cimport overwrite, repair
 from memagent._core.reply cimport E_MG, E_VALUES, R_EN, R_VA, R_VALUES, Code, ReplyParser, meta_flag
-from memagent._core.server cimport UP, Server
+from memagent._core.server cimport UP, Server, keep_closed, let_open
 from memagent._core.timers cimport Hurried
 
 cdef enum:
@@ -51,7 +51,7 @@ cdef int doubt(Pool pool, Block counters, Server authority, const unsigned char 
         made = make(pool, counters, authority, name, True)
         made.hold()
         return made.later()
-    made.authority = authority
+    made.side_with(authority)
     return made.hold()
 
 
@@ -85,7 +85,7 @@ cdef int follow_up(Pool pool, Block counters, Server server, bytes key, bint dec
         made = make(pool, counters, authority, key, decided)
         pool.timers.pause(made)
     elif decided and not made.suspects:
-        made.authority = authority
+        made.side_with(authority)
     made.inherited = True
     if decided:
         made.suspects = True
@@ -96,15 +96,15 @@ cdef int follow_up(Pool pool, Block counters, Server server, bytes key, bint dec
 
 cdef Doubt make(Pool pool, Block counters, Server authority, bytes key, bint decided):
     cdef Doubt made = Doubt.__new__(Doubt)
-    cdef Server owner = pool.owner(key, len(key))
-    cdef Server follower = pool.copy(key, len(key)) if authority is owner else owner
     pool.doubted[key] = made
-    made.authority = authority
     made.pool = pool
     made.counters = counters
     made.key = key
     made.slot = slot_of(key, len(key))
-    made.note = pool.marks.note(authority.index if follower is None else follower.index, key, len(key), decided)
+    made.side_with(authority)
+    made.note = pool.marks.note(
+        authority.index if made.follower is None else made.follower.index, key, len(key), decided
+    )
     return made
 
 
@@ -120,6 +120,19 @@ cdef uint64_t read_others(Pool pool, uint32_t slot, const unsigned char *key, si
 
 @cython.final
 cdef class Doubt(Hurried):
+    cdef int side_with(self, Server authority) except -1:
+        """It has decided about the last of those writes."""
+        self.authority = authority
+        self.find_follower()
+        if self.closed is None and self.follower is not None:
+            self.closed = keep_closed(self.follower)
+        return 0
+
+    cdef int find_follower(self) except -1:
+        cdef Server owner = self.pool.owner(self.key, len(self.key))
+        self.follower = self.pool.copy(self.key, len(self.key)) if self.authority is owner else owner
+        return 0
+
     cdef int hold(self) except -1:
         """Readers shall not take the follower's word."""
         if not self.holds:
@@ -139,13 +152,9 @@ cdef class Doubt(Hurried):
         return <uint32_t> self.pool.marks.read(self.slot)
 
     cdef int resume(self) except -1:
-        cdef Server owner
-        cdef Server copy
         if self.begun != self.count():
             return self.later()
-        owner = self.pool.owner(self.key, len(self.key))
-        copy = self.pool.copy(self.key, len(self.key))
-        self.follower = copy if self.authority is owner else owner
+        self.find_follower()
         if self.follower is None:
             return self.end()
         if not self.follower.follows():
@@ -227,10 +236,9 @@ cdef class Doubt(Hurried):
 
     cdef int give_up(self) except -1:
         """It cannot be compared."""
-        cdef Server owner = self.pool.owner(self.key, len(self.key))
-        cdef Server follower = self.pool.copy(self.key, len(self.key)) if self.authority is owner else owner
-        if self.inherited and follower is not None:
-            overwrite(self.pool, self.counters, self.authority, follower, self.key, len(self.key))
+        self.find_follower()
+        if self.inherited and self.follower is not None:
+            overwrite(self.pool, self.counters, self.authority, self.follower, self.key, len(self.key))
         return self.end()
 
     cdef int end(self) except -1:
@@ -238,7 +246,7 @@ cdef class Doubt(Hurried):
         self.pool.marks.forget(self.note)
         if self.holds:
             self.pool.marks.release(self.slot)
-        return 0
+        return let_open(self.closed)
 
 
 cdef bint are_alike(const Seen *one, const Seen *other) noexcept:

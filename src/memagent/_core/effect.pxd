@@ -17,8 +17,10 @@ cdef class Effect(Awaiting):
     cdef size_t key_length
     cdef uint32_t slot
     cdef uint32_t note
+    cdef Server closed           # the server, if it shall not open before
 
     cdef int lose(self) except -1
+    cdef int end(self) except -1
 
 cdef int delete_on(Pool pool, Block counters, Server server, const unsigned char *key, size_t length) except -1
 cdef int take_back(Pool pool, Block counters, Server server, const unsigned char *key, size_t length,

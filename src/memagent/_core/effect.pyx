@@ -27,7 +27,7 @@ from memagent._core.reply cimport (
     Code,
     ReplyParser,
 )
-from memagent._core.server cimport Server
+from memagent._core.server cimport Server, keep_closed, let_open
 
 
 @cython.final
@@ -35,8 +35,7 @@ cdef class Effect(Awaiting):
     cdef int replied(self, uint32_t part, Code code, const unsigned char *p, size_t n, ReplyParser parser) except -1:
         if code == R_ERROR or code == R_CLIENT_ERROR or code == R_SERVER_ERROR:
             return self.lose()
-        self.pool.marks.end(self.slot, self.note)
-        return 0
+        return self.end()
 
     cdef int failed(self, uint32_t part, Failure why, bint sent) except -1:
         return self.lose()
@@ -44,8 +43,11 @@ cdef class Effect(Awaiting):
     cdef int lose(self) except -1:
         self.counters.slot[W_EFFECTS_FAILED] += 1
         self.server.missed(self.key, self.key_length)
+        return self.end()
+
+    cdef int end(self) except -1:
         self.pool.marks.end(self.slot, self.note)
-        return 0
+        return let_open(self.closed)
 
 
 cdef int tell(Pool pool, Block counters, Server server, const unsigned char *key, size_t length, bytes line,
@@ -62,6 +64,7 @@ cdef int tell(Pool pool, Block counters, Server server, const unsigned char *key
     memcpy(effect.key, key, length)
     effect.key_length = length
     effect.slot = slot_of(key, length)
+    effect.closed = keep_closed(server)
     effect.note = pool.marks.begin(effect.slot, server.index, key, length, True)
     channel.append(line, len(line))
     channel.append(b"\r\n", 2)

@@ -16,6 +16,7 @@ cdef class Waiting:
     """Whoever waits for an exchange to settle."""
 
     cdef int settled(self, Exchange exchange, const unsigned char *p, size_t n) except -1
+    cdef int hold_back(self) except -1
 
 
 cdef class Exchange(Hurried):

@@ -39,6 +39,10 @@ cdef class Waiting:
         """The reply p[0:n] is final."""
         raise NotImplementedError
 
+    cdef int hold_back(self) except -1:
+        """A request has not begun yet: none behind it shall, until it has settled."""
+        raise NotImplementedError
+
 
 @cython.no_gc_clear  # __dealloc__ needs `memory`
 cdef class Exchange(Hurried):

@@ -18,6 +18,7 @@ cdef class Mutation(Exchange):
     cdef Server owner
     cdef Server authority
     cdef Server follower         # gets the effect; None if there is none, or if it is out
+    cdef Server closed           # the follower, if it shall not open before nothing is under way here
     cdef Server left_out         # the follower that is out, while the authority has not answered
     cdef bytes key               # not in the object: Python's own allocator serves no more than 512 bytes
     cdef size_t key_length
@@ -41,6 +42,7 @@ cdef class Mutation(Exchange):
     cdef Code follower_code      # the follower's, R_MORE as long as there is none
     cdef bytes follower_reply
     # The request, kept while another step may need it.
+    cdef RequestParser request   # who has read it, while it waits to begin
     cdef unsigned char *text
     cdef size_t text_length
     cdef KeyRef words[3]
@@ -52,6 +54,10 @@ cdef class Mutation(Exchange):
     cdef bytes line              # ms, md, ma
 
     cdef int choose(self, Pool pool, const unsigned char *key, size_t length) except -1
+    cdef bint must_wait(self) except -1
+    cdef int wait(self, RequestParser request, const unsigned char *p) except -1
+    cdef int rest(self) except -1
+    cdef int keep_text(self, RequestParser request, const unsigned char *p) except -1
     cdef int remember(self, RequestParser request, const unsigned char *p) except -1
     cdef int ask(self, const unsigned char *base) except -1
     cdef int tell(self, const unsigned char *base) except -1

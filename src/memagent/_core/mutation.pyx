@@ -51,27 +51,20 @@ from memagent._core.metrics cimport (
     W_UNKNOWN_OUTCOMES,
     Block,
 )
+from memagent._core.outcome cimport classic, expects, is_done, tally, words_of
 from memagent._core.pool cimport ALWAYS, NEVER, ORDERED_SLOTS, Pool
 from memagent._core.repair cimport overwrite, repair, repair_for
 from memagent._core.reply cimport (
-    E_DELETE,
     E_MS,
-    E_NUMBER,
-    E_STORAGE,
-    E_TOUCH,
     R_DELETED,
     R_EX,
     R_EXISTS,
-    R_HD,
     R_MORE,
-    R_NF,
     R_NOT_FOUND,
     R_NOT_STORED,
-    R_NS,
     R_NUMBER,
     R_STORED,
     R_TOUCHED,
-    R_VA,
     Code,
     ReplyParser,
 )
@@ -92,19 +85,13 @@ from memagent._core.request cimport (
     Verb,
     verb_name,
 )
-from memagent._core.server cimport UP, Server
+from memagent._core.server cimport UP, WARMING, Server, keep_closed, let_open
 
 cdef enum:
     OWN = 0      # part numbers: the authority's,
     THEIRS = 1   # and the follower's
     SAFE_NUMBER_BYTES = 10
-
-
-cdef inline void tally(Block counters, Code code, Code hit, int hits, int misses) noexcept:
-    if code == hit:
-        counters.slot[hits] += 1
-    elif code == R_NOT_FOUND:
-        counters.slot[misses] += 1
+    PATIENCE_US = 250_000  # with a server that is about to open
 
 
 cdef inline unsigned char *put(unsigned char *at, const unsigned char *text, size_t length) noexcept:
@@ -124,37 +111,9 @@ cdef inline unsigned char *put_number(unsigned char *at, uint64_t number) noexce
     return put(at, &digits[n], 20 - n)
 
 
-cdef inline bint is_done(Code code) noexcept:
-    """Has the server done what it was asked for?"""
-    return code == R_STORED or code == R_NUMBER or code == R_TOUCHED or code == R_DELETED
-
-
-cdef inline Code classic(Code code, Verb kind) noexcept:
-    """A meta reply's code as that of the classic verb `kind`."""
-    if code == R_HD or code == R_VA:
-        if kind <= V_CAS:
-            return R_STORED
-        return R_DELETED if kind == V_DELETE else R_NUMBER
-    if code == R_NS:
-        return R_NOT_STORED
-    if code == R_EX:
-        return R_EXISTS
-    return R_NOT_FOUND if code == R_NF else code
-
-
 cdef inline bint is_meta_number(const unsigned char *p, const KeyRef *word) noexcept:
     """Do the meta commands of every version read this number as the classic ones do? Not one with a plus, or a long one."""
     return word.length <= SAFE_NUMBER_BYTES and p[word.start] != 43
-
-
-cdef bytes words_of(Code code):
-    if code == R_STORED:
-        return b"STORED\r\n"
-    if code == R_NOT_STORED:
-        return b"NOT_STORED\r\n"
-    if code == R_EXISTS:
-        return b"EXISTS\r\n"
-    return b"NOT_FOUND\r\n" if code == R_NOT_FOUND else None
 
 
 @cython.final
@@ -167,6 +126,7 @@ cdef class Mutation(Exchange):
             free(self.text)
             self.memory.used_bytes -= self.text_length
         self.unmark()
+        let_open(self.closed)
 
     cdef int start(self, Pool pool, RequestParser request, const unsigned char *p) except -1:
         cdef Server authority
@@ -184,6 +144,10 @@ cdef class Mutation(Exchange):
         if authority is None:
             self.owner.counters.slot[S_DOWN_REJECTIONS] += 1
             return self.fail(F_DOWN, False)
+        if self.must_wait():
+            return self.wait(request, p)
+        if authority is not self.owner:
+            self.counters.slot[W_FAILOVERS] += 1
         if not authority.has_room(authority.channel(self.key, self.key_length)):
             authority.counters.slot[S_BUSY_REJECTIONS] += 1
             return self.fail(F_BUSY, False)
@@ -192,7 +156,8 @@ cdef class Mutation(Exchange):
             self.take_part()
             self.remember(request, p)
         if self.has_cas:
-            return self.ask(p)
+            self.ask(p)
+            return self.rest()
         self.asking = True
         if self.cas or self.asked is not None:
             self.write(authority, OWN, self.verb, p)
@@ -224,11 +189,45 @@ cdef class Mutation(Exchange):
         if index >= 0:
             copy = <Server> (pool.backups[index] if pool.backups else pool.servers[index])
         self.authority = pool.authority(owner, copy)
-        if self.authority is not owner and self.authority is not None:
-            self.counters.slot[W_FAILOVERS] += 1
         if copy is not None:
             self.follower = copy if self.authority is owner else owner
         return 0
+
+    cdef bint must_wait(self) except -1:
+        """Another server decides than the one that is about to open, and would soon."""
+        cdef Server other = self.follower
+        if other is None or other.state != WARMING or self.owner.state == UP:
+            return False
+        self.closed = keep_closed(other)
+        if not other.is_about_to_open():
+            return False
+        if other.turn.now_us - self.started_us >= PATIENCE_US:
+            other.standing.call_off()
+            if not other.is_about_to_open():
+                return False
+        self.rest()
+        return True
+
+    cdef int wait(self, RequestParser request, const unsigned char *p) except -1:
+        """A moment; what the client sends behind it waits too."""
+        self.request = request
+        if self.text == NULL:
+            self.keep_text(request, p)
+        if self.waiting is not None:
+            self.waiting.hold_back()
+        return self.pool.timers.pause(self)
+
+    cdef int resume(self) except -1:
+        self.request.next(self.text, self.text_length, 0)
+        return self.start(self.pool, self.request, self.text)
+
+    cdef int rest(self) except -1:
+        """If nothing is under way any more, the server that was to wait for that need not."""
+        cdef Server closed = self.closed
+        if closed is None or self.asking or self.telling or self.repairing:
+            return 0
+        self.closed = None
+        return let_open(closed)
 
     cdef int take_part(self) except -1:
         """The follower is told at once, in its turn, or by its journal."""
@@ -271,13 +270,17 @@ cdef class Mutation(Exchange):
             self.wanted_cas = self.asked.cas if self.asked is not None else int(
                 p[request.words[3].start:request.words[3].start + request.words[3].length]
             )
-        if self.ordered:
-            self.text_length = request.used
-            self.text = <unsigned char *> malloc(self.text_length)
-            if self.text == NULL:
-                raise MemoryError
-            self.memory.used_bytes += self.text_length
-            memcpy(self.text, p, self.text_length)
+        if self.ordered and self.text == NULL:
+            self.keep_text(request, p)
+        return 0
+
+    cdef int keep_text(self, RequestParser request, const unsigned char *p) except -1:
+        self.text = <unsigned char *> malloc(request.used)
+        if self.text == NULL:
+            raise MemoryError
+        self.text_length = request.used
+        self.memory.used_bytes += self.text_length
+        memcpy(self.text, p, self.text_length)
         return 0
 
     cdef int ask(self, const unsigned char *base) except -1:
@@ -374,7 +377,7 @@ cdef class Mutation(Exchange):
             self.own(code, p, n)
         else:
             self.theirs(code, p, n)
-        return 0
+        return self.rest()
 
     cdef int own(self, Code code, const unsigned char *p, size_t n) except -1:
         """The authority has answered."""
@@ -469,13 +472,16 @@ cdef class Mutation(Exchange):
 
     cdef int failed(self, uint32_t part, Failure why, bint sent) except -1:
         if part == OWN:
-            return self.own_failed(why, sent)
+            self.own_failed(why, sent)
+            return self.rest()
         self.telling = False
         self.follower.missed(self.key, self.key_length)
         self.complete()
         if self.switched:
-            return self.fail(why, True)
-        return 0 if self.asking else self.respond_own()
+            self.fail(why, True)
+        elif not self.asking:
+            self.respond_own()
+        return self.rest()
 
     cdef int own_failed(self, Failure why, bint sent) except -1:
         cdef bint harmless = self.is_harmless()
@@ -527,8 +533,10 @@ cdef class Mutation(Exchange):
         if present and not self.done and self.authority.follows():
             self.mark(self.follower)
             self.hurry(self.pool, self.authority)
-            return self.ask(self.text)
-        return self.own(self.own_code, self.own_reply, len(self.own_reply))
+            self.ask(self.text)
+        else:
+            self.own(self.own_code, self.own_reply, len(self.own_reply))
+        return self.rest()
 
     cdef int too_late(self) except -1:
         if self.done:
@@ -634,11 +642,3 @@ cdef class Mutation(Exchange):
             self.ordered = False
             self.pool.ordered[self.slot & (ORDERED_SLOTS - 1)] -= 1
         return 0
-
-
-cdef inline int expects(Verb verb) noexcept:
-    if verb <= V_CAS:
-        return E_STORAGE
-    if verb <= V_DECR:
-        return E_NUMBER
-    return E_DELETE if verb == V_DELETE else E_TOUCH

@@ -28,6 +28,7 @@ cdef class Repair(Hurried):
     cdef int tries
     cdef uint32_t slot
     cdef uint32_t note           # of what the target has not, or not as it shall be
+    cdef Server closed           # the target, if it shall not open before
     cdef uint64_t mark
     cdef uint64_t flush_mark
     cdef int64_t since_us        # the marks have not moved

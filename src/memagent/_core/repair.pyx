@@ -55,7 +55,7 @@ from memagent._core.reply cimport (
     ReplyParser,
     meta_flag,
 )
-from memagent._core.server cimport Server
+from memagent._core.server cimport Server, keep_closed, let_open
 from memagent._core.timers cimport Hurried
 
 cdef enum:
@@ -144,6 +144,7 @@ cdef class Repair(Hurried):
             self.target.missed(self.key, len(self.key))
             return self.give_up()
         self.step = CLEARING
+        self.closed = keep_closed(self.target)
         self.note = self.pool.marks.begin(self.slot, self.target.index, self.key, len(self.key), True)
         line = b"%b %b\r\n" % (b"delete" if self.name is self.key else b"md", self.name)
         channel.append(line, len(line))
@@ -331,6 +332,9 @@ cdef class Repair(Hurried):
         return 0
 
     cdef int finish(self) except -1:
+        cdef Server closed = self.closed
+        self.closed = None
+        let_open(closed)
         self.pool.repairing.discard(self.key)
         if self.refills:
             self.refills = False

@@ -56,6 +56,8 @@ cdef class Server:
     cdef readonly Journal journal
     cdef readonly Player player
     cdef public size_t degraded        # writes under way that leave it out
+    cdef size_t elsewhere              # writes under way, and what follows of them, that another server decides about
+    cdef int64_t open_again_us         # who leads without a supervisor: when to try once more
     cdef public size_t refilling       # repairs of played keys under way
     cdef public object on_played       # called with (server, key) for each key that may be refilled
     cdef public size_t lingering       # old connections that may still bring it what was sent before
@@ -77,8 +79,8 @@ cdef class Server:
         """May it be asked? Joins an outage that another worker has begun, and leaves one that is over."""
         if self.standing.outage_now() != self.joined:
             self.join()
-        if self.state == WARMING and self.clean and self.standing.opened_now() >= self.joined:
-            self.open()
+        if self.state == WARMING and self.clean:
+            self.try_open()
         return self.state == UP
 
     cdef inline bint is_changing(self) noexcept:
@@ -113,7 +115,12 @@ cdef class Server:
     cdef bint greeted(self, object who) except -1
     cdef int come_back(self) except -1
     cdef int advance(self) except -1
-    cdef int open(self) except -1
+    cdef int try_open(self) except -1
+    cdef bint is_about_to_open(self) noexcept
     cdef int refill(self) except -1
     cdef int lead(self) except -1
     cdef int say(self) except -1
+
+
+cdef Server keep_closed(Server server)
+cdef int let_open(Server server) except -1

@@ -43,10 +43,32 @@ cdef enum:
     SETTLE_US = 1_000_000   # what a lost connection had brought is done by then
     REFILL_WINDOW = 256
     GRACE_US = 250_000      # waits that are over are ended so late at most
+    OPEN_AGAIN_US = 1_000_000
 
 NAMES = ("up", "down", "returning", "warming")
 GAUGE = (0, 3, 2, 1)
 HELD = 4
+
+
+cdef Server keep_closed(Server server):
+    """Something of a key of this server begins that another one decides about: it is not opened before `let_open` is given
+    what this returns, None where it is up.
+    """
+    if server.state == UP:
+        return None
+    server.elsewhere += 1
+    if server.elsewhere == 1:
+        server.say()
+    return server
+
+
+cdef int let_open(Server server) except -1:
+    if server is not None:
+        server.elsewhere -= 1
+        if server.elsewhere == 0:
+            server.say()
+            server.standing.finish_opening()
+    return 0
 
 
 @cython.final
@@ -316,14 +338,21 @@ cdef class Server:
             self.refill()
             if self.clean and self.live_places is not None:
                 self.lead()
-            if self.clean and self.standing.opened_now() >= self.joined:
-                self.open()
+            if self.clean:
+                self.try_open()
         return self.say()
 
-    cdef int open(self) except -1:
+    cdef int try_open(self) except -1:
         """The outage is over for all workers, which take it for an authority from the same moment on."""
+        self.standing.finish_opening()
+        if self.standing.opened_now() < self.joined:
+            return 0
         self.emptied = self.clean = False
         return self.enter(UP, "it is open for all workers")
+
+    cdef bint is_about_to_open(self) noexcept:
+        """Asked behind `keep_closed`: has that come too late?"""
+        return self.standing.is_opening() or self.standing.opened_now() >= self.joined
 
     cdef int refill(self) except -1:
         """Offer what was played to whoever can fetch it from the other holder."""
@@ -344,6 +373,8 @@ cdef class Server:
     cdef int lead(self) except -1:
         """No supervisor is there: the workers that live agree by their words when the outage is over."""
         live = self.live_places()
+        if self.turn.now_us < self.open_again_us:
+            return 0
         for place in range(self.standing.n_places):
             used, outage, phase, _ = self.standing.word(place)
             if place in live:
@@ -357,8 +388,10 @@ cdef class Server:
                     self.clean = False
                     self.enter(RETURNING, "a worker has died with its journal")
                 return 0
-        self.standing.open(self.joined)
-        return 0
+            else:
+                self.standing.forget_elsewhere(place)
+        self.open_again_us = self.turn.now_us + OPEN_AGAIN_US
+        return self.standing.open(self.joined)
 
     cdef int say(self) except -1:
         """Write this worker's word, which others may act on."""
@@ -367,7 +400,7 @@ cdef class Server:
             phase = WARMING
         elif phase == WARMING and not self.clean:
             phase = RETURNING
-        return self.standing.say(self.joined, phase, self.emptied)
+        return self.standing.say(self.joined, phase, self.emptied, self.elsewhere != 0)
 
     # What operators ask for
 

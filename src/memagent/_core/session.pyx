@@ -435,6 +435,10 @@ cdef class Session(Waiting):
             self.mark()
         return 0
 
+    cdef int hold_back(self) except -1:
+        self.window = 1
+        return 0
+
     cdef int write(self, const unsigned char *p, size_t n) except -1:
         if self.out.length() == 0:
             self.ready_us = self.context.turn.now_us

@@ -23,6 +23,13 @@ cdef enum:
     AT_IDENTITY = 2
     AT_WORDS = 8
 
+# In AT_OPENED.
+cdef enum:
+    OPENING = 1
+    ATTEMPT = 2
+    ATTEMPTS = 0xfffe
+    OUTAGE_SHIFT = 16
+
 
 cdef class Standing:
     cdef Block row
@@ -30,10 +37,16 @@ cdef class Standing:
     cdef readonly size_t place          # whose word this worker writes
 
     cdef uint64_t begin(self, uint64_t joined) noexcept
-    cdef int say(self, uint64_t outage, int phase, bint emptied) except -1
+    cdef int say(self, uint64_t outage, int phase, bint emptied, bint elsewhere) except -1
     cdef bint all_say(self, uint64_t outage, int phase) noexcept
     cdef int bury(self, size_t place) except -1
+    cdef int open(self, uint64_t outage) except -1
+    cdef int finish_opening(self) noexcept
+    cdef int call_off(self) noexcept
     cdef inline uint64_t outage_now(self) noexcept:
         return load(self.row.slot + AT_OUTAGE)
     cdef inline uint64_t opened_now(self) noexcept:
-        return load(self.row.slot + AT_OPENED)
+        cdef uint64_t opening = load(self.row.slot + AT_OPENED)
+        return (opening >> OUTAGE_SHIFT) - (opening & OPENING)
+    cdef inline bint is_opening(self) noexcept:
+        return load(self.row.slot + AT_OPENED) & OPENING

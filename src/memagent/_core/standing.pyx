@@ -3,9 +3,18 @@
     row ──▶ │ outage, opened, identity │ word of place 0, place 1, ... │      each part on cache lines of its own
 
     outage     number of the last outage that was begun, by whichever worker took the server down
-    opened     number of the last outage that is over: every worker's journal was played; the leader writes it
+    opened     number of the last outage that is over: every worker's journal was played; see below
     identity   of the process that was last known there (0: unknown), for workers that have not met it yet
-    word       a worker's answer: outage << 8 | used << 5 | emptied << 4 | phase (up, down, returning, warming)
+    word       a worker's answer: outage << 8 | elsewhere << 6 | used << 5 | emptied << 4 | phase (up, down, returning,
+               warming)
+
+While a server is not up, another one decides about its keys. Two must never do so at once, though each worker has writes
+under way when it opens. So it opens in two steps, as a lock that many readers hold is taken for writing:
+
+    opened:  n - 1 ── open: the leader ──▶ n is opening ── finish_opening: whoever finds nobody elsewhere ──▶ n
+               ▲ ◀─────── call_off: who has waited too long ──┘
+    word:    elsewhere is set before a write looks whether the server is opening; if it is, the write waits
+    slot:    outage << 16 | attempt << 1 | opening; no attempt can be taken for a later one of the same outage
 
 Invariants (behaviour section 3):
 - `outage` is raised before a write that left the server out is acknowledged; a worker that sees it ahead of what it has
@@ -13,6 +22,7 @@ Invariants (behaviour section 3):
 - Two workers that find a server dead at the same time begin one outage, not two.
 - `opened` never gets ahead of `outage`, and neither of them ever falls.
 - A word has one writer, the worker of that place; `used` tells a place that never had a worker from one that says "up".
+- No outage is over while a living worker's word says elsewhere.
 """
 
 cimport cython
@@ -24,6 +34,7 @@ cdef enum:
     PHASES = 0b1111
     EMPTIED = 1 << 4
     USED = 1 << 5
+    ELSEWHERE = 1 << 6  # it has writes under way about which the other server of the key decides
 
 
 def standing_slots(Py_ssize_t n_places):
@@ -48,9 +59,9 @@ cdef class Standing:
         swap(self.row.slot + AT_OUTAGE, joined, joined + 1)
         return self.outage_now()
 
-    cdef int say(self, uint64_t outage, int phase, bint emptied) except -1:
+    cdef int say(self, uint64_t outage, int phase, bint emptied, bint elsewhere) except -1:
         """Write this worker's word; the line is left alone where it says so already."""
-        cdef uint64_t word = outage << 8 | USED | (EMPTIED if emptied else 0) | phase
+        cdef uint64_t word = outage << 8 | (ELSEWHERE if elsewhere else 0) | USED | (EMPTIED if emptied else 0) | phase
         if load(self.row.slot + AT_WORDS + self.place) != word:
             store(self.row.slot + AT_WORDS + self.place, word)
         return 0
@@ -68,6 +79,41 @@ cdef class Standing:
     cdef int bury(self, size_t place) except -1:
         """Nobody will ever take this place again: its word does not count any more."""
         store(self.row.slot + AT_WORDS + place, 0)
+        return 0
+
+    cdef int open(self, uint64_t outage) except -1:
+        """This outage is over as soon as nobody is elsewhere."""
+        cdef uint64_t opening
+        if outage > self.outage_now():
+            raise ValueError(f"outage {outage} has not begun yet")
+        while True:
+            opening = load(self.row.slot + AT_OPENED)
+            if opening >> OUTAGE_SHIFT > outage or self.opened_now() >= outage:
+                return 0
+            if opening >> OUTAGE_SHIFT == outage and opening & OPENING:
+                return self.finish_opening()
+            if swap(self.row.slot + AT_OPENED, opening,
+                    outage << OUTAGE_SHIFT | (opening + ATTEMPT) & ATTEMPTS | OPENING):
+                return self.finish_opening()
+
+    cdef int finish_opening(self) noexcept:
+        """The last step, if nobody is elsewhere."""
+        cdef size_t place
+        cdef uint64_t opening = load(self.row.slot + AT_OPENED)
+        if not opening & OPENING:
+            return 0
+        for place in range(self.n_places):
+            if load(self.row.slot + AT_WORDS + place) & ELSEWHERE:
+                return 0
+        swap(self.row.slot + AT_OPENED, opening, opening & ~<uint64_t> OPENING)
+        return 0
+
+    cdef int call_off(self) noexcept:
+        """It takes too long: not now."""
+        cdef uint64_t opening = load(self.row.slot + AT_OPENED)
+        if opening & OPENING:
+            swap(self.row.slot + AT_OPENED, opening,
+                 ((opening >> OUTAGE_SHIFT) - 1) << OUTAGE_SHIFT | opening & ATTEMPTS)
         return 0
 
     # The Python face: for the leader, who asks now and then, and for tests.
@@ -92,16 +138,25 @@ cdef class Standing:
         """As a worker that has joined `joined` does; the number of the outage that is under way now."""
         return self.begin(joined)
 
-    def open(self, uint64_t outage):
-        """This outage is over: workers take the server for up again."""
-        cdef uint64_t opened = self.opened_now()
-        if outage > self.outage_now():
-            raise ValueError(f"outage {outage} has not begun yet")
-        while opened < outage and not swap(self.row.slot + AT_OPENED, opened, outage):
-            opened = self.opened_now()
+    def begin_opening(self, uint64_t outage):
+        """Workers take the server for up again as soon as nobody is elsewhere; once more: look again."""
+        self.open(outage)
 
-    def say_word(self, uint64_t outage, int phase, bint emptied=False):
-        self.say(outage, phase, emptied)
+    def call_off_opening(self):
+        """It stays as it is until it is opened once more."""
+        self.call_off()
+
+    def forget_elsewhere(self, Py_ssize_t place):
+        """The worker of this place is dead: its writes have ended with it."""
+        cdef uint64_t word
+        if not 0 <= place < <Py_ssize_t> self.n_places:
+            raise IndexError(f"place {place} of {self.n_places}")
+        word = load(self.row.slot + AT_WORDS + place)
+        if word & ELSEWHERE:
+            store(self.row.slot + AT_WORDS + place, word & ~<uint64_t> ELSEWHERE)
+
+    def say_word(self, uint64_t outage, int phase, bint emptied=False, bint elsewhere=False):
+        self.say(outage, phase, emptied, elsewhere)
 
     def word(self, Py_ssize_t place):
         """(used, outage, phase, emptied), as the worker of this place says."""

@@ -46,7 +46,7 @@ def test_from_a_note_to_up_again(make_world: MakeWorld) -> None:
     assert (life.fake.lines, life.fake.store.items, len(life.server.journal)) == ([b"delete k"], {}, 0)
     assert life.word == (True, 1, WARMING, False)
     assert (life.server.is_readable, life.server.is_following) == (False, True)
-    life.row.open(1)
+    life.row.begin_opening(1)
     assert life.run(TICK_US) == "up"
     assert life.server.is_readable
     assert [state for _, state, _ in life.world.changes] == ["down", "returning", "warming", "up"]
@@ -90,7 +90,7 @@ def test_another_process_is_empty_and_what_was_noted_is_played_all_the_same(make
     assert life.run() == "warming"
     assert (life.fake.lines, life.word, offered) == ([b"delete k"], (True, 1, WARMING, True), [])
     assert life.world.server_count(0, "restarts_seen") == 1
-    life.row.open(1)
+    life.row.begin_opening(1)
     assert life.run(TICK_US) == "up"
     assert not life.server.emptied
 
@@ -171,7 +171,7 @@ class TestPlace:
         row.begin_outage(0)
         row.say_word(1, phase)
         if opened:
-            row.open(1)
+            row.begin_opening(1)
         world = make_world(has_copies=True, standings=[row])
         server = world.servers[0].server
         assert (server.state_name, server.joined) == ("down", 2 if opened else 1)
@@ -209,7 +209,7 @@ def test_it_is_an_authority_for_all_workers_from_the_same_moment_on(make_world: 
     life.server.miss(b"k")
     assert life.run() == "warming"
     assert not life.server.is_readable
-    life.row.open(life.server.joined)
+    life.row.begin_opening(life.server.joined)
     assert life.server.is_readable, "no tick is waited for"
     assert life.server.state_name == "up"
 
@@ -265,7 +265,7 @@ class TestOperators:
         world.run()
         world.pass_time(TICK_US)
         assert (server.state_name, server.standing.word(0)[1:3]) == ("up", (1, WARMING))
-        server.standing.open(1)
+        server.standing.begin_opening(1)
         world.pass_time(TICK_US)
         assert server.standing.word(0)[1:3] == (1, UP)
 

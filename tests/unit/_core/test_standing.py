@@ -31,14 +31,14 @@ def test_it_opens_once_and_never_falls_back() -> None:
     row = Standing()
     row.begin_outage(0)
     row.begin_outage(1)
-    row.open(2)
-    row.open(1)
+    row.begin_opening(2)
+    row.begin_opening(1)
     assert row.opened == 2
 
 
 def test_an_outage_that_has_not_begun_cannot_be_over() -> None:
     with pytest.raises(ValueError, match="outage 1 has not begun yet"):
-        Standing().open(1)
+        Standing().begin_opening(1)
 
 
 def test_words_of_all_places_are_their_own() -> None:
@@ -69,3 +69,58 @@ def test_a_place_that_is_not_there(place: int) -> None:
         Standing(None, 0, 2, place)
     with pytest.raises(IndexError, match=f"place {place} of 2"):
         Standing(None, 0, 2, 0).word(place)
+
+
+class TestOpening:
+    def test_it_waits_until_nobody_is_elsewhere(self) -> None:
+        first, second = _rows(2)
+        first.begin_outage(0)
+        second.say_word(1, WARMING, elsewhere=True)
+        first.begin_opening(1)
+        assert first.opened == 0
+        second.say_word(1, WARMING)
+        first.begin_opening(1)
+        assert second.opened == 1
+
+    def test_called_off_it_stays_closed_until_it_is_begun_again(self) -> None:
+        first, second = _rows(2)
+        first.begin_outage(0)
+        second.say_word(1, WARMING, elsewhere=True)
+        for _ in range(100_000):  # attempts are counted in a few bits
+            first.begin_opening(1)
+            first.call_off_opening()
+        second.say_word(1, WARMING)
+        assert first.opened == 0
+        first.begin_opening(1)
+        assert first.opened == 1
+
+    def test_one_that_is_over_cannot_be_called_off(self) -> None:
+        row = Standing()
+        row.begin_outage(0)
+        row.begin_opening(1)
+        row.call_off_opening()
+        assert row.opened == 1
+
+    def test_an_outage_that_begins_meanwhile_is_not_over_with_it(self) -> None:
+        first, second = _rows(2)
+        first.begin_outage(0)
+        second.say_word(1, WARMING, elsewhere=True)
+        first.begin_opening(1)
+        assert first.begin_outage(1) == 2
+        second.say_word(1, WARMING)
+        first.begin_opening(1)
+        assert (first.outage, first.opened) == (2, 1)
+
+    def test_a_dead_worker_is_not_waited_for(self) -> None:
+        first, second = _rows(2)
+        first.begin_outage(0)
+        second.say_word(1, WARMING, True, elsewhere=True)
+        first.forget_elsewhere(1)
+        assert first.word(1) == (True, 1, WARMING, True)
+        first.begin_opening(1)
+        assert first.opened == 1
+
+    @pytest.mark.parametrize("place", [-1, 2])
+    def test_a_place_that_is_not_there(self, place: int) -> None:
+        with pytest.raises(IndexError, match=f"place {place} of 2"):
+            Standing(None, 0, 2, 0).forget_elsewhere(place)

@@ -1,6 +1,6 @@
 """What is done to a server: it ends, freezes, is cut off, falls silent, gets slow; and ends of all that.
 
-And to the proxy: a worker is killed or frozen, the supervisor is killed.
+And to the proxy: a worker is killed or frozen, it reloads, the supervisor is killed.
 
 A fault is a function of (world, node, rng) that runs in a thread of its own until it is over. What it does
 to the server's memory and reach it says before it does it. A fault of the proxy has no node.
@@ -134,6 +134,11 @@ def freeze_worker(world: World, rng: random.Random) -> None:
     world.events.add("proxy", f"worker {pid} thawed")
 
 
+def reload(world: World, rng: random.Random) -> None:
+    """Pools, servers and whoever copies keys are told anew."""
+    world.reload(probe_max_ms=rng.randint(300, 1500), repair_ttl_ms=rng.randint(30_000, 90_000))
+
+
 def kill_supervisor(world: World, rng: random.Random) -> None:
     """Nobody replaces it, nobody refills a server."""
     world.events.add("proxy", "supervisor killed")
@@ -142,7 +147,7 @@ def kill_supervisor(world: World, rng: random.Random) -> None:
 
 ANYWHERE: tuple[Fault, ...] = (kill, kill, kill, freeze, freeze, freeze_and_kill)
 RELAYED: tuple[Fault, ...] = (cut, cut_while_under_way, refuse, blackhole, blackhole, mute, slow)
-PROXY: tuple[ProxyFault, ...] = (kill_worker, freeze_worker)
+PROXY: tuple[ProxyFault, ...] = (kill_worker, freeze_worker, reload)
 
 
 def draw(node: Node, rng: random.Random) -> Fault:

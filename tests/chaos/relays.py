@@ -57,8 +57,9 @@ def main(path: str, targets: list[str]) -> None:
         host, _, port = target.rpartition(":")
         relays.append(Relay((host, int(port))))
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(path)
+    listener.bind(f"{path}.new")
     listener.listen(1)
+    Path(f"{path}.new").rename(path)  # who sees it can connect
     connection, _ = listener.accept()
     with connection.makefile("rw") as orders:
         orders.write("ready\n")

@@ -15,7 +15,7 @@ from tests.support.wait import wait_until
 @pytest.mark.parametrize(
     ("seed", "variant"),
     [
-        (1, Variant("backups", "mixed", workers=1, request_timeout_ms=300, pool={"probe_max_ms": 300})),
+        (1, Variant("backups", "mixed", workers=2, request_timeout_ms=300, pool={"probe_max_ms": 300})),
         (2, Variant("copies", "mixed", workers=1, request_timeout_ms=300, pool={"probe_max_ms": 300})),
     ],
     ids=["backups", "copies"],

@@ -125,15 +125,18 @@ class World:
             node.relay, node.port = number, self.relays.ports[number]
         servers = [node.written for node in self.nodes if node.name.startswith("s")]
         backups = [node.written for node in self.nodes if node.name.startswith("b")]
-        pool = {
+        self._servers, self._backups = servers, backups
+        self._pool = {
             "request_timeout_ms": self.variant.request_timeout_ms,
             "acknowledge": self.variant.acknowledge,
             "probe_max_ms": 1000,
             **({} if backups else {"copies": 2}),
             **self.variant.pool,
         }
-        settings = {"control_socket": str(self.folder / "control.sock")}
-        self.proxy = Proxy.start(servers, backups, workers=self.variant.workers, pool=pool, settings=settings)
+        self._settings = {"control_socket": str(self.folder / "control.sock")}
+        self.proxy = Proxy.start(
+            servers, backups, workers=self.variant.workers, pool=self._pool, settings=self._settings
+        )
         self._workers = Workers(self.proxy, self.variant.workers)
         owners, copies = ([(each["name"], "", 0, 1) for each in written] for written in (servers, backups))
         self._placement = PlainPlacement(owners, copies, "ketama", "md5", copies=1 if backups else 2)
@@ -217,6 +220,15 @@ class World:
     def fault_is_over(self, node: Node, text: str) -> None:
         self.events.add(node.name, text)
         node.fault_over_at = time.monotonic()
+
+    def reload(self, **pool: Any) -> None:
+        """The same servers, and other numbers for their pool."""
+        assert self.proxy is not None
+        self.events.add("proxy", f"told to reload, {pool}")
+        self.proxy.write_config(
+            self._servers, self._backups, pool={**self._pool, **pool}, settings=self._settings
+        )
+        self.proxy.reload()
 
     def tell_relay(self, node: Node, method: str, *args: Any) -> Any:
         assert self.relays is not None

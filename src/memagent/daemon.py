@@ -1,4 +1,4 @@
-"""What a daemon does to itself: leave the terminal, give up rights, ask for enough open files.
+"""What a daemon does to itself: leave the terminal, give up rights.
 
     magent ──fork──▶ leader of a new session ──fork──▶ the daemon ──"ready", or why not──▶ magent
 
@@ -10,7 +10,6 @@ import grp
 import json
 import os
 import pwd
-import resource
 from dataclasses import dataclass
 
 from memagent.errors import StartError
@@ -54,22 +53,6 @@ def become(identity: Identity) -> None:
         raise StartError(
             f"cannot run as user {identity.uid}, group {identity.gid}: {error.strerror}"
         ) from None
-
-
-def allow_open_files(wanted: int) -> int:
-    """Raise this process's limit of open files, which workers inherit, towards `wanted`; what it is now."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return max(soft, wanted)
-    # Only root may go past the hard limit.
-    tries = [(wanted, wanted), (hard, hard)]
-    if hard == resource.RLIM_INFINITY or hard >= wanted:
-        tries = [(wanted, hard)]
-    for limits in tries:
-        with contextlib.suppress(OSError, ValueError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-            return limits[0]
-    return soft
 
 
 class StartingProcess:

@@ -25,7 +25,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
-from memagent import __version__, daemon, logs
+from memagent import __version__, daemon, logs, open_files
 from memagent.addresses import parse_listen
 from memagent.admin.auth import Tokens
 from memagent.admin.door import Door, open_door
@@ -75,11 +75,6 @@ if TYPE_CHECKING:
 
 _START_DEADLINE_S: Final = 30.0
 _SETTLE_S: Final = 0.1
-_SPARE_FILES: Final = 64
-_FEWEST_CLIENTS: Final = 64
-_HOW_TO_RAISE: Final = (
-    "raise it to {} (ulimit -n, or LimitNOFILE= in a systemd unit), or lower max_connections"
-)
 
 
 def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_MODULE) -> int:
@@ -87,7 +82,7 @@ def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_M
 
     `read` gives the configuration anew when it is to be reloaded, from any working directory; ConfigError.
     """
-    config = _fit_open_files(given)
+    config = open_files.fit(given)
     identity = daemon.find_identity(config.user, config.group)
     log_stream = logs.open_log(config.log_file)
     owner = (identity.uid, identity.gid) if identity is not None else None
@@ -114,7 +109,7 @@ def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_M
                 "the limit of open files leaves room for fewer clients than max_connections",
                 max_connections=given.max_connections,
                 served_at_most=config.max_connections,
-                hint=_HOW_TO_RAISE.format(_files_needed(given)),
+                hint=open_files.how_to_raise(given),
             )
         log_fd = log_stream.fileno() if config.log_file is not None else None
         supervisor = Supervisor(
@@ -178,7 +173,7 @@ class Supervisor:
         self._reloader = Reloader(
             given,
             read,
-            _fit_open_files,
+            open_files.fit,
             self._fleet,
             self._segment,
             self._leader,
@@ -597,26 +592,3 @@ def _bind_http(listen: str, owner: tuple[int, int] | None) -> Listeners:
         raise StartError(missing, "pip install 'memagent[admin]'") from None
     address = ListenAddress.model_validate(listen)
     return Listeners.bind([address], 1, owner, "admin_listen", private=True)
-
-
-def _fit_open_files(config: Config) -> Config:
-    """With as many clients as this machine lets us have; StartError if those are hardly any."""
-    wanted = _files_needed(config)
-    limit = daemon.allow_open_files(wanted)
-    clients = config.max_connections - (wanted - limit)
-    if clients >= config.max_connections:
-        return config
-    if clients < _FEWEST_CLIENTS:
-        raise StartError(
-            f"max_connections {config.max_connections} needs {wanted} open files and the limit is {limit}",
-            _HOW_TO_RAISE.format(wanted),
-        )
-    return config.model_copy(update={"max_connections": clients})
-
-
-def _files_needed(config: Config) -> int:
-    """All clients may be one worker's: the kernel spreads them as it likes."""
-    to_servers = sum(
-        (len(pool.servers) + len(pool.backups)) * pool.connections_per_server for pool in config.pools
-    )
-    return config.max_connections + to_servers + config.workers * len(config.listen) + _SPARE_FILES

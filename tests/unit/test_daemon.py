@@ -79,19 +79,3 @@ def test_a_new_user_has_no_way_back(nobody: pwd.struct_passwd):
     )
     uid, gid = nobody.pw_uid, nobody.pw_gid
     assert done.stdout.strip() == f"({uid}, {uid}, {uid}) ({gid}, {gid}, {gid}) [{gid}]", done.stderr
-
-
-def test_the_limit_of_open_files_is_raised_as_far_as_it_goes():
-    read = "print(found, *resource.getrlimit(resource.RLIMIT_NOFILE))"
-    lower = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (50, 300));"
-    assert in_child(f"{lower} found = allow_open_files(200); {read}").stdout == "200 200 300\n"
-    assert in_child(f"{lower} found = allow_open_files(40); {read}").stdout == "50 50 300\n"
-    # Past the hard limit: what root may do others may not.
-    refuse = (
-        "set = resource.setrlimit\n"
-        "def only_down(what, limits):\n"
-        "    if limits[1] > 300: raise ValueError\n"
-        "    set(what, limits)\n"
-        "resource.setrlimit = only_down\n"
-    )
-    assert in_child(f"{lower} {refuse}found = allow_open_files(400); {read}").stdout == "300 300 300\n"

@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 
-from memagent import daemon
 from memagent.control import Addresses, Adopt, Adopted, FromWorker, Log, Resolve, StateChange, ToWorker
-from memagent.errors import StartError
 from memagent.listeners import Listeners
 from memagent.settings import Config
-from memagent.supervisor import Supervisor, _files_needed, _fit_open_files
+from memagent.supervisor import Supervisor
 from tests.support.leading import Memory
 
 CONFIG = Config.model_validate(
@@ -188,25 +186,3 @@ def test_a_name_that_means_nothing_is_logged_and_answered(names: dict[str, list[
     assert case.workers[0].told == [Addresses(3, ())]
     ((event, facts),) = case.log.said
     assert (event, facts["name"], facts["addresses_kept"]) == ("name cannot be resolved", "a.test", ())
-
-
-def test_files_for_all_clients_and_servers_in_one_worker():
-    assert _files_needed(CONFIG) == 1000 + 4 * 5 + 3 * 2 + 64
-
-
-@pytest.mark.parametrize(("limit", "clients"), [(1090, 1000), (5000, 1000), (1089, 999), (154, 64)])
-def test_a_lower_limit_of_open_files_means_fewer_clients(
-    monkeypatch: pytest.MonkeyPatch, limit: int, clients: int
-):
-    monkeypatch.setattr(daemon, "allow_open_files", lambda wanted: limit)
-    assert _fit_open_files(CONFIG) == CONFIG.model_copy(update={"max_connections": clients})
-
-
-def test_hardly_any_clients_are_not_worth_a_start(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(daemon, "allow_open_files", lambda wanted: 153)
-    with pytest.raises(
-        StartError, match="max_connections 1000 needs 1090 open files and the limit is 153"
-    ) as caught:
-        _fit_open_files(CONFIG)
-    assert caught.value.hint is not None
-    assert "raise it to 1090" in caught.value.hint

@@ -75,10 +75,16 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "pulse": (),
     "rewarm_process": ("rewarm.job", "errors"),
     "rewarms": ("fleet", "snapshot", "segment", "logs", "rewarm_process", "rewarm.job"),
+    "tasks": ("logs",),
+    "names": ("control", "fleet", "logs", "resolver", "settings"),
+    "orphans": ("control", "processes", "tasks"),
+    "crew": (
+        *("control", "errors", "logs", "orphans", "processes", "pulse", "segment", "snapshot", "tasks"),
+    ),
     "leader": (*("lifecycle", "snapshot", "settings", "fleet", "segment", "control", "logs", "rewarms"),),
     "reload": ("settings", "differences"),
     "reloader": (
-        *("admin.requests", "config", "control", "errors", "fleet", "leader", "logs", "reload", "resolver"),
+        *("admin.requests", "config", "control", "errors", "fleet", "leader", "logs", "names", "reload"),
         *("segment", "settings"),
     ),
     "operators": (
@@ -106,21 +112,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "admin.metrics": ("admin", "snapshot", "counters", "segment", "usage"),
     # Both sides of the control socket ask it.
     "admin.place": (),
+    "admin.doors": (*_TABLES, "admin", "listeners", "logs", "settings", "snapshot"),
     "supervisor": (
-        *(*_TABLES, "settings", "config", "worker", "control", "lifecycle", "probe", "rewarm", "admin"),
-        *("counters", "segment", "stats", "resolver", "listeners", "processes", "daemon", "logs"),
-        *(
-            "admin.requests",
-            "fleet",
-            "leader",
-            "open_files",
-            "operators",
-            "pulse",
-            "reloader",
-            "rewarm_process",
-            "snapshot",
-            "unix_files",
-        ),
+        *(*_TABLES, "settings", "config", "control", "admin", "segment", "listeners", "processes", "daemon"),
+        *("logs", "crew", "fleet", "leader", "names", "open_files", "operators", "pulse", "reloader"),
+        *("rewarm.job", "rewarm_process", "snapshot", "tasks"),
     ),
     "_core": ("errors",),
     "_net": ("_core", "errors"),

@@ -56,8 +56,6 @@ class Crew(Protocol):
 
     def is_alive(self, worker: int) -> bool: ...
 
-    def addresses_of(self, server: int) -> tuple[str, ...]: ...
-
 
 class Leader:
     """One run of the proxy's leading part."""
@@ -67,6 +65,7 @@ class Leader:
         fleet: Fleet,
         segment: Segment,
         crew: Crew,
+        addresses_of: Callable[[int], tuple[str, ...]],
         log: Logger,
         start_rewarm: Start,
         clock: Callable[[], float] = time.monotonic,
@@ -80,7 +79,7 @@ class Leader:
         self._clock = clock
         self._standings = {number: segment.standing(number) for number in fleet.members}
         self.lifecycle = Lifecycle({number: self._facts(number) for number in fleet.members}, clock())
-        self.rewarms = Rewarms(fleet, segment, log, start_rewarm, crew.addresses_of, self._warm_ended, clock)
+        self.rewarms = Rewarms(fleet, segment, log, start_rewarm, addresses_of, self._warm_ended, clock)
         self.moves: dict[int, Move] = {}  # servers that are about to be somewhere else
         self._woken = asyncio.Event()
         self._news: dict[int, tuple[str, int]] = {}

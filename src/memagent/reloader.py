@@ -19,8 +19,8 @@ from memagent.errors import MemagentError
 from memagent.fleet import Fleet
 from memagent.leader import Leader, Move
 from memagent.logs import Logger, set_verbose
+from memagent.names import Names
 from memagent.reload import Plan, plan
-from memagent.resolver import Resolver, is_literal
 from memagent.segment import Segment
 from memagent.settings import Config
 
@@ -33,8 +33,6 @@ class Crew(Protocol):
     def tell_all(self, message: ToWorker) -> None: ...
 
     def alive(self) -> Collection[int]: ...
-
-    def addresses_of(self, server: int) -> tuple[str, ...]: ...
 
 
 class Reloader:
@@ -52,7 +50,7 @@ class Reloader:
         fleet: Fleet,
         segment: Segment,
         leader: Leader,
-        resolver: Resolver,
+        names: Names,
         crew: Crew,
         log: Logger,
         look_s: float = 2.0,
@@ -63,7 +61,7 @@ class Reloader:
         self._fleet = fleet
         self._segment = segment
         self._leader = leader
-        self._resolver = resolver
+        self._names = names
         self._crew = crew
         self._log = log
         self._one_at_a_time = asyncio.Lock()
@@ -86,7 +84,7 @@ class Reloader:
                 self._log.error("the configuration is not reloaded, nothing changes", problem=str(error))
                 raise RefusedError(str(error), error.hint) from None
             if made.changes:
-                await self._look_up(made.config)
+                await self._names.look_up_new(made.config)
                 self._put_in_force(made.config)
                 await self._until_all_have_it()
             for warning in loaded.warnings:
@@ -122,15 +120,6 @@ class Reloader:
             self._tell_workers()
             await self._until_all_have_it()
 
-    async def _look_up(self, config: Config) -> None:
-        hosts = [
-            server.host
-            for pool in config.pools
-            for server in (*pool.servers, *pool.backups)
-            if server.path is None and not is_literal(server.host)
-        ]
-        await self._resolver.resolve_all([host for host in hosts if not self._resolver.known(host)])
-
     def _put_in_force(self, config: Config) -> None:
         self._let_go()
         change = self._fleet.change(config)
@@ -140,7 +129,7 @@ class Reloader:
         self._tell_workers()
         self._leader.settle()
         for number, server in change.moving.items():
-            known = self._resolver.known(server.host) if server.path is None else ()
+            known = self._names.resolver.known(server.host) if server.path is None else ()
             self._leader.move(number, Move(server, known, in_file=True))
 
     def _tell_workers(self) -> None:
@@ -153,7 +142,7 @@ class Reloader:
                 self._generation,
                 self._fleet.config.model_dump(mode="json"),
                 numbers,
-                tuple(map(self._crew.addresses_of, numbers)),
+                tuple(map(self._names.addresses_of, numbers)),
             )
         )
 

@@ -65,9 +65,10 @@ class Leading:
             self.fleet,
             self.segment,
             self,
-            self.log,
+            self.addresses_of,
+            self.log,  # type: ignore[arg-type]
             self.start_rewarm,
-            idle_s=0.05,  # type: ignore[arg-type]
+            idle_s=0.05,
         )
         for server in self.fleet.members:
             for worker in range(WORKERS):

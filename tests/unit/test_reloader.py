@@ -12,8 +12,8 @@ from memagent.config import Loaded
 from memagent.control import Gone, Reload, Reloaded, ToWorker
 from memagent.errors import ConfigError
 from memagent.layers import mapping
+from memagent.names import Names
 from memagent.reloader import Reloader
-from memagent.resolver import Resolver
 from memagent.settings import Config
 from tests.support.leading import Leading, lead, until
 
@@ -39,7 +39,7 @@ class Case:
             leading.fleet,
             leading.segment,
             leading.leader,
-            Resolver(lambda *_: None, lambda *_: None),
+            Names(leading.fleet, self.tell_all, leading.log),  # type: ignore[arg-type]
             self,
             leading.log,  # type: ignore[arg-type]
             look_s=0.01,
@@ -58,9 +58,6 @@ class Case:
         self.told.append(message)
         for worker in self.alive():
             self.reloader.heard(worker, Reloaded(message.generation))
-
-    def addresses_of(self, server: int) -> tuple[str, ...]:
-        return self.leading.addresses_of(server)
 
     def write(self, *servers: str, **settings: Any) -> None:
         main = {"name": "main", "servers": servers, "backups": ["10.0.0.3:3", "10.0.0.4:4"]}

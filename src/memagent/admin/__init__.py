@@ -44,6 +44,7 @@ listening, and what it asked for goes on.
 
     place        where the socket is
     requests     what may be asked
+    doors        both doors, of which the first is
     door         the socket itself: lines in, lines out
     metrics      what Prometheus is told
     families     metrics as text

@@ -1,0 +1,90 @@
+"""The doors for operators: the control socket, and HTTP with `admin_listen`. Behind both stands one `answer`.
+
+The control socket is closed as soon as the proxy drains: who starts the next proxy on this port must not find
+this one's. HTTP stays until the end: /health/ready says that it drains.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from memagent.addresses import parse_listen
+from memagent.admin.auth import Tokens
+from memagent.admin.door import Answer, Door, open_door
+from memagent.admin.keys import KeyLookup
+from memagent.errors import StartError
+from memagent.listeners import Listeners
+from memagent.logs import Logger
+from memagent.settings import Config, ListenAddress
+from memagent.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from memagent.admin.http import HttpDoor
+
+
+def bind_http(listen: str | None, owner: tuple[int, int] | None) -> Listeners:
+    """For `admin_listen`; none without it. StartError if it cannot be had, or the libraries are missing.
+
+    The libraries are loaded here, while all may be read.
+    """
+    if listen is None:
+        return Listeners()
+    try:
+        import memagent.admin.http  # noqa: F401
+    except ImportError as error:
+        missing = f"admin_listen needs what is not installed: {error.name}"
+        raise StartError(missing, "pip install 'memagent[admin]'") from None
+    address = ListenAddress.model_validate(listen)
+    return Listeners.bind([address], 1, owner, "admin_listen", private=True)
+
+
+class Doors:
+    """`config` in force; `gaps`: why no traffic should come here."""
+
+    def __init__(
+        self,
+        http_listeners: Listeners,
+        answer: Answer,
+        config: Callable[[], Config],
+        snapshot: Callable[[], Snapshot],
+        gaps: Callable[[], list[str]],
+        log: Logger,
+    ) -> None:
+        self._http_listeners = http_listeners
+        self._answer = answer
+        self._config = config
+        self._snapshot = snapshot
+        self._gaps = gaps
+        self._log = log
+        self._door: Door | None = None
+        self._http: HttpDoor | None = None
+
+    async def open(self, listen: str) -> None:
+        """`listen` is the proxy's first address as it has it: port 0 stands for any. StartError."""
+        config = self._config()
+        self._door = await open_door(config.control_socket, listen, self._answer, self._log)
+        if config.admin_listen is not None:
+            self._open_http(config.admin_listen)
+
+    async def close_control(self) -> None:
+        if self._door is not None:
+            await self._door.close()
+            self._door = None
+
+    async def close(self) -> None:
+        await self.close_control()
+        if self._http is not None:
+            await self._http.close()
+
+    def _open_http(self, listen: str) -> None:
+        from memagent.admin.api import Proxy
+        from memagent.admin.http import HttpDoor
+
+        keys = KeyLookup(self._config, self._snapshot)
+        proxy = Proxy(self._answer, self._snapshot, self._gaps, keys.look_up, self._log)
+        self._http = HttpDoor(self._http_listeners.sockets(), parse_listen(listen), self._tokens, proxy)
+        self._log.info("control API", listen=self._http_listeners.addresses)
+
+    def _tokens(self) -> Tokens:
+        """Those in force: they change with a reload."""
+        given = self._config().admin_read_token, self._config().admin_operator_token
+        return Tokens(*(each.get_secret_value().encode() if each is not None else None for each in given))

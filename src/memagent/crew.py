@@ -1,0 +1,232 @@
+"""The workers: each place keeps its sockets and counters while the process in it changes.
+
+    start ─▶ Start ─▶ Ready ─▶ serving ─▶ ended ─▶ what it had under way is seen to ─┐
+      ▲                                                                              │
+      └──────────────── pause, the longer the more often it dies ◀───────────────────┘
+
+- Until all have been ready once, a worker that dies ends the start; then it is replaced, until all drain.
+- What a dead worker had under way is seen to before anybody else writes in its place.
+- A worker that hangs is killed, and so replaced; so is one that somebody else has told to end.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import Collection, Iterable
+from typing import Any, Final, Protocol
+
+from memagent.control import Adopted, Drain, DrainingDone, FromWorker, Log, Ready, ToWorker
+from memagent.errors import StartError
+from memagent.logs import Logger
+from memagent.orphans import Orphans
+from memagent.processes import Backoff, Ear, WorkerProcess
+from memagent.pulse import Pulse
+from memagent.segment import Segment
+from memagent.snapshot import WorkerSnapshot
+from memagent.tasks import Tasks
+
+_START_DEADLINE_S: Final = 30.0
+
+
+class Boss(Protocol):
+    """Whom workers work for."""
+
+    async def launch(self, place: int, ear: Ear) -> WorkerProcess:
+        """OSError if the machine cannot start one more process."""
+
+    def first_words(self, place: int) -> Iterable[ToWorker]:
+        """What a new worker is told."""
+
+    def heard(self, worker: WorkerProcess, message: FromWorker) -> bool:
+        """Does what a worker says of the proxy, not of itself, make sense?"""
+
+    def worker_ended(self, place: int) -> None: ...
+
+
+class Crew:
+    """`draining`: nobody is replaced any more. `all_ready`: all have been once, or never will be."""
+
+    def __init__(self, size: int, segment: Segment, boss: Boss, tasks: Tasks, log: Logger) -> None:
+        self.draining = asyncio.Event()
+        self.all_ready = asyncio.Event()
+        self._size = size
+        self._segment = segment
+        self._boss = boss
+        self._log = log
+        self._workers: dict[int, WorkerProcess] = {}
+        self._orphans = Orphans(self._workers, tasks)
+        self._places: list[asyncio.Task[None]] = []
+        self._pulse = Pulse()
+        self._restarts: Counter[int] = Counter()
+        self._not_ready_yet = set(range(size))
+        self._start_error: StartError | None = None
+
+    # ------------------------------------------------------------ starting and ending
+
+    async def start(self) -> None:
+        """Until all are ready, or told to end meanwhile. StartError if they do not get ready."""
+        self._places = [asyncio.create_task(self._keep(place)) for place in range(self._size)]
+        for task in self._places:
+            task.add_done_callback(self._place_given_up)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.all_ready.wait(), _START_DEADLINE_S)
+        if self._start_error is not None:
+            raise self._start_error
+        if not self.all_ready.is_set():
+            late = ", ".join(map(str, sorted(self._not_ready_yet)))
+            raise StartError(f"worker {late} was not ready within {_START_DEADLINE_S:g} s")
+
+    def replace_no_more(self) -> None:
+        """A start that is under way ends too."""
+        self.draining.set()
+        self.all_ready.set()
+
+    async def drain(self, longest_s: float, hurry: asyncio.Event) -> None:
+        """Let all finish what they have under way, for so long or until there is no more time."""
+        for worker in self._workers.values():
+            if not worker.send(Drain()):
+                worker.signal(signal.SIGTERM)
+        hurried: asyncio.Task[Any] = asyncio.create_task(hurry.wait())
+        everybody: asyncio.Task[Any] = asyncio.create_task(asyncio.wait(self._places))
+        await asyncio.wait({hurried, everybody}, timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        if not everybody.done():
+            self._log.warning("workers killed before they had drained", workers=sorted(self._workers))
+
+    async def kill(self) -> None:
+        """Whoever still lives, and wait for the end of all."""
+        self.draining.set()
+        for worker in self._workers.values():
+            worker.signal(signal.SIGKILL)
+        if self._places:
+            await asyncio.wait(self._places)
+
+    # ------------------------------------------------------------ a worker's place
+
+    async def _keep(self, place: int) -> None:
+        """Keep a worker running in this place until all drain."""
+        backoff = Backoff()
+        while not self.draining.is_set():
+            lived_s, was_told = 0.0, False
+            try:
+                worker = await self._start_worker(place)
+            except OSError as error:
+                cause, pid, last_error = f"could not be started: {error.strerror}", None, ""
+                if isinstance(error, PermissionError):
+                    last_error = f"uid {os.getuid()} may not run {sys.executable}"
+            else:
+                cause, pid = await worker.ended(), worker.pid
+                lived_s, last_error = worker.lived_s(), worker.last_error
+                was_told = worker.has_drained
+                del self._workers[place]
+                self._segment.take_place(place, 0)
+                self._orphans.died(worker)
+                self._boss.worker_ended(place)
+            if self.draining.is_set():
+                return
+            if not self.all_ready.is_set():
+                self._fail_start(place, cause, last_error)
+                return
+            delay_s = backoff.delay_s(lived_s)
+            facts = {"worker": place, "pid": pid, "cause": cause, "delay_ms": int(delay_s * 1000)}
+            if was_told:
+                self._log.warning("worker was told to end by somebody else, it is replaced", **facts)
+            else:
+                self._log.error("worker died, it is replaced", **facts)
+            self._segment.count_restart(place)
+            self._restarts[place] += 1
+            with contextlib.suppress(TimeoutError):
+                if delay_s > 0:
+                    await asyncio.wait_for(self.draining.wait(), delay_s)
+
+    def _place_given_up(self, task: asyncio.Task[None]) -> None:
+        # Only a mistake of ours ends like this; it must not pass unseen.
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error("a worker's place was given up", exc_info=error)
+            self.replace_no_more()
+
+    async def _start_worker(self, place: int) -> WorkerProcess:
+        worker = await self._boss.launch(place, self)
+        await self._orphans.seen_to(place)
+        self._workers[place] = worker
+        self._segment.take_place(place, worker.pid)
+        for message in self._boss.first_words(place):
+            worker.send(message)
+        if self.draining.is_set():
+            # Told to end while this one was on its way.
+            worker.send(Drain())
+        return worker
+
+    def _fail_start(self, place: int, cause: str, last_error: str) -> None:
+        if self._start_error is None:
+            text = f"worker {place} ended before it was ready ({cause})"
+            self._start_error = StartError(f"{text}: {last_error}" if last_error else text)
+        self.replace_no_more()
+
+    # ------------------------------------------------------------ what they say
+
+    def heard(self, worker: WorkerProcess, message: FromWorker) -> None:
+        makes_sense = True
+        match message:
+            case Ready():
+                self._worker_ready(worker)
+            case Log(level, text):
+                if level == "error":
+                    worker.last_error = text
+                number = logging.getLevelNamesMapping()[level.upper()]
+                self._log.log(number, text, worker=worker.number)
+            case DrainingDone():
+                worker.has_drained = True
+                self._log.debug("worker has drained", worker=worker.number)
+            case Adopted(place):
+                makes_sense = self._orphans.adopted(place)
+            case _:
+                makes_sense = self._boss.heard(worker, message)
+        if not makes_sense:
+            self.heard_nonsense(worker, f"no such server or worker: {message}")
+
+    def heard_nonsense(self, worker: WorkerProcess, problem: str) -> None:
+        self._log.error("a message from a worker made no sense", worker=worker.number, problem=problem)
+
+    def _worker_ready(self, worker: WorkerProcess) -> None:
+        worker.is_ready = True
+        self._log.info("worker is ready", worker=worker.number, pid=worker.pid)
+        self._not_ready_yet.discard(worker.number)
+        if not self._not_ready_yet:
+            self.all_ready.set()
+
+    # ------------------------------------------------------------ what they are told, and how they are
+
+    def tell_all(self, message: ToWorker) -> None:
+        for worker in self._workers.values():
+            if not worker.send(message):
+                # It has not read for very long; it would act on what is no longer so.
+                worker.signal(signal.SIGKILL)
+
+    def alive(self) -> Collection[int]:
+        """The workers that are told what is new."""
+        return self._workers.keys()
+
+    def is_alive(self, worker: int) -> bool:
+        """As long as it may still act on what it knows."""
+        return worker in self._workers
+
+    def beat(self) -> None:
+        """All have been told something a while ago; one whose loop did not turn is ended."""
+        # One that is still starting has no loop yet, however long that takes.
+        by_pid = {worker.pid: worker for worker in self._workers.values() if worker.is_ready}
+        turns = {pid: self._segment.loop_turns(worker.number) for pid, worker in by_pid.items()}
+        for pid in self._pulse.beat(time.monotonic(), turns):
+            self._log.error("worker hangs, it is killed", worker=by_pid[pid].number, pid=pid)
+            by_pid[pid].signal(signal.SIGKILL)
+
+    def snapshot(self) -> tuple[WorkerSnapshot, ...]:
+        return tuple(
+            WorkerSnapshot(place, pid, self._restarts[place])
+            for place, pid in enumerate(self._segment.pids()[1:])
+        )

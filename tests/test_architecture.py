@@ -85,7 +85,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "reload": ("settings", "differences"),
     "reloader": (
         *("admin.requests", "config", "control", "errors", "fleet", "leader", "logs", "names", "reload"),
-        *("segment", "settings"),
+        *("segment", "settings", "threads"),
     ),
     "operators": (
         "leader",

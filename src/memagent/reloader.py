@@ -23,6 +23,7 @@ from memagent.names import Names
 from memagent.reload import Plan, plan
 from memagent.segment import Segment
 from memagent.settings import Config
+from memagent.threads import in_thread
 
 _DEADLINE_S: Final = 10.0
 
@@ -69,20 +70,21 @@ class Reloader:
         self._has: dict[int, int] = {}  # by worker: the generation that it has
         self._users: dict[int, set[int]] = {}  # by server that left: the workers that may still use it
         self._heard = asyncio.Event()
-        self._seen: Config | str = given
+        # By the last look, and by the last reload: a configuration, or what is wrong with it.
+        self._found: Config | str = given
+        self._tried: Config | str = given
 
     async def reload(self) -> Plan:
         """What has changed, once all workers have it. RefusedError: nothing has."""
         async with self._one_at_a_time:
             try:
-                loaded = await asyncio.to_thread(self._look)
-                self._seen = _says(loaded)
-                if isinstance(loaded, MemagentError):
-                    raise loaded
+                loaded = await self._look()
                 made = plan(self._fleet.config, self._fit(loaded.config))
             except MemagentError as error:
                 self._log.error("the configuration is not reloaded, nothing changes", problem=str(error))
                 raise RefusedError(str(error), error.hint) from None
+            finally:
+                self._tried = self._found
             if made.changes:
                 await self._names.look_up_new(made.config)
                 self._put_in_force(made.config)
@@ -96,22 +98,26 @@ class Reloader:
 
     async def watch(self) -> None:
         """Until it is cancelled."""
-        before = self._seen
         while True:
             await asyncio.sleep(self._look_s)
             if not self._fleet.config.watch:
                 continue
-            now = _says(await asyncio.to_thread(self._look))
-            if now == before != self._seen:
+            before = self._found
+            with contextlib.suppress(MemagentError):
+                await self._look()
+            if self._found == before != self._tried:
                 with contextlib.suppress(RefusedError):
                     await self.reload()
-            before = now
 
-    def _look(self) -> Loaded | MemagentError:
+    async def _look(self) -> Loaded:
+        """What the files say now; MemagentError. A file on a dead network disk keeps nobody from exiting."""
         try:
-            return self._read()
+            loaded = await in_thread(self._read, "read the configuration")
         except MemagentError as error:
-            return error
+            self._found = str(error)
+            raise
+        self._found = loaded.config
+        return loaded
 
     async def set_verbose(self, verbose: bool) -> None:
         """Log more or less until the next reload, once all workers do."""
@@ -187,7 +193,3 @@ class Reloader:
                 del self._users[number]
                 self._segment.clear_server(number)
                 self._fleet.let_go(number)
-
-
-def _says(read: Loaded | MemagentError) -> Config | str:
-    return read.config if isinstance(read, Loaded) else str(read)

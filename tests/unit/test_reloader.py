@@ -1,6 +1,7 @@
 """A reload without processes: what workers are told, and when a number is free again."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -32,6 +33,8 @@ class Case:
         self.config: Config | ConfigError = leading.fleet.config
         self.warnings: tuple[str, ...] = ()
         self.told: list[Reload] = []
+        self.reading, self.hangs = threading.Event(), threading.Event()
+        self.hangs.set()
         self.reloader = Reloader(
             leading.fleet.config,
             self.read,
@@ -46,6 +49,8 @@ class Case:
         )
 
     def read(self) -> Loaded:
+        self.reading.set()
+        self.hangs.wait()
         if isinstance(self.config, ConfigError):
             raise self.config
         return Loaded(self.config, mapping("a test"), self.warnings)
@@ -178,3 +183,19 @@ def test_watched_it_is_put_in_force_by_itself_and_a_mistake_is_told_once():
         await asyncio.wait([watching])
 
     run(test)
+
+
+def test_a_file_that_hangs_holds_up_nobodys_exit():
+    hanging: list[threading.Event] = []
+
+    async def test(case: Case) -> None:
+        case.hangs.clear()
+        reloading = asyncio.create_task(case.reloader.reload())
+        await until(case.reading.is_set, "a look")
+        reloading.cancel()
+        await asyncio.wait([reloading])
+        hanging.append(case.hangs)
+
+    # The end of the loop waits for its executor's threads.
+    run(test)
+    hanging.pop().set()

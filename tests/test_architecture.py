@@ -73,6 +73,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "fleet": (*_TABLES, "settings", "topology"),
     "pulse": (),
+    "notify": (),
     "rewarm_process": ("rewarm.job", "errors"),
     "rewarms": ("fleet", "snapshot", "segment", "logs", "rewarm_process", "rewarm.job"),
     "tasks": ("logs",),
@@ -84,8 +85,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "leader": (*("lifecycle", "snapshot", "settings", "fleet", "segment", "control", "logs", "rewarms"),),
     "reload": ("settings", "differences"),
     "reloader": (
-        *("admin.requests", "config", "control", "errors", "fleet", "leader", "logs", "names", "reload"),
-        *("segment", "settings", "threads"),
+        *("admin.requests", "config", "control", "errors", "fleet", "leader", "logs", "names", "notify"),
+        *("reload", "segment", "settings", "threads"),
     ),
     "operators": (
         "leader",
@@ -115,7 +116,18 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "admin.doors": (*_TABLES, "admin", "listeners", "logs", "settings", "snapshot"),
     "supervisor": (
         *(*_TABLES, "settings", "config", "control", "admin", "segment", "listeners", "processes", "daemon"),
-        *("logs", "crew", "fleet", "leader", "names", "open_files", "operators", "pulse", "reloader"),
+        *(
+            "logs",
+            "crew",
+            "fleet",
+            "leader",
+            "names",
+            "notify",
+            "open_files",
+            "operators",
+            "pulse",
+            "reloader",
+        ),
         *("rewarm.job", "rewarm_process", "snapshot", "tasks"),
     ),
     "_core": ("errors",),

@@ -216,6 +216,15 @@ class Crew:
         """As long as it may still act on what it knows."""
         return worker in self._workers
 
+    @property
+    def ready(self) -> int:
+        """How many are."""
+        return sum(worker.is_ready for worker in self._workers.values())
+
+    def any_turns(self) -> bool:
+        """Is there one that does not hang?"""
+        return self._pulse.any_turns
+
     def beat(self) -> None:
         """All have been told something a while ago; one whose loop did not turn is ended."""
         # One that is still starting has no loop yet, however long that takes.

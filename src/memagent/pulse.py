@@ -19,6 +19,13 @@ class Pulse:
         self._beat_at_s: float | None = None
         self._seen: dict[int, tuple[int, int]] = {}
 
+    @property
+    def any_turns(self) -> bool:
+        """Is there a worker that does not hang? So it is until a beat has shown something else."""
+        if self._beat_at_s is None:
+            return True
+        return any(missed < _BEATS_MISSED for _, missed in self._seen.values())
+
     def beat(self, now_s: float, turns: dict[int, int]) -> list[int]:
         """`turns` of each living process by its pid; those that hang."""
         is_late = self._beat_at_s is None or now_s - self._beat_at_s > 2 * BEAT_S

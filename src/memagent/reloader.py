@@ -20,6 +20,7 @@ from memagent.fleet import Fleet
 from memagent.leader import Leader, Move
 from memagent.logs import Logger, set_verbose
 from memagent.names import Names
+from memagent.notify import Notify
 from memagent.reload import Plan, plan
 from memagent.segment import Segment
 from memagent.settings import Config
@@ -54,6 +55,7 @@ class Reloader:
         names: Names,
         crew: Crew,
         log: Logger,
+        notify: Notify,
         look_s: float = 2.0,
     ) -> None:
         self._read = read
@@ -65,6 +67,7 @@ class Reloader:
         self._names = names
         self._crew = crew
         self._log = log
+        self._notify = notify
         self._one_at_a_time = asyncio.Lock()
         self._generation = 0
         self._has: dict[int, int] = {}  # by worker: the generation that it has
@@ -77,24 +80,28 @@ class Reloader:
     async def reload(self) -> Plan:
         """What has changed, once all workers have it. RefusedError: nothing has."""
         async with self._one_at_a_time:
-            try:
-                loaded = await self._look()
-                made = plan(self._fleet.config, self._fit(loaded.config))
-            except MemagentError as error:
-                self._log.error("the configuration is not reloaded, nothing changes", problem=str(error))
-                raise RefusedError(str(error), error.hint) from None
-            finally:
-                self._tried = self._found
-            if made.changes:
-                await self._names.look_up_new(made.config)
-                self._put_in_force(made.config)
-                await self._until_all_have_it()
-            for warning in loaded.warnings:
-                self._log.warning(warning)
-            self._log.info("configuration reloaded", changes=made.changes or "none")
-            if made.waiting:
-                self._log.warning("settings that wait for the next start", settings=made.waiting)
-            return made
+            with self._notify.reloading():
+                return await self._reload()
+
+    async def _reload(self) -> Plan:
+        try:
+            loaded = await self._look()
+            made = plan(self._fleet.config, self._fit(loaded.config))
+        except MemagentError as error:
+            self._log.error("the configuration is not reloaded, nothing changes", problem=str(error))
+            raise RefusedError(str(error), error.hint) from None
+        finally:
+            self._tried = self._found
+        if made.changes:
+            await self._names.look_up_new(made.config)
+            self._put_in_force(made.config)
+            await self._until_all_have_it()
+        for warning in loaded.warnings:
+            self._log.warning(warning)
+        self._log.info("configuration reloaded", changes=made.changes or "none")
+        if made.waiting:
+            self._log.warning("settings that wait for the next start", settings=made.waiting)
+        return made
 
     async def watch(self) -> None:
         """Until it is cancelled."""

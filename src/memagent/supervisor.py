@@ -38,6 +38,7 @@ from memagent.leader import Leader
 from memagent.listeners import Listeners
 from memagent.logs import Logger
 from memagent.names import Names
+from memagent.notify import Notify
 from memagent.operators import Operators
 from memagent.processes import WORKER_MODULE, Ear, WorkerProcess, worker_environment
 from memagent.pulse import BEAT_S
@@ -61,6 +62,7 @@ def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_M
     identity = daemon.find_identity(config.user, config.group)
     log_stream = logs.open_log(config.log_file)
     owner = (identity.uid, identity.gid) if identity is not None else None
+    notify = Notify.take(os.environ, os.getpid())
     environment = worker_environment()
     listeners = Listeners.bind(config.listen, config.workers, owner)
     http_listeners = Listeners()
@@ -97,6 +99,7 @@ def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_M
             worker_module,
             background,
             http_listeners,
+            notify,
         )
         asyncio.run(supervisor.run())
     except StartError as error:
@@ -125,6 +128,7 @@ class Supervisor:
         worker_module: str,
         background: daemon.Daemon | None,
         http_listeners: Listeners,
+        notify: Notify,
     ) -> None:
         self._listeners = listeners
         self._log = log
@@ -132,6 +136,7 @@ class Supervisor:
         self._environment = environment
         self._worker_module = worker_module
         self._background = background
+        self._notify = notify
         self._in_a_hurry = asyncio.Event()
         self._tasks = Tasks(log)
         self._fleet = Fleet(config)
@@ -151,6 +156,7 @@ class Supervisor:
             self._names,
             self._crew,
             log,
+            notify,
         )
         self._operators = Operators(
             self._leader,
@@ -207,7 +213,9 @@ class Supervisor:
             self._log.info("memagent is ready", version=__version__, pid=os.getpid(), listen=listen)
             if self._background is not None:
                 self._background.ready(self._log_fd)
+            self._notify.ready(self._status())
         self._tasks.spawn(self._names.keep_up())
+        self._tasks.spawn(self._notify.keep_watchdog(self._crew.any_turns))
         if self._sender is not None:
             self._tasks.spawn(self._sender.run())
         return [
@@ -216,6 +224,7 @@ class Supervisor:
 
     async def _drain(self) -> None:
         self._log.info("draining", drain_ms=self._config.drain_ms)
+        self._notify.stopping(self._config.drain_ms / 1000)
         await self._doors.close_control()
         self._tasks.spawn(self._leader.rewarms.close())
         # Workers close theirs; while one copy of a listening socket is open, clients connect in vain.
@@ -243,8 +252,17 @@ class Supervisor:
         """Wake every worker now and then; one whose loop does not turn is ended."""
         while True:
             await asyncio.sleep(BEAT_S)
+            self._notify.status(self._status())
             self._leader.tell_held()
             self._crew.beat()
+
+    def _status(self) -> str:
+        """In one line."""
+        lives = [self._leader.lifecycle.lives[number] for number in self._fleet.numbers]
+        up = sum(life.state == "up" for life in lives)
+        where = ", ".join(self._listeners.addresses)
+        workers = f"{self._crew.ready} of {self._config.workers} workers on {where}"
+        return f"{workers}, {up} of {len(lives)} servers up"
 
     # ------------------------------------------------------------ what the crew needs
 

@@ -30,3 +30,16 @@ def test_a_new_process_starts_anew():
     pulse = Pulse()
     beats(pulse, 0.0, [{1: 5}] * 5)
     assert beats(pulse, 5 * BEAT_S, [{2: 5}] * 5) == [[]] * 5
+
+
+def test_somebody_turns_until_all_hang_or_there_is_nobody():
+    pulse = Pulse()
+    assert pulse.any_turns
+    beats(pulse, 0.0, [{1: n, 2: 7} for n in range(7)])
+    assert pulse.any_turns
+    beats(pulse, 7 * BEAT_S, [{1: 7, 2: 7}] * 6)
+    assert not pulse.any_turns
+    pulse.beat(13 * BEAT_S, {3: 1})
+    assert pulse.any_turns
+    pulse.beat(14 * BEAT_S, {})
+    assert not pulse.any_turns

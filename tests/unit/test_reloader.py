@@ -14,6 +14,7 @@ from memagent.control import Gone, Reload, Reloaded, ToWorker
 from memagent.errors import ConfigError
 from memagent.layers import mapping
 from memagent.names import Names
+from memagent.notify import Notify
 from memagent.reloader import Reloader
 from memagent.settings import Config
 from tests.support.leading import Leading, lead, until
@@ -45,6 +46,7 @@ class Case:
             Names(leading.fleet, self.tell_all, leading.log),  # type: ignore[arg-type]
             self,
             leading.log,  # type: ignore[arg-type]
+            Notify(),
             look_s=0.01,
         )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from memagent.control import Addresses, FromWorker, Hold, Resolve, Start, StateChange, ToWorker
 from memagent.listeners import Listeners
+from memagent.notify import Notify
 from memagent.settings import Config
 from memagent.supervisor import Supervisor
 from tests.support.crew import StandIn
@@ -31,17 +32,10 @@ CONFIG = Config.model_validate(
 class Case:
     def __init__(self) -> None:
         self.log = Memory()
-        self.supervisor = Supervisor(  # type: ignore[arg-type]
-            CONFIG,
-            CONFIG,
-            lambda: None,
-            Listeners.bind([], 3),
-            self.log,
-            None,
-            {},
-            "no.module",
-            None,
-            Listeners(),
+        listeners = Listeners.bind([], CONFIG.workers)
+        self.supervisor = Supervisor(
+            *(CONFIG, CONFIG, lambda: None, listeners, self.log, None, {}, "no.module", None),  # type: ignore[arg-type]
+            *(Listeners(), Notify()),
         )
         self.worker = StandIn(0)
 

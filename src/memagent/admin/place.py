@@ -46,7 +46,13 @@ def candidates(listen: str, environ: Mapping[str, str], uids: Sequence[int]) -> 
     directories = [*_given(environ), _SERVICE_DIRECTORY]
     for uid in uids:
         directories += [f"/run/user/{uid}", _own_directory(uid)]
-    trusted = [each for each in dict.fromkeys(directories) if any(_is_safe(each, uid) for uid in uids)]
+    # Only root makes a directory in /run: whose it is there, a user made for the service, need not be known.
+    owners = (*uids, *_owner(_SERVICE_DIRECTORY))
+    trusted = [
+        each
+        for each in dict.fromkeys(directories)
+        if any(_is_safe(each, uid) for uid in (owners if each == _SERVICE_DIRECTORY else uids))
+    ]
     return [str(Path(each, file_name(listen))) for each in trusted]
 
 
@@ -58,6 +64,13 @@ def _given(environ: Mapping[str, str]) -> list[str]:
 
 def _own_directory(uid: int) -> str:
     return str(Path(tempfile.gettempdir(), f"memagent-{uid}"))
+
+
+def _owner(directory: str) -> tuple[int, ...]:
+    try:
+        return (os.lstat(directory).st_uid,)
+    except OSError:
+        return ()
 
 
 def _is_safe(directory: str, uid: int) -> bool:

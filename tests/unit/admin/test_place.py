@@ -62,3 +62,13 @@ def test_somebody_elses_directory_is_not_trusted(temporary: Path, tmp_path: Path
 def test_who_seeks_makes_nothing(temporary: Path):
     place.candidates("h:7", {}, [UID])
     assert not list(temporary.iterdir())
+
+
+def test_the_service_may_run_as_a_user_that_nobody_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = tmp_path / "memagent"
+    folder.mkdir(0o755)
+    monkeypatch.setattr(place, "_SERVICE_DIRECTORY", str(folder))
+    somebody = UID + 1
+    assert place.candidates("h:7", {}, [somebody])[0] == f"{folder}/memagent-7.sock"
+    folder.chmod(0o777)
+    assert f"{folder}/memagent-7.sock" not in place.candidates("h:7", {}, [somebody])

@@ -1,6 +1,6 @@
 """Messages between the supervisor and its workers.
 
-    supervisor ── Start, Reload, Addresses, Hold, Replace, Flush, Adopt, Drain, Stop ─▶ worker
+    supervisor ── Start, Reload, Addresses, Hold, Replace, Flush, Adopt, ReopenLog, Drain, Stop ─▶ worker
     supervisor ◀─ Ready, Reloaded, Gone, Resolve, StateChange, Adopted, Log, DrainingDone ─ worker
 
 One SOCK_SEQPACKET socket pair per worker, one JSON object per packet; an object too large for a packet
@@ -113,6 +113,13 @@ class Adopt:
 
 
 @checked(frozen=True, config=_STRICT)
+class ReopenLog:
+    """The log's file was moved away: go on in the one that has its name now."""
+
+    type: Literal["reopen_log"] = "reopen_log"
+
+
+@checked(frozen=True, config=_STRICT)
 class Drain:
     """Accept no more, finish what is under way, then say DrainingDone and exit with 0."""
 
@@ -194,7 +201,7 @@ class DrainingDone:
     type: Literal["draining_done"] = "draining_done"
 
 
-ToWorker = Start | Reload | Addresses | Hold | Replace | Flush | Adopt | Drain | Stop
+ToWorker = Start | Reload | Addresses | Hold | Replace | Flush | Adopt | ReopenLog | Drain | Stop
 FromWorker = Ready | Reloaded | Gone | Resolve | StateChange | Adopted | Log | DrainingDone
 
 _to_worker: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="type")])

@@ -3,18 +3,23 @@
     worker ── Log over the control channel ──▶ supervisor ──▶ log_file, or standard error
     worker whose supervisor has gone ────────────────────────▶ the same, by itself (worker_log.py)
 
-A log that cannot be written never hurts the proxy: a full disk or a closed pipe costs the line, nothing else.
+- A log that cannot be written never hurts the proxy: a full disk or a closed pipe costs the line, no more.
+- The same of one server or worker is said ten times in ten seconds at most, then how often it was not said.
 """
 
+import asyncio
 import contextlib
 import logging
 import os
 import sys
-from typing import Any, TextIO
+import time
+from collections.abc import AsyncIterator
+from typing import Any, Final, NamedTuple, TextIO
 
 import structlog
 
 from memagent.errors import StartError
+from memagent.repeats import WINDOW_S, Repeats
 
 Logger = structlog.typing.FilteringBoundLogger
 
@@ -29,7 +34,59 @@ def open_log(path: str | None) -> TextIO:
         raise StartError(f"log_file {path}: {error.strerror}", "give a path that may be written") from None
 
 
-def set_up(stream: TextIO, verbose: bool = False) -> Logger:
+class _Line(NamedTuple):
+    """What makes two lines the same. `name` is one to be resolved."""
+
+    level: str
+    event: str
+    server: Any
+    worker: Any
+    name: Any
+
+
+class Sieve:
+    """Lets through what is not said again and again."""
+
+    def __init__(self) -> None:
+        self._repeats: Repeats[_Line] = Repeats()
+
+    def __call__(
+        self, _: object, method: str, facts: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        """One of structlog's processors."""
+        about = [facts.get(name) for name in _Line._fields[2:]]
+        if _MORE in facts or about == [None] * len(about):
+            # what names nobody is an operator's doing, or happens once
+            return facts
+        if not self._repeats.allows(_Line(method, str(facts["event"]), *about), time.monotonic()):
+            raise structlog.DropEvent
+        return facts
+
+    @contextlib.asynccontextmanager
+    async def telling(self, log: Logger) -> AsyncIterator[None]:
+        """Meanwhile and at the end: say how often something was not said."""
+        task = asyncio.create_task(self._tell_always(log))
+        try:
+            yield
+        finally:
+            task.cancel()
+            self._tell(log, self._repeats.rest())
+
+    async def _tell_always(self, log: Logger) -> None:
+        while True:
+            await asyncio.sleep(WINDOW_S / 2)
+            self._tell(log, self._repeats.due(time.monotonic()))
+
+    def _tell(self, log: Logger, unsaid: list[tuple[_Line, int]]) -> None:
+        for line, count in unsaid:
+            facts = {name: value for name, value in line._asdict().items() if value is not None}
+            getattr(log, facts.pop("level"))(facts.pop("event"), **facts, **{_MORE: count})
+
+
+_MORE: Final = "more_like_this"
+
+
+def set_up(stream: TextIO, sieve: Sieve, verbose: bool = False) -> Logger:
     """The logger of this process."""
     readable = stream.isatty()
     timestamp = "%H:%M:%S.%f" if readable else "iso"
@@ -40,6 +97,7 @@ def set_up(stream: TextIO, verbose: bool = False) -> Logger:
     )
     structlog.configure(
         processors=[
+            sieve,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt=timestamp, utc=not readable),
             structlog.processors.format_exc_info,

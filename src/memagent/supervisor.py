@@ -30,13 +30,24 @@ from memagent.admin.otel import Sender
 from memagent.admin.readiness import Readiness
 from memagent.admin.requests import RefusedError
 from memagent.config import Loaded
-from memagent.control import FromWorker, Gone, Hold, Reloaded, Resolve, Start, StateChange, ToWorker
+from memagent.control import (
+    FromWorker,
+    Gone,
+    Hold,
+    Reloaded,
+    ReopenLog,
+    Resolve,
+    Start,
+    StateChange,
+    ToWorker,
+)
 from memagent.crew import Crew
 from memagent.errors import StartError
 from memagent.fleet import Fleet
 from memagent.leader import Leader
 from memagent.listeners import Listeners
-from memagent.logs import Logger
+from memagent.log_files import reopen
+from memagent.logs import Logger, Sieve
 from memagent.names import Names
 from memagent.notify import Notify
 from memagent.operators import Operators
@@ -79,7 +90,8 @@ def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_M
             background = here
         if identity is not None:
             daemon.become(identity)
-        log = logs.set_up(log_stream, config.verbose)
+        sieve = Sieve()
+        log = logs.set_up(log_stream, sieve, config.verbose)
         if config.max_connections < given.max_connections:
             log.warning(
                 "the limit of open files leaves room for fewer clients than max_connections",
@@ -101,7 +113,7 @@ def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_M
             http_listeners,
             notify,
         )
-        asyncio.run(supervisor.run())
+        asyncio.run(_run(supervisor, sieve, log))
     except StartError as error:
         if background is None:
             raise
@@ -111,6 +123,11 @@ def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_M
         listeners.close()
         http_listeners.close()
     return 0
+
+
+async def _run(supervisor: "Supervisor", sieve: Sieve, log: Logger) -> None:
+    async with sieve.telling(log):
+        await supervisor.run()
 
 
 class Supervisor:
@@ -133,6 +150,7 @@ class Supervisor:
         self._listeners = listeners
         self._log = log
         self._log_fd = log_fd
+        self._log_reopened = False
         self._environment = environment
         self._worker_module = worker_module
         self._background = background
@@ -187,6 +205,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told_to_end, number)
         loop.add_signal_handler(signal.SIGHUP, self._told_to_reload)
+        loop.add_signal_handler(signal.SIGUSR1, self._told_to_reopen_log)
         try:
             await self._doors.open(self._listeners.addresses[0])
             await self._names.look_up_all()
@@ -243,6 +262,22 @@ class Supervisor:
         self._log.info("told to reload", signal="SIGHUP")
         self._tasks.spawn(self._reload())
 
+    def _told_to_reopen_log(self) -> None:
+        path = self._config.log_file
+        if path is None or self._log_fd is None:
+            self._log.info("told to open the log anew: it is standard error and stays", signal="SIGUSR1")
+            return
+        standard = () if self._background is None else (1, 2)
+        try:
+            reopen(path, (self._log_fd, *standard))
+        except OSError as error:
+            problem = f"{path}: {error.strerror}"
+            self._log.error("the log cannot be opened anew, the old file is kept", problem=problem)
+            return
+        self._log_reopened = True
+        self._crew.tell_all(ReopenLog())
+        self._log.info("log opened anew", signal="SIGUSR1", log_file=path)
+
     async def _reload(self) -> None:
         # What is wrong is in the log already.
         with contextlib.suppress(RefusedError):
@@ -287,6 +322,9 @@ class Supervisor:
         self._reloader.worker_starts(place)
         listeners = self._listeners.of_worker(place)
         yield Start(config, place, self._segment.fd, listeners, numbers, addresses)
+        if self._log_reopened:
+            # It may have begun with the file from before.
+            yield ReopenLog()
         if self._leader.lifecycle.held:
             yield Hold(self._leader.lifecycle.held)
 

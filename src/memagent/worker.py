@@ -46,6 +46,7 @@ from memagent.control import (
     Ready,
     Reload,
     Reloaded,
+    ReopenLog,
     Replace,
     Resolve,
     Start,
@@ -106,7 +107,7 @@ class Worker:
         self._wakes.setblocking(False)
         signal.set_wakeup_fd(self._wakes.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGTERM, self._note_signal)
-        for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGPIPE):
             signal.signal(ignored, signal.SIG_IGN)
         # Nothing on the way of a request makes cycles; looking for them would stop traffic.
         gc.collect()
@@ -116,6 +117,7 @@ class Worker:
         for message in told_already:
             self._obey(message)
         self._loop.run()
+        self._log.close()
         self._channel.send(DrainingDone())
         return 0
 
@@ -248,6 +250,8 @@ class Worker:
             case Adopt(place) if place != self._number:
                 self._adopt(place)
                 self._channel.send(Adopted(place))
+            case ReopenLog() if self._config.log_file is not None:
+                self._log.reopen(self._config.log_file)
             case Drain():
                 self._drain()
             case Stop():

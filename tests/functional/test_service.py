@@ -1,5 +1,7 @@
 """The proxy as a service of systemd: what it says, what it is given, and what it does without."""
 
+import json
+import os
 import signal
 import socket
 from collections.abc import Iterator
@@ -8,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.processes import children
 from tests.support.supervised import Supervisor
+from tests.support.wait import wait_until
 
 
 @pytest.fixture
@@ -77,3 +81,69 @@ def test_systemd_never_hears_that_it_is_ready_if_it_cannot_start(make: Any, syst
     systemd.socket.setblocking(False)
     with pytest.raises(BlockingIOError):
         systemd.next()
+
+
+# ---------------------------------------------------------------- a log that is rotated
+
+
+def lines(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def wait_for(log: Path, event: str) -> None:
+    wait_until(lambda: any(event in line["event"] for line in lines(log)), 20, f"{event!r} in {log}")
+
+
+def files_of(pids: list[int]) -> set[str]:
+    """What they have open."""
+    found = [fd for pid in pids for fd in Path(f"/proc/{pid}/fd").iterdir()]
+    return {os.readlink(fd) for fd in found if fd.is_symlink()}
+
+
+def test_after_a_rename_and_sigusr1_nobody_holds_the_old_file(proxy_factory: Any, tmp_path: Path):
+    log, moved = tmp_path / "log", tmp_path / "log.1"
+    settings = {"log_file": str(log)}
+    proxy = proxy_factory(["127.0.0.1:1"], workers=2, settings=settings)
+    wait_for(log, "memagent is ready")
+    everybody = [proxy.pid, *proxy.worker_pids()]
+    log.rename(moved)
+    for pid in everybody:  # as systemctl kill does; a worker passes over it
+        os.kill(pid, signal.SIGUSR1)
+    wait_for(log, "log opened anew")
+    wait_until(lambda: str(moved) not in files_of(everybody), 20, "an end of the old file")
+    assert children(proxy.pid) == everybody[1:]
+    size = moved.stat().st_size
+    # a worker that is started from now on
+    os.kill(everybody[1], signal.SIGKILL)
+    wait_for(log, "worker is ready")
+    # more is logged as soon as the file says so
+    proxy.write_config(["127.0.0.1:1"], settings={**settings, "verbose": True})
+    proxy.reload()
+    wait_for(log, "configuration reloaded")
+    victim = proxy.worker_pids()[0]
+    os.kill(victim, signal.SIGTERM)
+    wait_for(log, "worker has drained")
+    # workers that have lost their supervisor
+    os.kill(proxy.pid, signal.SIGKILL)
+    wait_for(log, "the supervisor has gone")
+    assert moved.stat().st_size == size
+
+
+def test_a_log_that_cannot_be_opened_anew_is_kept(make: Any, tmp_path: Path):
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    supervisor = make(log_file=str(folder / "log")).start()
+    wait_for(folder / "log", "memagent is ready")
+    moved = tmp_path / "moved"
+    folder.rename(moved)
+    supervisor.process.signal(signal.SIGUSR1)
+    wait_for(moved / "log", "the log cannot be opened anew, the old file is kept")
+    assert supervisor.process.terminate() == 0
+    assert lines(moved / "log")[-1]["event"] == "ended"
+
+
+def test_sigusr1_without_a_log_file_is_no_harm(make: Any):
+    supervisor = make().start().wait_ready()
+    supervisor.process.signal(signal.SIGUSR1)
+    supervisor.wait_for("it is standard error and stays")
+    assert supervisor.process.terminate() == 0

@@ -19,6 +19,7 @@ from memagent.control import (
     Listener,
     Log,
     Ready,
+    ReopenLog,
     Replace,
     Resolve,
     Start,
@@ -61,6 +62,7 @@ TO_WORKER: list[ToWorker] = [
     Replace(1, "cache-9:11211", ("10.0.0.9",), False),
     Flush(1),
     Drain(),
+    ReopenLog(),
     Stop(),
 ]
 FROM_WORKER: list[FromWorker] = [

@@ -1,5 +1,6 @@
 """The supervisor's log."""
 
+import asyncio
 import json
 import os
 import pty
@@ -11,7 +12,9 @@ import pytest
 import structlog
 
 from memagent.errors import StartError
-from memagent.logs import open_log, set_up, set_verbose
+from memagent.logs import Logger, Sieve, open_log, set_verbose
+from memagent.logs import set_up as set_up_with
+from memagent.repeats import MOST
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +27,10 @@ def _structlog_as_before() -> Iterator[None]:
 def file(tmp_path: Path) -> Iterator[TextIO]:
     with open_log(str(tmp_path / "log")) as stream:
         yield stream
+
+
+def set_up(stream: TextIO, verbose: bool = False) -> Logger:
+    return set_up_with(stream, Sieve(), verbose)
 
 
 def lines(stream: TextIO) -> list[dict[str, object]]:
@@ -52,6 +59,36 @@ def test_a_logger_that_is_there_already_becomes_verbose(file: TextIO):
         set_verbose(verbose)
         log.debug("a thing")
     assert [line["event"] for line in lines(file)] == ["a thing"]
+
+
+def test_what_is_said_too_often_is_counted_and_said_once(file: TextIO):
+    sieve = Sieve()
+    log = set_up_with(file, sieve)
+
+    async def run() -> None:
+        async with sieve.telling(log):
+            for number in range(MOST + 123):
+                log.warning("server is down", server="a", worker=0, reason=f"{number}")
+            log.warning("server is down", server="b", worker=0)
+            log.warning("server is down", server="a", worker=1)
+            log.log(30, "server is down", server="a", worker=0)
+
+    asyncio.run(run())
+    said = lines(file)
+    assert len(said) == MOST + 3
+    last = said.pop()
+    assert last.pop("timestamp")
+    assert last == {
+        "event": "server is down", "level": "warning", "server": "a", "worker": 0, "more_like_this": 124,
+    }  # fmt: skip
+    assert [line.get("reason") for line in said] == [*map(str, range(MOST)), None, None]
+
+
+def test_what_names_nobody_is_always_said(file: TextIO):
+    log = set_up(file)
+    for _ in range(3 * MOST):
+        log.info("configuration reloaded", changes="none")
+    assert len(lines(file)) == 3 * MOST
 
 
 def test_a_terminal_gets_text():

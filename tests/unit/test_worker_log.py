@@ -7,6 +7,7 @@ from pathlib import Path
 
 from memagent import control
 from memagent.control import Log
+from memagent.repeats import MOST
 from memagent.worker_log import WorkerLog
 
 
@@ -44,3 +45,25 @@ def test_a_worker_alone_on_a_terminal_writes_text():
     channel.close()
     assert "two worker=3" in text
     assert not text.startswith("{")
+
+
+def test_a_worker_alone_counts_what_it_repeats_and_follows_a_file_that_was_moved(tmp_path: Path):
+    supervisor, theirs = control.pair()
+    supervisor.close()
+    channel = control.connect(theirs.detach())
+    file, moved = tmp_path / "log", tmp_path / "log.1"
+    with file.open("a") as stream:
+        log = WorkerLog(channel, worker=3, stream=stream)
+        for _ in range(MOST + 4):
+            log.warning("again")
+        file.rename(moved)
+        log.reopen(str(file))
+        log.info("other")
+        log.close()
+        log.reopen(str(tmp_path / "nowhere" / "log"))
+    channel.close()
+    assert len(moved.read_text().splitlines()) == MOST
+    other, again, kept = map(json.loads, file.read_text().splitlines())
+    assert other["event"] == "other"
+    assert (again["event"], again["level"], again["more_like_this"]) == ("again", "warning", 4)
+    assert "the old file is kept: No such file" in kept["event"]

@@ -26,7 +26,7 @@ class Process:
 
     def run(self) -> int:
         signal.signal(signal.SIGTERM, self._note_signal)
-        for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+        for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGPIPE):
             signal.signal(ignored, signal.SIG_IGN)
         self._wake.setblocking(False)
         self._wakes.setblocking(False)

@@ -83,6 +83,21 @@ def test_systemd_never_hears_that_it_is_ready_if_it_cannot_start(make: Any, syst
         systemd.next()
 
 
+# ---------------------------------------------------------------- no disk to write to
+
+
+def test_it_serves_where_nothing_can_be_written(make: Any):
+    supervisor = make()
+    nowhere = "/proc/none"  # not even root makes anything there
+    env = dict.fromkeys(("HOME", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME"), nowhere)
+    supervisor.start(PYTHONDONTWRITEBYTECODE="1", **env).wait_ready()
+    (warning,) = [line for line in supervisor.lines() if line["level"] == "warning"]
+    assert "no control socket" in warning["event"]
+    assert warning["problem"] == f"{nowhere}/memagent-{os.getuid()}: No such file or directory"
+    assert supervisor.ask_each() == set(supervisor.workers())
+    assert supervisor.process.terminate() == 0
+
+
 # ---------------------------------------------------------------- a log that is rotated
 
 

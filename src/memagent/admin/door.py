@@ -154,7 +154,7 @@ async def open_door(given: str | None, listen: str, answer: Answer, log: Logger)
         problem = f"{path}: there is a file that is not a socket"
         hint = "remove it, or give another path"
     except OSError as error:
-        problem = f"{path}: {error.strerror or error}"
+        problem = f"{path or error.filename}: {error.strerror or error}"
         hint = "give a path, shorter than 108 bytes, in a directory that this user may write to"
     except ValueError as error:
         problem, hint = str(error), "give control_socket a path of your own"

@@ -1,15 +1,15 @@
 """Where the control socket is when no `control_socket` says so: one answer for the proxy and who seeks it.
 
-    $RUNTIME_DIRECTORY (systemd) ─▶ $XDG_RUNTIME_DIR ─▶ /tmp/memagent-UID    the first that is there and ours
+    $RUNTIME_DIRECTORY (systemd) ─▶ $XDG_RUNTIME_DIR ─▶ $TMPDIR/memagent-UID    the first there that is ours
                           └─▶ memagent-PORT.sock, PORT of the first address that is listened on
 
 - A directory that others may write to is taken by nobody: they could put a socket of theirs there.
-- The proxy makes the directory in /tmp if need be (0700); who seeks a proxy makes nothing.
+- $TMPDIR is /tmp if it is not given. The proxy makes its directory there if need be (0700); who seeks a
+  proxy makes nothing.
 """
 
 import os
 import stat
-import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Final
 
 # What systemd makes of RuntimeDirectory=memagent; a shell does not have the variable that names it.
 _SERVICE_DIRECTORY: Final = "/run/memagent"
+_TEMPORARY: Final = "/tmp"  # noqa: S108
 _OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -32,7 +33,7 @@ def directory_of_proxy(environ: Mapping[str, str], uid: int) -> str:
     for directory in _given(environ):
         if _is_safe(directory, uid) and os.access(directory, os.W_OK | os.X_OK):
             return directory
-    own = _own_directory(uid)
+    own = _own_directory(environ, uid)
     try:
         os.mkdir(own, 0o700)
     except FileExistsError:
@@ -45,7 +46,7 @@ def candidates(listen: str, environ: Mapping[str, str], uids: Sequence[int]) -> 
     """Where the socket of a proxy may be that runs as root or one of `uids`, the likeliest first."""
     directories = [*_given(environ), _SERVICE_DIRECTORY]
     for uid in uids:
-        directories += [f"/run/user/{uid}", _own_directory(uid)]
+        directories += [f"/run/user/{uid}", _own_directory(environ, uid)]
     # Only root makes a directory in /run: whose it is there, a user made for the service, need not be known.
     owners = (*uids, *_owner(_SERVICE_DIRECTORY))
     trusted = [
@@ -62,8 +63,10 @@ def _given(environ: Mapping[str, str]) -> list[str]:
     return [each for each in (services[0], environ.get("XDG_RUNTIME_DIR", "")) if each.startswith("/")]
 
 
-def _own_directory(uid: int) -> str:
-    return str(Path(tempfile.gettempdir(), f"memagent-{uid}"))
+def _own_directory(environ: Mapping[str, str], uid: int) -> str:
+    # Not tempfile's: that tries others, the working directory at last, and who seeks us has another one.
+    given = environ.get("TMPDIR", "")
+    return str(Path(given if given.startswith("/") else _TEMPORARY, f"memagent-{uid}"))
 
 
 def _owner(directory: str) -> tuple[int, ...]:

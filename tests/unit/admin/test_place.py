@@ -15,7 +15,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Stands for /tmp."""
     folder = tmp_path / "tmp"
     folder.mkdir()
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(folder))
+    monkeypatch.setattr(place, "_TEMPORARY", str(folder))
     return folder
 
 
@@ -72,3 +72,13 @@ def test_the_service_may_run_as_a_user_that_nobody_knows(tmp_path: Path, monkeyp
     assert place.candidates("h:7", {}, [somebody])[0] == f"{folder}/memagent-7.sock"
     folder.chmod(0o777)
     assert f"{folder}/memagent-7.sock" not in place.candidates("h:7", {}, [somebody])
+
+
+def test_a_temporary_directory_that_is_given_or_not_there(tmp_path: Path):
+    environ = {"TMPDIR": str(tmp_path)}
+    own = str(tmp_path / f"memagent-{UID}")
+    assert place.directory_of_proxy(environ, UID) == own
+    assert f"{own}/memagent-7.sock" in place.candidates("h:7", environ, [UID])
+    with pytest.raises(FileNotFoundError) as caught:
+        place.directory_of_proxy({"TMPDIR": str(tmp_path / "none")}, UID)
+    assert caught.value.filename == str(tmp_path / "none" / f"memagent-{UID}")

@@ -22,7 +22,7 @@ def temporary(tmp_path, monkeypatch):
     """Stands for /tmp; nothing of this machine is in the way."""
     folder = tmp_path / "tmp"
     folder.mkdir()
-    monkeypatch.setattr("tempfile.gettempdir", lambda: str(folder))
+    monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr("memagent.admin.place._SERVICE_DIRECTORY", str(tmp_path / "none"))
     monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "none"))

@@ -7,7 +7,7 @@ A ValueError says what is wrong and how to write it. Names are not resolved here
 
 import ipaddress
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from memagent.units import quoted
 
@@ -23,6 +23,13 @@ class Address(NamedTuple):
     host: str
     port: int
     path: str | None = None
+
+    @classmethod
+    def of_name(cls, name: Any) -> "Address":
+        """What a socket's getsockname() says."""
+        if isinstance(name, tuple):
+            return cls(str(name[0]), int(name[1]))
+        return cls(str(name), 0, str(name))
 
     @property
     def is_loopback(self) -> bool:

@@ -2,7 +2,9 @@
 
     TCP            one socket per worker and address (SO_REUSEPORT): the kernel spreads clients over them
     Unix socket    one socket per path, which all workers accept from
+    from systemd   one socket, TCP or Unix, which all workers accept from
 
+- A socket that systemd has made is taken over in place of one of our own; its file is not ours to remove.
 - A replaced worker takes over its predecessor's sockets, and the clients that wait in them.
 - Two proxies never share a port by accident: an address on which somebody listens already is refused.
 - The file of a Unix socket is removed only if nobody answers on it before, or if it is our own afterwards.
@@ -11,15 +13,18 @@
 import errno
 import os
 import socket
+import stat
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
+from memagent.activation import Activated
 from memagent.addresses import Address
 from memagent.control import Listener
 from memagent.errors import StartError
 from memagent.settings import ListenAddress
 from memagent.unix_files import InUseError, NotASocketError, UnixFile, remove_stale
 
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _BACKLOG: Final = 4096
 _HOW_TO_FREE: Final = (
     "see who listens there: ss -lntxp; workers outlive a supervisor that was killed, SIGTERM ends them"
@@ -29,9 +34,12 @@ _HOW_TO_FREE: Final = (
 class Listeners:
     """All listening sockets of a proxy."""
 
-    def __init__(self, setting: str = "listen", private: bool = False) -> None:
+    def __init__(
+        self, setting: str = "listen", private: bool = False, activated: Activated | None = None
+    ) -> None:
         self._setting = setting
         self._private = private
+        self._activated = activated or Activated()
         self._by_worker: list[list[socket.socket]] = []
         self._files: list[UnixFile] = []
         self.addresses: list[str] = []
@@ -44,12 +52,14 @@ class Listeners:
         owner: tuple[int, int] | None = None,
         setting: str = "listen",
         private: bool = False,
+        activated: Activated | None = None,
     ) -> "Listeners":
         """`owner`: the uid and gid that Unix sockets are given to; `private`: nobody else may connect there.
 
-        StartError if an address cannot be had, and names the `setting`.
+        What `activated` has for these addresses is ours from now on. StartError if an address cannot be
+        had, and names the `setting`.
         """
-        listeners = cls(setting, private)
+        listeners = cls(setting, private, activated)
         listeners._by_worker = [[] for _ in range(workers)]
         try:
             for address in listen:
@@ -88,6 +98,8 @@ class Listeners:
     def _bind_tcp(self, host: str, port: int) -> None:
         found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, *_, sockaddr in dict.fromkeys(found):
+            if self._claim(family, sockaddr):
+                continue
             # With SO_REUSEPORT we could join any other process of this user; this trial cannot.
             with _tcp_socket(family, shared=False) as trial:
                 trial.bind(sockaddr)
@@ -99,7 +111,21 @@ class Listeners:
                 each.listen(_BACKLOG)
             self.addresses.append(_name(self._by_worker[0][-1]))
 
+    def _claim(self, family: int, sockaddr: Any) -> bool:
+        """Has systemd made one for this address? All workers share it."""
+        found = self._activated.claim(family, sockaddr)
+        for sockets in self._by_worker:
+            sockets.extend(found)
+        if found:
+            self.addresses.append(_name(found[0]))
+        return bool(found)
+
     def _bind_unix(self, path: str, owner: tuple[int, int] | None) -> None:
+        if self._claim(socket.AF_UNIX, path):
+            if self._private and os.stat(path).st_mode & _OTHERS:
+                problem = f"{self._setting} unix:{path}: others may connect to systemd's socket"
+                raise StartError(problem, "write SocketMode=0600 in the socket unit")
+            return
         try:
             remove_stale(path)
         except NotASocketError:
@@ -155,7 +181,4 @@ def _tcp_socket(family: int, shared: bool) -> socket.socket:
 
 
 def _name(each: socket.socket) -> str:
-    if each.family == socket.AF_UNIX:
-        return f"unix:{each.getsockname()}"
-    host, port, *_ = each.getsockname()
-    return str(Address(host, port))
+    return str(Address.of_name(each.getsockname()))

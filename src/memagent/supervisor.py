@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from memagent import __version__, daemon, logs, open_files
+from memagent.activation import Activated
 from memagent.admin.doors import Doors, bind_http
 from memagent.admin.families import Family
 from memagent.admin.flushing import flush_all
@@ -74,12 +75,14 @@ def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_M
     log_stream = logs.open_log(config.log_file)
     owner = (identity.uid, identity.gid) if identity is not None else None
     notify = Notify.take(os.environ, os.getpid())
+    activated = Activated.take(os.environ, os.getpid())
     environment = worker_environment()
-    listeners = Listeners.bind(config.listen, config.workers, owner)
-    http_listeners = Listeners()
+    listeners, http_listeners = Listeners(), Listeners()
     background: daemon.Daemon | None = None
     try:
-        http_listeners = bind_http(config.admin_listen, owner)
+        listeners = Listeners.bind(config.listen, config.workers, owner, activated=activated)
+        http_listeners = bind_http(config.admin_listen, owner, activated)
+        activated.check_none_left()
         if config.daemon:
             here = daemon.detach()
             if isinstance(here, daemon.StartingProcess):
@@ -120,6 +123,7 @@ def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_M
         background.failed(error)
         return error.exit_code
     finally:
+        activated.close()
         listeners.close()
         http_listeners.close()
     return 0

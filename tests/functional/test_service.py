@@ -1,18 +1,21 @@
 """The proxy as a service of systemd: what it says, what it is given, and what it does without."""
 
+import fcntl
 import json
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.processes import children
+from tests.support.processes import ROOT, Process, children
 from tests.support.supervised import Supervisor
 from tests.support.wait import wait_until
+from tests.support.wire import Wire
 
 
 @pytest.fixture
@@ -81,6 +84,66 @@ def test_systemd_never_hears_that_it_is_ready_if_it_cannot_start(make: Any, syst
     systemd.socket.setblocking(False)
     with pytest.raises(BlockingIOError):
         systemd.next()
+
+
+# ---------------------------------------------------------------- sockets that systemd has made
+
+
+# Descriptors from 3 on, and the number of the process that they are for: exec keeps both.
+ACTIVATE = """
+import os, sys
+for at, fd in enumerate(map(int, sys.argv[1].split(",")), 3):
+    os.dup2(fd, at)
+count = len(sys.argv[1].split(","))
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(count), LISTEN_FDNAMES="memagent.socket")
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+def activated(proxy: Any, *sockets: socket.socket) -> Process:
+    """The proxy as systemd starts it."""
+    high = [fcntl.fcntl(each.fileno(), fcntl.F_DUPFD, 50) for each in sockets]
+    command = [sys.executable, "-c", ACTIVATE, ",".join(map(str, high)), *proxy.command]
+    try:
+        return Process(command, proxy.folder / "log", {"PYTHONPATH": str(ROOT / "src")}, pass_fds=high)
+    finally:
+        for fd in high:
+            os.close(fd)
+
+
+def test_clients_of_systemds_sockets_are_never_refused(proxy_factory: Any, tmp_path: Path):
+    path = tmp_path / "socket"
+    proxy = proxy_factory(["127.0.0.1:1"], workers=2)
+    proxy.stop()
+    with socket.create_server(("127.0.0.1", proxy.port)) as tcp, socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(str(path))
+        unix.listen()
+        listen = [f"127.0.0.1:{proxy.port}", f"unix:{path}"]
+        proxy.write_config(["127.0.0.1:1"], settings={"listen": listen, "workers": 2})
+        for _ in range(2):
+            # who connects before there is a proxy waits for it
+            with Wire(("127.0.0.1", proxy.port), deadline_s=20) as wire, Wire(str(path), 20) as other:
+                process = activated(proxy, tcp, unix)
+                assert wire.ask(b"version\r\n").startswith(b"VERSION ")
+                assert other.ask(b"version\r\n").startswith(b"VERSION ")
+                wait_until(lambda process=process: "memagent is ready" in process.output(), 20, "a start")
+                for worker in children(process.pid):
+                    assert b"LISTEN_" not in Path(f"/proc/{worker}/environ").read_bytes()
+            assert process.terminate() == 0
+        assert path.exists()
+
+
+def test_a_socket_of_systemds_that_listen_does_not_name_is_one_clear_line(proxy_factory: Any):
+    proxy = proxy_factory(["127.0.0.1:1"])
+    proxy.stop()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        process = activated(proxy, other)
+        assert process.wait(20) == 1
+        name = f"127.0.0.1:{other.getsockname()[1]}"
+    assert (
+        f"systemd hands over sockets that neither listen nor admin_listen names: {name}" in process.output()
+    )
+    assert "Traceback" not in process.output()
 
 
 # ---------------------------------------------------------------- no disk to write to

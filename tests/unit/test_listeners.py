@@ -3,12 +3,13 @@
 import os
 import socket
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from memagent.activation import Activated
 from memagent.errors import StartError
 from memagent.listeners import Listeners
 from memagent.settings import ListenAddress
@@ -21,8 +22,16 @@ Bind = Callable[..., Listeners]
 def bind() -> Iterator[Bind]:
     made: list[Listeners] = []
 
-    def bind(*addresses: str, workers: int = 1, owner: tuple[int, int] | None = None) -> Listeners:
-        made.append(Listeners.bind([ListenAddress.model_validate(a) for a in addresses], workers, owner))
+    def bind(
+        *addresses: str,
+        workers: int = 1,
+        owner: tuple[int, int] | None = None,
+        handed: Sequence[socket.socket] = (),
+    ) -> Listeners:
+        listen = [ListenAddress.model_validate(address) for address in addresses]
+        activated = Activated(handed)
+        made.append(Listeners.bind(listen, workers, owner, activated=activated))
+        activated.check_none_left()
         return made[-1]
 
     yield bind
@@ -124,3 +133,65 @@ def test_closed_listeners_refuse(bind: Bind):
     bind(f"127.0.0.1:{port}", workers=2).close()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), 5)
+
+
+# ---------------------------------------------------------------- from systemd
+
+
+def unix_server(path: Path) -> socket.socket:
+    made = socket.socket(socket.AF_UNIX)
+    made.bind(str(path))
+    made.listen()
+    return made
+
+
+def test_sockets_that_were_handed_over_are_shared_by_all_workers_and_the_rest_is_bound(
+    bind: Bind, tmp_path: Path
+):
+    path, own = tmp_path / "s", free_port()
+    ipv4, ipv6 = (
+        socket.create_server(("127.0.0.1", 0)),
+        socket.create_server(("::1", 0), family=socket.AF_INET6),
+    )
+    given = [unix_server(path), ipv6, ipv4]
+    listen = [
+        f"127.0.0.1:{ipv4.getsockname()[1]}", f"[::1]:{ipv6.getsockname()[1]}", f"unix:{path}",
+        f"127.0.0.1:{own}",
+    ]  # fmt: skip
+    listeners = bind(*listen, workers=2, handed=given)
+    assert listeners.addresses == listen
+    first, second = ([each.fd for each in listeners.of_worker(worker)] for worker in range(2))
+    assert first[:3] == second[:3] == [ipv4.fileno(), ipv6.fileno(), given[0].fileno()]
+    assert first[3] != second[3]
+    listeners.close()
+    assert [each.fileno() for each in given] == [-1, -1, -1]
+    # systemd made the file, and goes on to listen there
+    assert path.exists()
+
+
+def test_nobody_else_may_connect_to_a_private_socket_of_systemds(tmp_path: Path):
+    path = tmp_path / "s"
+    address = ListenAddress.model_validate(f"unix:{path}")
+
+    def bind_private(mode: int) -> Listeners:
+        given = unix_server(path)
+        path.chmod(mode)
+        try:
+            return Listeners.bind(
+                [address], 1, None, "admin_listen", private=True, activated=Activated([given])
+            )
+        finally:
+            path.unlink()
+
+    with pytest.raises(StartError, match=r"admin_listen unix:.*: others may connect") as caught:
+        bind_private(0o666)
+    assert caught.value.hint == "write SocketMode=0600 in the socket unit"
+    bind_private(0o600).close()
+
+
+def test_every_address_is_not_one_address(bind: Bind):
+    with (
+        socket.create_server(("0.0.0.0", 0)) as every,
+        pytest.raises(StartError, match=r"names: 0\.0\.0\.0:"),
+    ):
+        bind(f"127.0.0.1:{free_port()}", handed=[every])

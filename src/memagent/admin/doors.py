@@ -7,6 +7,7 @@ this one's. HTTP stays until the end: /health/ready says that it drains.
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from memagent.activation import Activated
 from memagent.addresses import parse_listen
 from memagent.admin.auth import Tokens
 from memagent.admin.door import Answer, Door, open_door
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from memagent.admin.http import HttpDoor
 
 
-def bind_http(listen: str | None, owner: tuple[int, int] | None) -> Listeners:
+def bind_http(
+    listen: str | None, owner: tuple[int, int] | None, activated: Activated | None = None
+) -> Listeners:
     """For `admin_listen`; none without it. StartError if it cannot be had, or the libraries are missing.
 
     The libraries are loaded here, while all may be read.
@@ -34,7 +37,7 @@ def bind_http(listen: str | None, owner: tuple[int, int] | None) -> Listeners:
         missing = f"admin_listen needs what is not installed: {error.name}"
         raise StartError(missing, "pip install 'memagent[admin]'") from None
     address = ListenAddress.model_validate(listen)
-    return Listeners.bind([address], 1, owner, "admin_listen", private=True)
+    return Listeners.bind([address], 1, owner, "admin_listen", private=True, activated=activated)
 
 
 class Doors:

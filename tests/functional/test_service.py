@@ -1,21 +1,40 @@
 """The proxy as a service of systemd: what it says, what it is given, and what it does without."""
 
+import contextlib
 import fcntl
+import http.client
 import json
 import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.processes import ROOT, Process, children
 from tests.support.supervised import Supervisor
 from tests.support.wait import wait_until
 from tests.support.wire import Wire
+
+
+def ask_http(where: tuple[str, int], path: str, token: str = "") -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection(*where, timeout=20)
+    with contextlib.closing(connection):
+        connection.request("GET", path, headers={"Authorization": f"Bearer {token}"} if token else {})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
+def started(proxy: Any, *before: str, pass_fds: Sequence[int] = (), **env: str) -> Process:
+    """The proxy once more, by a command of its own, and with a new log."""
+    log = proxy.folder / "log"
+    log.unlink(missing_ok=True)
+    return Process([*before, *proxy.command], log, {"PYTHONPATH": str(ROOT / "src"), **env}, pass_fds)
 
 
 @pytest.fixture
@@ -44,11 +63,15 @@ class Systemd:
         self.socket.bind(self.path)
         self.socket.settimeout(20)
 
-    def next(self, without: str = "WATCHDOG=1") -> dict[str, str]:
-        """What is said next, but for `without`."""
-        while (said := self.socket.recv(4096).decode()) == without:
+    def next(self, without: tuple[str, ...] = ("WATCHDOG", "STATUS")) -> dict[str, str]:
+        """What is said next, but for datagrams that begin with `without`."""
+        while (said := self.socket.recv(4096).decode()).startswith(without):
             pass
         return dict(line.split("=", 1) for line in said.split("\n"))
+
+    def hears_watchdog(self) -> bool:
+        """Again."""
+        return "WATCHDOG" in self.next(without=("STATUS",))
 
 
 @pytest.fixture
@@ -64,7 +87,8 @@ def test_systemd_hears_of_start_reload_and_end(make: Any, systemd: Systemd):
     assert told["READY"] == "1"
     assert told["STATUS"] == f"2 of 2 workers on 127.0.0.1:{supervisor.port}, 1 of 1 servers up"
     assert len(supervisor.lines("memagent is ready")) == 1
-    assert systemd.next(without="") == systemd.next(without="") == {"WATCHDOG": "1"}
+    assert systemd.hears_watchdog()
+    assert systemd.hears_watchdog()
     for worker in supervisor.workers():
         environment = Path(f"/proc/{worker}/environ").read_bytes()
         assert b"NOTIFY_SOCKET" not in environment
@@ -76,6 +100,33 @@ def test_systemd_hears_of_start_reload_and_end(make: Any, systemd: Systemd):
     told = systemd.next()
     assert (told["STOPPING"], told["EXTEND_TIMEOUT_USEC"]) == ("1", "15000000")
     assert supervisor.process.wait() == 0
+
+
+def test_a_reload_that_takes_long_holds_up_neither_watchdog_nor_end(
+    proxy_factory: Any, memcached_factory: Any, systemd: Systemd
+):
+    proxy = proxy_factory([memcached_factory()])
+    proxy.stop()
+    process = started(proxy, NOTIFY_SOCKET=systemd.path, WATCHDOG_USEC="100000")
+    assert systemd.next()["READY"] == "1"
+    config = proxy.config.read_text()
+    # Whoever opens it to read it hangs, as at a dead network disk.
+    proxy.config.unlink()
+    os.mkfifo(proxy.config)
+    before_us = time.monotonic_ns() // 1000
+    process.signal(signal.SIGHUP)
+    told = systemd.next()
+    assert told["RELOADING"] == "1"
+    assert before_us <= int(told["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
+    assert systemd.hears_watchdog()
+    assert systemd.hears_watchdog()
+    proxy.config.write_text(config)
+    assert systemd.next() == {"READY": "1"}
+    process.signal(signal.SIGHUP)
+    assert systemd.next()["RELOADING"] == "1"
+    process.signal(signal.SIGTERM)
+    assert systemd.next()["STOPPING"] == "1"
+    assert process.wait(20) == 0
 
 
 def test_systemd_never_hears_that_it_is_ready_if_it_cannot_start(make: Any, systemd: Systemd):
@@ -103,9 +154,8 @@ os.execvp(sys.argv[2], sys.argv[2:])
 def activated(proxy: Any, *sockets: socket.socket) -> Process:
     """The proxy as systemd starts it."""
     high = [fcntl.fcntl(each.fileno(), fcntl.F_DUPFD, 50) for each in sockets]
-    command = [sys.executable, "-c", ACTIVATE, ",".join(map(str, high)), *proxy.command]
     try:
-        return Process(command, proxy.folder / "log", {"PYTHONPATH": str(ROOT / "src")}, pass_fds=high)
+        return started(proxy, sys.executable, "-c", ACTIVATE, ",".join(map(str, high)), pass_fds=high)
     finally:
         for fd in high:
             os.close(fd)
@@ -133,6 +183,37 @@ def test_clients_of_systemds_sockets_are_never_refused(proxy_factory: Any, tmp_p
         assert path.exists()
 
 
+def test_systemds_sockets_outlive_reloads_and_workers(proxy_factory: Any):
+    proxy = proxy_factory(["127.0.0.1:1"], workers=2)
+    proxy.stop()
+    with (
+        socket.create_server(("127.0.0.1", proxy.port)) as tcp,
+        socket.create_server(("127.0.0.1", 0)) as admin,
+    ):
+        where = admin.getsockname()
+        settings = {"admin_listen": f"127.0.0.1:{where[1]}"}
+        proxy.write_config(["127.0.0.1:1"], settings=settings)
+        process = activated(proxy, tcp, admin)
+
+        def logged(event: str, times: int = 1) -> None:
+            wait_until(lambda: process.output().count(event) == times, 20, f"{times} x {event!r}")
+
+        logged("memagent is ready")
+        proxy.write_config(["127.0.0.1:1", "127.0.0.1:2"], settings=settings)
+        process.signal(signal.SIGHUP)
+        logged("configuration reloaded")
+        for worker in children(process.pid):
+            os.kill(worker, signal.SIGKILL)
+        logged("worker is ready", 4)
+        with Wire(("127.0.0.1", proxy.port), deadline_s=20) as wire:
+            assert wire.ask(b"version\r\n").startswith(b"VERSION ")
+        assert ask_http(where, "/health/live")[0] == 200
+        assert process.terminate() == 0
+        # They are systemd's, and wait for the next start.
+        for each in (tcp, admin):
+            socket.create_connection(each.getsockname(), 20).close()
+
+
 def test_a_socket_of_systemds_that_listen_does_not_name_is_one_clear_line(proxy_factory: Any):
     proxy = proxy_factory(["127.0.0.1:1"])
     proxy.stop()
@@ -149,16 +230,46 @@ def test_a_socket_of_systemds_that_listen_does_not_name_is_one_clear_line(proxy_
 # ---------------------------------------------------------------- no disk to write to
 
 
+# Not even root makes anything there.
+NOWHERE = {
+    **dict.fromkeys(("HOME", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME"), "/proc/none"),
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+
+
 def test_it_serves_where_nothing_can_be_written(make: Any):
     supervisor = make()
-    nowhere = "/proc/none"  # not even root makes anything there
-    env = dict.fromkeys(("HOME", "TMPDIR", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME"), nowhere)
-    supervisor.start(PYTHONDONTWRITEBYTECODE="1", **env).wait_ready()
+    supervisor.start(**NOWHERE).wait_ready()
     (warning,) = [line for line in supervisor.lines() if line["level"] == "warning"]
     assert "no control socket" in warning["event"]
-    assert warning["problem"] == f"{nowhere}/memagent-{os.getuid()}: No such file or directory"
+    assert warning["problem"] == f"{NOWHERE['HOME']}/memagent-{os.getuid()}: No such file or directory"
     assert supervisor.ask_each() == set(supervisor.workers())
     assert supervisor.process.terminate() == 0
+
+
+def test_secrets_come_from_files_where_nothing_can_be_written(proxy_factory: Any, tmp_path: Path):
+    secret, port = tmp_path / "token", free_port()
+
+    def write(token: str) -> None:
+        secret.unlink(missing_ok=True)
+        secret.write_text(token + "\n")
+        secret.chmod(0o400)
+
+    write("first")
+    proxy = proxy_factory(["127.0.0.1:1"])
+    proxy.stop()
+    settings = {"admin_listen": f"127.0.0.1:{port}", "admin_read_token_file": str(secret)}
+    proxy.write_config(["127.0.0.1:1"], settings=settings)
+    process = started(proxy, **NOWHERE)
+    wait_until(lambda: "memagent is ready" in process.output(), 20, "a start")
+    where = "127.0.0.1", port
+    assert [ask_http(where, "/v1/state", token)[0] for token in ("first", "second")] == [200, 401]
+    write("second")
+    process.signal(signal.SIGHUP)
+    wait_until(lambda: "configuration reloaded" in process.output(), 20, "a reload")
+    assert [ask_http(where, "/v1/state", token)[0] for token in ("first", "second")] == [401, 200]
+    assert process.terminate() == 0
+    assert not any(token in process.output() for token in ("first", "second"))
 
 
 # ---------------------------------------------------------------- a log that is rotated

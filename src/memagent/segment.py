@@ -25,6 +25,7 @@ from typing import Final
 
 from memagent._core.latency import Histograms, histogram_slots, latency_bounds_us
 from memagent._core.marks import Marks, marks_bytes, notes_bytes
+from memagent._core.metrics import Block
 from memagent._core.standing import Standing, standing_slots
 from memagent.counters import (
     COUNTERS,
@@ -178,7 +179,7 @@ class Segment:
 
     def pool_histograms(self, worker: int, pool: int) -> Histograms:
         """Where a worker counts how long its clients' requests to a pool take, by class of verbs."""
-        return Histograms(self.buffer, self._pool_offset_slots(worker, pool), len(VERB_CLASSES))
+        return self._histograms(self._pool_offset_slots(worker, pool), len(VERB_CLASSES))
 
     def _pool_offset_slots(self, worker: int, pool: int) -> int:
         if not 0 <= worker < self.workers:
@@ -191,7 +192,10 @@ class Segment:
         """Where a worker counts how long a server takes to answer."""
         if not 0 <= worker < self.workers:
             raise IndexError(f"worker {worker} of {self.workers}")
-        return Histograms(self.buffer, self._latency_offsets(server)[worker], 1)
+        return self._histograms(self._latency_offsets(server)[worker], 1)
+
+    def _histograms(self, offset_slots: int, n: int) -> Histograms:
+        return Histograms(Block(self.buffer, offset_slots, n * _HISTOGRAM_SLOTS))
 
     def _latency_offsets(self, server: int) -> range:
         at = self.standing_offset_slots(server) + self._latencies_at

@@ -405,7 +405,7 @@ class World:
         return self._latency(len(VERB_CLASSES) + server)
 
     def _histograms(self, first: int, n: int) -> Histograms:
-        return Histograms(self._latencies, first * histogram_slots(), n)
+        return Histograms(Block(self._latencies, first * histogram_slots(), n * histogram_slots()))
 
     def _latency(self, index: int) -> tuple[int, int]:
         slots = memoryview(self._latencies).cast("Q")[index * histogram_slots() :][: histogram_slots()]

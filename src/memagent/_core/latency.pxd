@@ -3,6 +3,8 @@
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
+from memagent._core.metrics cimport Block
+
 cdef extern from *:
     int clz "__builtin_clzll"(unsigned long long) noexcept nogil
 
@@ -48,8 +50,7 @@ cdef inline int bucket_of(int64_t us) noexcept nogil:
 cdef class Histograms:
     cdef uint64_t *slot
     cdef readonly Py_ssize_t n
-    cdef Py_buffer _view
-    cdef bint _held
+    cdef Block _block
 
     cdef inline void add(self, size_t which, int64_t us) noexcept:
         """It took so long. `which` is below `n`: that is for the caller to know."""

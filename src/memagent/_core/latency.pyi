@@ -1,6 +1,6 @@
 from typing import Self, final
 
-from typing_extensions import Buffer
+from memagent._core.metrics import Block
 
 __all__ = ["Histograms", "histogram_slots", "latency_bounds_us", "verb_class_order"]
 
@@ -11,5 +11,5 @@ def latency_bounds_us() -> tuple[int, ...]: ...
 @final
 class Histograms:
     n: int
-    def __new__(cls, buffer: Buffer, offset_slots: int, n: int) -> Self: ...
+    def __new__(cls, block: Block) -> Self: ...
     def record(self, which: int, us: int) -> None: ...

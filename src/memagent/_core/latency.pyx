@@ -4,14 +4,15 @@
     slot          0 |        1 |        2 |        3 |        4 | ... |      44 |     45 | 46: the sum of all
 
 - Two buckets for each power of two: the ends of one are a half or a third apart, and no percentile is known better.
-- One writer, as with a block of counters: readers in other processes never see half a number. A reader's sum may be
-  some requests ahead of its buckets.
-- All bounds are checked here, once: hot code calls `add` with a constant below `n`.
+- They stand in a block of slots, with one writer: readers in other processes never see half a number. A reader's sum
+  may be some requests ahead of its buckets.
+- The block has checked all bounds, once: hot code calls `add` with a constant below `n`.
 """
 
 cimport cython
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport int64_t, uint64_t, uintptr_t
+from libc.stdint cimport int64_t
+
+from memagent._core.metrics cimport Block
 
 
 __all__ = ["Histograms", "histogram_slots", "latency_bounds_us", "verb_class_order"]
@@ -41,24 +42,14 @@ def latency_bounds_us():
 
 @cython.final
 cdef class Histograms:
-    """`n` histograms behind one another, from slot `offset_slots` of a writable buffer on."""
+    """As many histograms behind one another as the block has room for; they keep it alive."""
 
-    def __cinit__(self, buffer, Py_ssize_t offset_slots, Py_ssize_t n):
-        if offset_slots < 0 or n <= 0:
-            raise ValueError(f"{n} histograms at slot {offset_slots} make no sense")
-        PyObject_GetBuffer(buffer, &self._view, PyBUF_SIMPLE | PyBUF_WRITABLE)
-        self._held = True
-        cdef Py_ssize_t there = self._view.len // <Py_ssize_t> sizeof(uint64_t)
-        if offset_slots > there or n > (there - offset_slots) // HISTOGRAM_SLOTS:
-            raise ValueError(f"{n} histograms at slot {offset_slots} do not fit in a buffer of {there} slots")
-        if <uintptr_t> self._view.buf % sizeof(uint64_t):
-            raise ValueError("the buffer does not start on a multiple of 8 bytes")
-        self.slot = <uint64_t *> self._view.buf + offset_slots
-        self.n = n
-
-    def __dealloc__(self):
-        if self._held:
-            PyBuffer_Release(&self._view)
+    def __cinit__(self, Block block not None):
+        if block.n_slots % HISTOGRAM_SLOTS:
+            raise ValueError(f"a block of {block.n_slots} slots is not one of whole histograms, {HISTOGRAM_SLOTS} each")
+        self._block = block
+        self.slot = block.slot
+        self.n = block.n_slots // HISTOGRAM_SLOTS
 
     def record(self, size_t which, int64_t us):
         """It took so long; for tests."""

@@ -1,11 +1,14 @@
 """Histograms in shared memory, and what is counted in them."""
 
+import gc
+import mmap
 import random
 from itertools import pairwise
 
 import pytest
 
 from memagent._core.latency import Histograms, histogram_slots, latency_bounds_us, verb_class_order
+from memagent._core.metrics import Block
 from memagent.counters import VERB_CLASSES
 from tests.support.core import World
 
@@ -15,7 +18,7 @@ SUM = histogram_slots() - 1
 
 def recorded(*values_us: int) -> list[int]:
     shared = bytearray(8 * histogram_slots())
-    histograms = Histograms(shared, 0, 1)
+    histograms = Histograms(Block(shared, 0, histogram_slots()))
     for us in values_us:
         histograms.record(0, us)
     return memoryview(shared).cast("Q").tolist()
@@ -54,24 +57,39 @@ def test_a_clock_that_stands_or_goes_back_counts_as_nothing():
     assert recorded(2**62)[SUM - 1] == 1
 
 
-def test_histograms_are_apart_and_inside_their_buffer():
+def test_histograms_are_apart_and_inside_their_block():
     slots = histogram_slots()
     shared = bytearray(8 * (3 * slots + 1))
-    histograms = Histograms(shared, 1, 3)
+    histograms = Histograms(Block(shared, 1, 3 * slots))
+    assert histograms.n == 3
     for which in range(3):
         histograms.record(which, 20)
     counts = memoryview(shared).cast("Q").tolist()
     ones = [at for at, value in enumerate(counts) if value == 1]
     assert ones == [1 + which * slots + 1 for which in range(3)]
-    with pytest.raises(IndexError, match="3 of 3"):
-        histograms.record(3, 1)
-    for offset_slots, n in ((2, 3), (1, 4), (-1, 1), (0, 0), (2**62, 1), (0, 2**62)):
-        with pytest.raises(ValueError, match="slot"):
-            Histograms(shared, offset_slots, n)
+    for outside in (3, 2**62):
+        with pytest.raises(IndexError, match=f"{outside} of 3"):
+            histograms.record(outside, 1)
+
+
+@pytest.mark.parametrize("n_slots", [1, SUM, SUM + 2, 2 * SUM + 1])
+def test_a_block_that_is_not_one_of_whole_histograms_is_refused(n_slots: int):
+    with pytest.raises(ValueError, match=f"a block of {n_slots} slots"):
+        Histograms(Block(bytearray(8 * n_slots), 0, n_slots))
+    with pytest.raises(TypeError):
+        Histograms(None)
+
+
+def test_histograms_keep_their_block():
+    shared = mmap.mmap(-1, 4096)
+    histograms = Histograms(Block(shared, 0, histogram_slots()))
+    gc.collect()
     with pytest.raises(BufferError):
-        Histograms(bytes(8 * slots), 0, 1)
-    with pytest.raises(ValueError, match="multiple of 8"):
-        Histograms(memoryview(bytearray(8 * slots + 8))[1:], 0, 1)
+        shared.close()
+    histograms.record(0, 1)
+    del histograms
+    gc.collect()
+    shared.close()
 
 
 class Timed:

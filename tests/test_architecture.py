@@ -86,7 +86,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("control", "errors", "logs", "orphans", "processes", "pulse", "segment", "snapshot", "tasks"),
     ),
     "leader": (*("lifecycle", "snapshot", "settings", "fleet", "segment", "control", "logs", "rewarms"),),
-    "reload": ("settings", "differences"),
+    "reload": ("settings", "rows", "differences"),
     "reloader": (
         *("admin.requests", "config", "control", "errors", "fleet", "leader", "logs", "names", "notify"),
         *("reload", "segment", "settings", "threads"),

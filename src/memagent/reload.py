@@ -6,16 +6,10 @@ Pure: nothing is done here.
 """
 
 from dataclasses import dataclass
-from typing import Final
 
 from memagent.differences import Change, changes
+from memagent.rows import settings_of
 from memagent.settings import Config
-
-# What a process is made with, or what all that it has was made with.
-AT_START: Final = (
-    *("listen", "workers", "user", "group", "daemon"),
-    *("log_file", "control_socket", "otel_endpoint", "admin_listen"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +21,9 @@ class Plan:
 
 def plan(now: Config, new: Config) -> Plan:
     """`config` is `new` but for what has to wait."""
-    kept = {name: getattr(now, name) for name in AT_START}
+    kept = {name: getattr(now, name) for name, row in settings_of(Config).items() if row.at_start}
     config = new.model_copy(update=kept)
-    waiting = tuple(name for name in AT_START if getattr(new, name) != getattr(now, name))
+    waiting = tuple(name for name, value in kept.items() if getattr(new, name) != value)
     return Plan(config, tuple(map(_line, changes(now, config))), waiting)
 
 

@@ -137,13 +137,21 @@ def setting(
     shown: str | None = None,
     allowed: str | None = None,
     words: tuple[str, ...] = (),
+    at_start: bool = False,
     **bounds: Any,
 ) -> Any:
     """One row of the table. `shown` and `allowed` are words where default and bounds do not say it.
 
-    `words` are what may stand for a number.
+    `words` are what may stand for a number. `at_start`: a process is made with it, or what all that it
+    has was made with; a running proxy keeps what it has.
     """
-    extra: dict[str, Any] = {"unit": unit, "shown": shown, "allowed": allowed, "words": list(words)}
+    extra: dict[str, Any] = {
+        "unit": unit,
+        "shown": shown,
+        "allowed": allowed,
+        "words": list(words),
+        "at_start": at_start,
+    }
     strict = True if unit is not None else None
     return Field(default, description=description, json_schema_extra=extra, strict=strict, **bounds)
 
@@ -168,6 +176,7 @@ class Setting(NamedTuple):
     many: bool
     secret: bool
     words: tuple[str, ...]
+    at_start: bool
 
 
 def settings_of(model: type[BaseModel]) -> dict[str, Setting]:
@@ -192,6 +201,7 @@ def settings_of(model: type[BaseModel]) -> dict[str, Setting]:
             many=get_origin(field.annotation) is tuple,
             secret=_is_secret(field.annotation),
             words=tuple(map(str, words)),
+            at_start=bool(extra["at_start"]),
         )
     return rows
 

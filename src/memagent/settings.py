@@ -281,6 +281,7 @@ class Config(Table):
         (ListenAddress(host="127.0.0.1", port=DEFAULT_PORT),),
         shown=f"127.0.0.1:{DEFAULT_PORT}",
         allowed=f"a list of {LISTEN}",
+        at_start=True,
     )
     workers: Workers = setting(
         'Processes that carry the traffic; "auto" is one for each core',
@@ -288,6 +289,7 @@ class Config(Table):
         "count",
         shown="auto",
         words=("auto",),
+        at_start=True,
         default_factory=available_cores,
         ge=1,
         le=256,
@@ -344,17 +346,21 @@ class Config(Table):
         "How often servers' names are resolved again", 30_000, "ms", ge=1_000, le=86_400_000
     )
     user: Word | None = setting(
-        "User to run as, after the ports are open", None, shown="unchanged", allowed=WORD
+        "User to run as, after the ports are open", None, shown="unchanged", allowed=WORD, at_start=True
     )
-    group: Word | None = setting("Group to run as", None, shown="that of the user", allowed=WORD)
-    daemon: Switch = setting("Go to the background", False, "switch")
+    group: Word | None = setting(
+        "Group to run as", None, shown="that of the user", allowed=WORD, at_start=True
+    )
+    daemon: Switch = setting("Go to the background", False, "switch", at_start=True)
     verbose: Switch = setting("Log more", False, "switch")
     watch: Switch = setting(
         "Put the configuration in force by itself when a file of it changes, as `magent reload` does",
         False,
         "switch",
     )
-    log_file: Path | None = setting("Where the log goes", None, shown="standard error", allowed=PATH)
+    log_file: Path | None = setting(
+        "Where the log goes", None, shown="standard error", allowed=PATH, at_start=True
+    )
     latency_metrics: Switch = setting(
         "Count how long requests take, for the metrics: by pool and verb, and by server", True, "switch"
     )
@@ -363,18 +369,21 @@ class Config(Table):
         None,
         shown="nowhere",
         allowed=URL,
+        at_start=True,
     )
     control_socket: Path | None = setting(
         "Where magent's commands reach the running proxy: a Unix socket for its own user only",
         None,
         shown="memagent-PORT.sock in the runtime directory",
         allowed=PATH,
+        at_start=True,
     )
     admin_listen: ListenText | None = setting(
         "Where the control API, metrics and health answer over HTTP; needs memagent[admin]",
         None,
         shown="nowhere",
         allowed=LISTEN,
+        at_start=True,
     )
     admin_read_token: Secret | None = setting(
         "Who has it may look, over HTTP; without one, whoever can reach a loopback address may",

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from memagent.reload import plan
-from memagent.settings import Config
+from memagent.rows import settings_of
+from memagent.settings import Config, PoolConfig, ServerConfig, Table
 
 NOW = {
     "workers": 2,
@@ -57,8 +60,13 @@ def test_another_pool():
 
 
 def test_what_waits_for_the_next_start_stays_as_it_is():
-    new = changed(workers=3, listen=["127.0.0.1:5"], user="nobody")
+    new = changed(workers=3, listen=["127.0.0.1:5"], user="nobody", otel_endpoint="http://a", drain_ms=5)
     made = plan(changed(), new)
-    assert made.changes == ()
-    assert made.waiting == ("listen", "workers", "user")
-    assert made.config == changed()
+    assert made.changes == ("drain_ms: 10s becomes 5ms",)
+    assert made.waiting == ("listen", "workers", "user", "otel_endpoint")
+    assert made.config == changed(drain_ms=5)
+
+
+@pytest.mark.parametrize("model", [PoolConfig, ServerConfig])
+def test_only_settings_of_the_whole_proxy_wait(model: type[Table]):
+    assert [name for name, row in settings_of(model).items() if row.at_start] == []

@@ -13,7 +13,7 @@ import click
 from memagent.cli import magent
 from memagent.cli.legacy import legacy
 from memagent.counters import SERVER_COUNTERS, WORKER_COUNTERS, Counter, metric_of
-from memagent.rows import settings_of
+from memagent.rows import Setting, settings_of
 from memagent.schema import schema_text
 from memagent.settings import Config, PoolConfig, ServerConfig, Table
 
@@ -81,12 +81,17 @@ def _settings() -> Iterator[str]:
         "Every setting can be given as an environment variable too. Flags win over the environment, the "
         "environment over the file, the file over the defaults."
     )
+    yield ""
+    yield (
+        "Most changes are put in force by a [reload](../guides/changing.md), without a dropped connection; "
+        "some wait for a restart: the last column says which."
+    )
     for title, model, where in _TABLES:
         yield from ("", f"## {title}", "", where, "")
         rows = settings_of(model).values()
         yield from _table(
-            ("setting", "meaning", "default", "allowed"),
-            [(f"`{row.name}`", row.description, row.default or "must be given", row.allowed) for row in rows],
+            ("setting", "meaning", "default", "allowed", "changed by"),
+            map(_setting, rows),
         )
 
     if any(row.secret for _, model, _ in _TABLES for row in settings_of(model).values()):
@@ -127,6 +132,11 @@ def _settings() -> Iterator[str]:
         "for a Service named memagent (`MEMAGENT_SERVICE_HOST`, `MEMAGENT_PORT=tcp://...`) and "
         "`MEMAGENT_TEST_...` are let pass."
     )
+
+
+def _setting(row: Setting) -> tuple[str, ...]:
+    changed_by = "restart" if row.at_start else "reload"
+    return f"`{row.name}`", row.description, row.default or "must be given", row.allowed, changed_by
 
 
 # ---------------------------------------------------------------- command line

@@ -87,13 +87,14 @@ class Topology:
         backups: list[Server],
         latencies: Histograms | None,
     ) -> Pool:
+        placement = make_placement(pool)
         made = pools.get(pool.name)
         if made is None:
             made = Pool(
                 pool.name,
                 servers,
                 backups,
-                make_placement(pool),
+                placement,
                 timers=self._timers,
                 marks=self._marks,
                 epoch_us=time.time_ns() // 1000 - time.monotonic_ns() // 1000,
@@ -102,7 +103,7 @@ class Topology:
         made.configure(
             servers,
             backups,
-            make_placement(pool),
+            placement,
             has_copies=pool.has_copies,
             miss_when_down=pool.get_when_down == "miss",
             multiget_deadline_us=pool.multiget_deadline_ms * 1000,

@@ -1,11 +1,17 @@
 """A pool's settings become rings."""
 
+import os
 from typing import get_args
 
 import pytest
 
-from memagent.settings import Distribution, KeyHash, PoolConfig
-from memagent.topology import make_placement
+from memagent import topology
+from memagent._core.buffer import Memory
+from memagent._core.ring import Placement
+from memagent._core.turn import Turn
+from memagent.segment import Segment
+from memagent.settings import Config, Distribution, KeyHash, PoolConfig
+from memagent.topology import Topology, make_placement
 
 KEYS = [f"key{n}".encode() for n in range(300)]
 
@@ -53,3 +59,26 @@ def test_every_distribution_and_key_hash_of_the_table_has_a_ring(distribution):
         found = places(servers=["a", "b"], backups=["c"], distribution=distribution, key_hash=key_hash)
         assert {owner for owner, _ in found} <= {0, 1}
         assert {copy for _, copy in found} == {0}
+
+
+def test_rings_are_made_once_for_each_configuration(monkeypatch: pytest.MonkeyPatch):
+    made = []
+
+    def counted(pool: PoolConfig) -> Placement:
+        made.append(pool)
+        return make_placement(pool)
+
+    monkeypatch.setattr(topology, "make_placement", counted)
+    segment = Segment.create(1, 3)
+    settled = Topology(segment, 0, Turn(), Memory(1 << 20))
+    first = Config.model_validate({"pools": [{"name": "main", "servers": ["a", "b"]}]})
+    second = Config.model_validate({"pools": [{"name": "main", "servers": ["a", "c"]}]})
+    settled.settle(first, (0, 1))
+    assert made == [*first.pools]
+    pool = settled.pools["main"]
+    assert {owner.name for owner, _ in map(pool.place, KEYS)} == {"a:11211", "b:11211"}
+    settled.settle(second, (0, 2))
+    assert made == [*first.pools, *second.pools]
+    assert settled.pools["main"] is pool
+    assert {owner.name for owner, _ in map(pool.place, KEYS)} == {"a:11211", "c:11211"}
+    os.close(segment.fd)

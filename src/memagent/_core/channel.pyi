@@ -3,7 +3,6 @@ from typing import Any, Self, final
 from typing_extensions import disjoint_base
 
 from memagent._core.buffer import Buffer, Memory
-from memagent._core.latency import Histograms
 from memagent._core.metrics import Block
 from memagent._core.reply import ReplyParser
 from memagent._core.turn import Turn
@@ -23,8 +22,6 @@ class Channel:
         counters: Block,
         turn: Turn,
         parser: ReplyParser,
-        timeout_us: int = 1_000_000,
-        latency: Histograms | None = None,
     ) -> Self: ...
     def output(self, limit: int = -1) -> bytes: ...
     def feed(self, data: bytes) -> int: ...

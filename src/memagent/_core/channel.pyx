@@ -20,7 +20,6 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 
 from memagent._core.buffer cimport Buffer, Memory
-from memagent._core.latency cimport Histograms
 from memagent._core.metrics cimport (
     Block,
     S_ERRORS,
@@ -44,18 +43,19 @@ cdef class Awaiting:
 
 @cython.final
 cdef class Channel:
-    """`peer` is the Server that this is a way to; it stands here for those who find a channel in turn.channels."""
+    """`peer` is the Server that this is a way to; it stands here for those who find a channel in turn.channels.
+
+    It says what `timeout_us` and `latency` are (`Server.configure`).
+    """
 
     def __cinit__(self, object peer, Memory memory not None, Block counters not None, Turn turn not None,
-                  ReplyParser parser not None, int64_t timeout_us=1_000_000, Histograms latency=None):
+                  ReplyParser parser not None):
         self.peer = peer
         self.out = Buffer(memory)
         self.left = Buffer(memory)
         self.counters = counters
         self.turn = turn
         self.parser = parser
-        self.timeout_us = timeout_us
-        self.latency = latency
         self.capacity = 64
         self.line_part = -1
         self.tickets = <Ticket *> malloc(self.capacity * sizeof(Ticket))

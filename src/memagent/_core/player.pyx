@@ -15,7 +15,7 @@ look new. The second one comes when all that has been done; nobody has read or w
 """
 
 cimport cython
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport uint32_t
 
 from memagent._core.channel cimport Awaiting, Channel, Failure, way
 from memagent._core.journal cimport Journal
@@ -32,15 +32,15 @@ cdef enum:
 
 @cython.final
 cdef class Player(Awaiting):
-    def __cinit__(self, Journal journal not None, list channels not None, Block counters not None, Turn turn not None,
-                  int64_t timeout_us=1_000_000):
+    """Limits of what is `played`, and `timeout_us`, are set by `Server.configure`."""
+
+    def __cinit__(self, Journal journal not None, list channels not None, Block counters not None, Turn turn not None):
         self.journal = journal
         self.channels = channels
         self.counters = counters
         self.turn = turn
-        self.timeout_us = timeout_us
         self.out = {}
-        self.played = Journal(journal.max_keys, journal.max_bytes)
+        self.played = Journal()
 
     cdef int flush(self) except -1:
         """In place of all the keys: whatever is missed from here on is in the journal anew."""

@@ -3,11 +3,9 @@
 import pytest
 
 from memagent._core.buffer import Memory
-from memagent._core.channel import Channel
-from memagent._core.journal import Journal
 from memagent._core.metrics import Block
-from memagent._core.player import Player
 from memagent._core.reply import ReplyParser
+from memagent._core.server import Server
 from memagent._core.turn import Turn
 from memagent.counters import SERVER_COUNTERS, SERVER_INDEX
 
@@ -15,16 +13,16 @@ WINDOW = 256
 
 
 class Return:
-    """A journal, the player, and the other ends of the channels."""
+    """A server's journal and player, and the other ends of its channels."""
 
     def __init__(self, n_channels: int = 1) -> None:
         n = len(SERVER_COUNTERS)
         self.counters = Block(bytearray(8 * n), 0, n)
-        self.turn, self.journal = Turn(), Journal()
-        self.channels = [
-            Channel(None, Memory(1 << 20), self.counters, self.turn, ReplyParser()) for _ in range(n_channels)
-        ]
-        self.player = Player(self.journal, self.channels, self.counters, self.turn, 1_000_000)
+        self.turn = Turn()
+        server = Server(
+            "s", 0, self.counters, self.turn, Memory(1 << 20), ReplyParser(), n_channels=n_channels
+        )
+        self.journal, self.channels, self.player = server.journal, server.channels, server.player
 
     def missed(self, *keys: bytes) -> "Return":
         for key in keys:

@@ -73,13 +73,13 @@ class Worker:
         self._channel = channel
         self._config = Config.model_validate(start.config)
         self._number = start.worker
-        self._log = WorkerLog(channel, start.worker, self._config.verbose)
+        self._log = WorkerLog(channel, start.worker)
         self._segment = Segment.attach(start.segment_fd)
         self._configured: dict[int, ServerConfig] = {}
         self._endpoints: dict[int, Endpoint] = {}
         self._blocks = [self._worker_block(number) for number in range(self._segment.workers)]
         self._block = self._blocks[self._number]
-        turn, memory = Turn(), Memory(self._config.worker_buffer_bytes)
+        turn, memory = Turn(), Memory(0)
         self._topology = Topology(self._segment, self._number, turn, memory)
         self._topology.settle(self._config, start.numbers)
         self._context = Context(
@@ -92,10 +92,10 @@ class Worker:
         )
         self._loop = Loop(self._context, self._block)
         self._loop.on_gone = self._server_gone
-        self._apply(start.numbers, start.addresses)
-        self._adopt(self._number)
         for inherited in start.listeners:
             self._listen(inherited)
+        self._apply(start.numbers, start.addresses)
+        self._adopt(self._number)
         self._watched = self._loop.poller.watch_readable(channel.fileno(), self._told)
         self._told_to_end = False
         self._wake, self._wakes = socket.socketpair()
@@ -130,12 +130,9 @@ class Worker:
         return next(iter(self._topology.pools.values()))
 
     def _reload(self, message: Reload) -> None:
-        config = Config.model_validate(message.config)
-        self._config = config
+        self._config = Config.model_validate(message.config)
         self._segment.fit()
-        left = self._topology.settle(config, message.numbers)
-        memory, log = self._context.memory, self._log
-        memory.limit_bytes, log.verbose = config.worker_buffer_bytes, config.verbose
+        left = self._topology.settle(self._config, message.numbers)
         forgotten = {self._configured[server.index].address for server in left if _has_missed(server)}
         for server in left:
             del self._configured[server.index]
@@ -147,13 +144,15 @@ class Worker:
                 if self._configured[number].address in forgotten:
                     endpoint.server.owe_flush("what it had missed is not known any more")
                 endpoint.connect()
-        for listener in self._loop.listeners:
-            listener.max_connections = config.max_connections
         self._channel.send(Reloaded(message.generation))
 
     def _apply(self, numbers: Sequence[int], addresses: Sequence[tuple[str, ...]]) -> None:
-        """What the topology has, with everything that belongs to it."""
+        """What is configured, but for what the topology knows of it; at the start as at a reload."""
         config = self._config
+        self._log.verbose = config.verbose
+        self._context.memory.limit_bytes = config.worker_buffer_bytes
+        for listener in self._loop.listeners:
+            listener.max_connections = config.max_connections
         self._server_facts = stats.server_facts(config.pools, numbers)
         self._context.configure(
             self._pool,
@@ -170,17 +169,14 @@ class Worker:
                 server.on_change = self._server_changed
                 server.on_played = partial(refill, pool, self._block)
                 if server.index not in self._endpoints:
-                    self._add_endpoint(server, configured, known[server.index], told.connect_timeout_ms)
+                    self._add_endpoint(server, configured, known[server.index])
                 self._endpoints[server.index].connect_timeout_us = told.connect_timeout_ms * 1000
 
-    def _add_endpoint(
-        self, server: Server, configured: ServerConfig, known: tuple[str, ...], connect_timeout_ms: int
-    ) -> None:
+    def _add_endpoint(self, server: Server, configured: ServerConfig, known: tuple[str, ...]) -> None:
         endpoint = Endpoint(
             server,
             self._loop.poller,
             _socket_addresses(configured, known),
-            connect_timeout_us=connect_timeout_ms * 1000,
             on_connect=self._resolve if configured.path is None and not _is_ip(configured.host) else None,
         )
         self._endpoints[server.index] = endpoint
@@ -191,13 +187,7 @@ class Worker:
         is_tcp = kind.family != socket.AF_UNIX
         kind.close()
         self._loop.listeners.append(
-            Listener(
-                self._loop.poller,
-                inherited.fd,
-                is_tcp=is_tcp,
-                max_connections=self._config.max_connections,
-                worker_blocks=self._blocks,
-            )
+            Listener(self._loop.poller, inherited.fd, is_tcp=is_tcp, worker_blocks=self._blocks)
         )
 
     def _server_gone(self, number: int) -> None:

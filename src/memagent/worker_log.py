@@ -23,12 +23,10 @@ Level = Literal["debug", "info", "warning", "error"]
 class WorkerLog:
     """Never waits for the supervisor and never raises."""
 
-    def __init__(
-        self, channel: WorkerEnd, worker: int, verbose: bool = False, stream: TextIO | None = None
-    ) -> None:
+    def __init__(self, channel: WorkerEnd, worker: int, stream: TextIO | None = None) -> None:
         self._channel = channel
         self._worker = worker
-        self.verbose = verbose
+        self.verbose = False
         self._fd = (stream or sys.stderr).fileno()
         self._repeats: Repeats[tuple[Level, str]] = Repeats()
 

@@ -211,15 +211,10 @@ class Scene:
     ) -> None:
         listening.setblocking(False)
         is_tcp = listening.family != socket.AF_UNIX
-        self.loop.listeners.append(
-            Listener(
-                self.poller,
-                listening.detach(),
-                is_tcp=is_tcp,
-                max_connections=max_connections,
-                worker_blocks=[self.world.counters, *others],
-            )
-        )
+        blocks = [self.world.counters, *others]
+        listener = Listener(self.poller, listening.detach(), is_tcp=is_tcp, worker_blocks=blocks)
+        listener.max_connections = max_connections
+        self.loop.listeners.append(listener)
 
     def call(self, address: Any) -> Peer:
         """A client that connects to the loop's listener. The kernel answers it, whatever the loop does."""
@@ -246,9 +241,8 @@ class Scene:
         on_connect: Callable[[int], None] | None = None,
     ) -> Endpoint:
         server = self.world.servers[index].server
-        endpoint = Endpoint(
-            server, self.poller, addresses, connect_timeout_us=connect_timeout_us, on_connect=on_connect
-        )
+        endpoint = Endpoint(server, self.poller, addresses, on_connect=on_connect)
+        endpoint.connect_timeout_us = connect_timeout_us
         self.loop.endpoints.append(endpoint)
         return endpoint
 

@@ -39,7 +39,9 @@ def test_a_worker_alone_on_a_terminal_writes_text():
     channel = control.connect(theirs.detach())
     ours, tty = pty.openpty()
     with open(tty, "w", closefd=True) as terminal:
-        WorkerLog(channel, worker=3, verbose=True, stream=terminal).debug("two")
+        log = WorkerLog(channel, worker=3, stream=terminal)
+        log.verbose = True
+        log.debug("two")
         text = os.read(ours, 1000).decode()
     os.close(ours)
     channel.close()

@@ -7,6 +7,4 @@ from memagent._net.poller import Handler, Poller
 class Listener(Handler):
     is_tcp: bool
     max_connections: int
-    def __new__(
-        cls, poller: Poller, fd: int, *, is_tcp: bool, max_connections: int, worker_blocks: list[Block]
-    ) -> Self: ...
+    def __new__(cls, poller: Poller, fd: int, *, is_tcp: bool, worker_blocks: list[Block]) -> Self: ...

@@ -39,14 +39,13 @@ cdef enum:
 
 @cython.final
 cdef class Listener(Handler):
-    """`worker_blocks` are the counters of all workers: `max_connections` bounds their sum."""
+    """`worker_blocks` are the counters of all workers: `max_connections`, to be set, bounds their sum."""
 
-    def __cinit__(self, Poller poller not None, int fd, *, bint is_tcp, size_t max_connections, list worker_blocks not None):
+    def __cinit__(self, Poller poller not None, int fd, *, bint is_tcp, list worker_blocks not None):
         self.poller = poller
         self.fd = fd
         self.is_late = True
         self.is_tcp = is_tcp
-        self.max_connections = max_connections
         self.worker_blocks = worker_blocks
 
     cdef int start(self) except -1:

@@ -23,7 +23,6 @@ class Endpoint:
         poller: Poller,
         addresses: list[tuple[int, Any]],
         *,
-        connect_timeout_us: int,
         on_connect: Callable[[int], None] | None = None,
     ) -> Self: ...
     def set_addresses(self, addresses: list[tuple[int, Any]]) -> None: ...

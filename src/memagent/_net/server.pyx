@@ -21,7 +21,7 @@ import os
 import socket
 
 cimport cython
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport uint32_t
 
 from memagent._core.buffer cimport Buffer
 from memagent._core.channel cimport F_DOWN, F_GARBAGE, F_REFUSED, F_RESET, F_TIMED_OUT, Channel, Failure
@@ -322,15 +322,17 @@ cdef class Link(Handler):
 
 @cython.final
 cdef class Endpoint:
-    """A server, its addresses and its links. `on_connect(server index)` says that a connection is about to be made."""
+    """A server, its addresses and its links. `on_connect(server index)` says that a connection is about to be made.
+
+    `connect_timeout_us` is to be set before it connects.
+    """
 
     def __cinit__(self, Server server not None, Poller poller not None, list addresses not None, *,
-                  int64_t connect_timeout_us, object on_connect=None):
+                  object on_connect=None):
         self.server = server
         server.connection = self
         self.poller = poller
         self.addresses = addresses
-        self.connect_timeout_us = connect_timeout_us
         self.on_connect = on_connect
         self.links = [Link(self, channel) for channel in server.channels]
 

@@ -47,7 +47,7 @@ _Read = Callable[[Node, str], Any]
 
 
 class Loaded(NamedTuple):
-    """A configuration, the tree it was read from and and what is not quite right."""
+    """A configuration, the tree it was read from, and what is not quite right."""
 
     config: Config
     tree: Node

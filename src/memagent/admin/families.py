@@ -2,8 +2,8 @@
 
     Family ─▶ # HELP, # TYPE ─▶ a line for each sample; a histogram's: its buckets, sum and count
 
-Written here and not by prometheus_client, which takes five times as long for each line, and a scrape every
-second shall not be felt; tests read every line with its parsers.
+Written here and not by prometheus_client: a scrape every second shall not be felt (`python -m bench.metrics`
+measures what it costs). Tests read every line with its parsers.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

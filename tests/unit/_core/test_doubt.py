@@ -366,21 +366,15 @@ def test_an_item_on_its_way_to_the_other_server_is_noted_until_it_is_verified() 
     assert pair.pool.marks.take_notes() == ([(0, b"k", True)], 0)
 
 
-def test_a_write_that_another_server_decides_blames_the_one_that_failed() -> None:
+@pytest.mark.parametrize(
+    "request_bytes",
+    [b"set k 0 0 1\r\nx\r\n", b"delete k\r\n", b"touch k 9\r\n"],
+)
+def test_a_write_that_another_server_decides_blames_the_one_that_failed(request_bytes: bytes) -> None:
     pair = Pair(workers=2)
     pair.servers[1].holds = True
     pair.servers[0].freeze()
-    pair.someone.send(b"set k 0 0 1\r\nx\r\n")
-    pair.run()
-    pair.servers[0].die()
-    assert pair.pool.marks.take_notes() == ([(0, b"k", False)], 0)
-
-
-def test_an_add_that_another_server_decides_blames_the_one_that_failed() -> None:
-    pair = Pair(workers=2)
-    pair.servers[1].holds = True
-    pair.servers[0].freeze()
-    pair.someone.send(b"touch k 9\r\n")
+    pair.someone.send(request_bytes)
     pair.run()
     pair.servers[0].die()
     pair.run()

@@ -5,6 +5,7 @@
 
 - `ended` is called once for each start, whatever happened: with `verified` false where a copy may have stayed
   that nobody has compared with what was written meanwhile.
+- One that runs knows all that it needs to end: its server, or a source, may be configured no more.
 """
 
 import asyncio
@@ -31,7 +32,10 @@ Start = Callable[[Job], Awaitable[RewarmProcess]]
 class Warm:
     """A re-warm under way, or the last one of a server."""
 
+    name: str  # of its server, as it was when this began
     sources: tuple[str, ...]
+    uses: frozenset[int]  # the numbers of all these
+    stop_grace_s: float
     started_s: float
     report: Report = field(default_factory=lambda: Report("progress", "connecting"))
     process: RewarmProcess | None = None
@@ -66,9 +70,16 @@ class Rewarms:
 
     def start(self, number: int, sources: tuple[int, ...]) -> None:
         """Answered by `ended`."""
-        names = tuple(self._name(each) for each in sources)
-        warm = self._warms[number] = Warm(names, time.time(), logged_s=self._clock())
-        self._log.info("re-warm starts", server=self._name(number), sources=names)
+        member = self._fleet.members[number]
+        warm = self._warms[number] = Warm(
+            name=member.server.name,
+            sources=tuple(self._fleet.members[each].server.name for each in sources),
+            uses=frozenset((number, *sources)),
+            stop_grace_s=member.pool.request_timeout_ms / 1000 * 2 + _STOP_MARGIN_S,
+            started_s=time.time(),
+            logged_s=self._clock(),
+        )
+        self._log.info("re-warm starts", server=warm.name, sources=warm.sources)
         self._spawn(self._run(number, warm, self._job(number, sources)))
 
     def stop(self, number: int, why: str) -> None:
@@ -76,7 +87,7 @@ class Rewarms:
         warm = self._warms[number]
         warm.reason, warm.stopping = why, True
         if warm.process is not None:
-            self._spawn(warm.process.stop(self._stop_grace_s(number)))
+            self._spawn(warm.process.stop(warm.stop_grace_s))
 
     def tell(self, number: int, command: Command) -> None:
         warm = self._warms.get(number)
@@ -84,9 +95,8 @@ class Rewarms:
             warm.process.tell(command)
 
     def forget(self, number: int) -> bool:
-        """Another server gets this number; False while a re-warm of the one that had it runs."""
-        warm = self._warms.get(number)
-        if warm is not None and warm.ended_s is None:
+        """Another server gets this number; False while a re-warm runs that uses the one that had it."""
+        if any(warm.ended_s is None and number in warm.uses for warm in self._warms.values()):
             return False
         self._warms.pop(number, None)
         return True
@@ -130,7 +140,7 @@ class Rewarms:
             started = True
             warm.process = process
             if warm.stopping:
-                self._spawn(process.stop(self._stop_grace_s(number)))
+                self._spawn(process.stop(warm.stop_grace_s))
             last = await process.ended(lambda report: self._progress(number, warm, report))
         except OSError as error:
             warm.reason = f"could not be started: {error.strerror}"
@@ -151,7 +161,7 @@ class Rewarms:
         level = self._log.info if how == "done" else self._log.warning
         level(
             f"re-warm {how}",
-            server=self._name(number),
+            server=warm.name,
             keys=warm.report.copied,
             bytes=warm.report.bytes,
             seconds=round(warm.ended_s - warm.started_s, 1),
@@ -188,18 +198,12 @@ class Rewarms:
             warm.logged_s = self._clock()
             self._log.info(
                 "re-warm goes on",
-                server=self._name(number),
+                server=warm.name,
                 per_cent=round(snapshot.per_cent, 1),
                 keys=report.copied,
                 keys_per_s=round(report.keys_per_s),
                 eta_s=report.eta_s if report.eta_s is None else round(report.eta_s),
             )
-
-    def _stop_grace_s(self, number: int) -> float:
-        return self._fleet.members[number].pool.request_timeout_ms / 1000 * 2 + _STOP_MARGIN_S
-
-    def _name(self, number: int) -> str:
-        return self._fleet.members[number].server.name
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

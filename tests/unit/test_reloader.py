@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from logging import ERROR
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from memagent.names import Names
 from memagent.notify import Notify
 from memagent.reloader import Reloader
 from memagent.settings import Config
-from tests.support.leading import Leading, lead, until
+from tests.support.leading import CLEAN, Leading, lead, until
 
 
 @pytest.fixture(autouse=True)
@@ -71,11 +72,11 @@ class Case:
         self.config = Config.model_validate({"workers": 2, "pools": [main], **settings})
 
 
-def run(test: Callable[[Case], Coroutine[Any, Any, None]]) -> None:
+def run(test: Callable[[Case], Coroutine[Any, Any, None]], rewarm: str = "done") -> None:
     async def whole(leading: Leading) -> None:
         await test(Case(leading))
 
-    lead(whole)
+    lead(whole, rewarm)
 
 
 def test_workers_are_told_and_numbers_given_again_when_nobody_uses_them():
@@ -201,3 +202,47 @@ def test_a_file_that_hangs_holds_up_nobodys_exit():
     # The end of the loop waits for its executor's threads.
     run(test)
     hanging.pop().set()
+
+
+def test_a_server_that_leaves_while_it_is_filled():
+    async def test(case: Case) -> None:
+        leading = case.leading
+        leading.fail(1)
+        leading.all_say(1, CLEAN, emptied=True)
+        await until(lambda: leading.segment.server_totals(1)["warm_per_cent"] == 40, "a re-warm")
+        case.write("10.0.0.1:1")
+        await case.reloader.reload()
+        for worker in (0, 1):
+            case.reloader.heard(worker, Gone(1))
+        assert leading.fleet.leaving == {1}, "somebody still copies to it"
+        await until(lambda: "re-warm aborted" in leading.log.events, "stopped in an orderly way")
+        [facts] = [facts for event, facts in leading.log.said if event == "re-warm aborted"]
+        assert (facts["server"], facts["reason"]) == ("10.0.0.2:2", "it is not configured any more")
+        case.write("10.0.0.1:1", "10.0.0.5:5")
+        await case.reloader.reload()
+        assert leading.fleet.numbers == (0, 1, 2, 3)
+        assert leading.leader.server_snapshot(1).warm is None
+        assert max(facts["level"] for _, facts in leading.log.said) < ERROR
+
+    run(test, rewarm="wait")
+
+
+def test_a_source_that_leaves_while_it_is_copied_from():
+    async def test(case: Case) -> None:
+        leading = case.leading
+        leading.fail(1)
+        leading.all_say(1, CLEAN, emptied=True)
+        await until(lambda: leading.segment.server_totals(1)["warm_per_cent"] == 40, "a re-warm")
+        main = leading.fleet.config.pools[0].model_dump(exclude={"backups"})
+        case.config = Config.model_validate({"workers": 2, "pools": [{**main, "backups": ["10.0.0.3:3"]}]})
+        leading.rewarm = "done"
+        await case.reloader.reload()
+        for worker in (0, 1):
+            case.reloader.heard(worker, Gone(3))
+        assert leading.fleet.leaving == {3}, "somebody still looks how it stands"
+        await until(lambda: leading.is_open(1), "filled from the other one")
+        assert [job.sources for job in leading.jobs] == [(2, 3), (2,)]
+        case.reloader.heard(0, Gone(3))
+        assert leading.fleet.leaving == set()
+
+    run(test, rewarm="wait")

@@ -138,16 +138,21 @@ cdef int send(Channel channel, Exchange exchange, uint32_t part, int expected, S
 
 @cython.final
 cdef class Broadcast(Exchange):
-    """flush_all: to every server and backup; OK only if all said OK (behaviour section 2)."""
+    """flush_all: to every server and backup; OK only if all said OK (behaviour section 2).
+
+    A server with several channels gets it on each, behind what its client has written there before; what the client
+    writes behind it waits, as it might be quicker.
+    """
 
     cdef int start(self, Pool pool, RequestParser request, const unsigned char *p) except -1:
         cdef Server server
+        cdef Channel channel
         cdef uint32_t part = 0
         self.counters.slot[W_CMD_FLUSH] += 1
         self.pool = pool
         self.servers = pool.servers + pool.backups
         for server in self.servers:
-            if server.follows() and not server.has_room(server.only):
+            if server.follows() and not all([server.has_room(channel) for channel in server.channels]):
                 # to flush some of them only would bring back what those have lost
                 server.counters.slot[S_BUSY_REJECTIONS] += 1
                 return self.settle_text("SERVER_ERROR server busy")
@@ -158,9 +163,12 @@ cdef class Broadcast(Exchange):
             if not server.follows():
                 server.missed_flush()
                 self.note(f"{explain(server, F_DOWN)}: {'flushed when it returns' if pool.has_copies else 'not flushed'}")
-            else:
-                self.outstanding += 1
-                send(server.only, self, part, E_OK, server, request, p)
+                continue
+            self.outstanding += server.n_channels
+            for channel in server.channels:
+                send(channel, self, part, E_OK, server, request, p)
+            if server.n_channels > 1 and self.waiting is not None:
+                self.waiting.hold_back()
         return self.finish_one()
 
     cdef int note(self, str trouble) except -1:

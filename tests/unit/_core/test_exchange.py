@@ -221,6 +221,28 @@ def test_a_flush_goes_to_every_server_and_backup(make_world: MakeWorld) -> None:
     assert not any(fake.store.items for fake in world.servers)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_flush_stands_between_what_its_client_writes_on_several_connections(
+    make_world: MakeWorld, order: int
+) -> None:
+    world = make_world(1, n_channels=4)
+    fake = world.servers[0]
+    client = world.client()
+    early, late = ([b"%b%d" % (name, i) for i in range(8)] for name in (b"early", b"late"))
+    sets = [b"".join(b"set %b 0 0 1\r\nx\r\n" % key for key in keys) for keys in (early, late)]
+    client.send(b"set warm 0 0 1\r\nx\r\n" * 32)  # so that the window is open
+    world.run()
+    client.take()
+    client.send(sets[0] + b"flush_all\r\n" + sets[1])
+    for _ in range(100):
+        client.step()
+        for wire in fake.wires[::order]:
+            wire.move_requests()
+            wire.move_replies()
+    assert client.take() == b"STORED\r\n" * 8 + b"OK\r\n" + b"STORED\r\n" * 8
+    assert sorted(fake.store.items) == late
+
+
 @pytest.mark.parametrize("culprit", [0, 1, 2])
 def test_a_flush_is_ok_only_if_all_said_so(make_world: MakeWorld, culprit: int) -> None:
     world = make_world(2, 1)

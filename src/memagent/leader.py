@@ -154,8 +154,6 @@ class Leader:
         # Words before outage: an outage that begins meanwhile makes them old, never newer than they are.
         for worker in range(self._segment.workers):
             alive = self._crew.is_alive(worker)
-            if not alive:
-                standing.forget_elsewhere(worker)
             used, outage, phase, emptied = standing.word(worker)
             places.append(Place(alive, used, outage, phase, emptied))
         in_flight = 0

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memagent._core.doubt import adopt
 from memagent._core.marks import Marks, marks_bytes, notes_bytes
 from memagent._core.standing import Standing, standing_slots
 from tests.support.core import Client, World
@@ -67,7 +68,7 @@ class Proxy:
             1,
             1,
             has_copies=True,
-            marks=Marks(self.marks, 0, N_WORKERS, place, marks_bytes(N_WORKERS)),
+            marks=self.marks_of(place),
             standings=[Standing(row, 0, N_WORKERS, place) for row in self.rows],
             probe_max_us=400_000,
         )
@@ -79,6 +80,9 @@ class Proxy:
         for _ in range(2):
             world.client()
         return world
+
+    def marks_of(self, place: int) -> Marks:
+        return Marks(self.marks, 0, N_WORKERS, place, marks_bytes(N_WORKERS))
 
     def words(self) -> list[tuple[int, int]]:
         return [self.leader.word(place)[1:3] for place in range(N_WORKERS)]
@@ -215,6 +219,11 @@ def test_what_waits_too_long_calls_it_off_until_it_is_tried_again() -> None:
 
 def test_what_a_dead_worker_had_under_way_is_not_waited_for() -> None:
     proxy = opening()
-    proxy.leader.forget_elsewhere(0)
+    heir = proxy.workers[1]
+    assert adopt(proxy.marks_of(0), [heir.pool], heir.counters) == (1, 0)
     proxy.do("lead", 0, 0)
+    assert proxy.leader.opened == 0  # the heir compares the key first
+    for _ in range(10):
+        proxy.do("time", 1, 1)
+        heir.run()
     assert proxy.leader.opened == 1

@@ -4,6 +4,7 @@ import mmap
 from typing import ClassVar
 
 from memagent._core.marks import Marks, marks_bytes, notes_bytes
+from memagent._core.standing import Standing
 
 from .core import Client, World
 
@@ -19,6 +20,7 @@ class Pair(World):
         shared = mmap.mmap(-1, marks_bytes(workers) + notes_bytes(workers))
         rows = [Marks(shared, 0, workers, row, marks_bytes(workers)) for row in range(workers)]
         self.other_worker = rows[-1]
+        settings.setdefault("standings", [Standing(n_places=workers) for _ in range(2)])
         super().__init__(1, 1, has_copies=True, marks=rows[0], **settings)  # type: ignore[arg-type]
         self.made.append(self)
         self.someone: Client = self.client()

@@ -14,8 +14,8 @@ stand in no journal. Another worker, or its successor, adopts them.
 Invariants:
 - The value of the server that decided about those writes counts, even if another one is preferred by now.
 - The comparison counts only if nobody has begun to write the key meanwhile.
-- The dead worker's marks end when the doubts have begun. A doubt keeps one where a client may have been answered. Where
-  none was, either value may be shown, and nobody waits.
+- The dead worker's marks, and what its words say of writes elsewhere, end when the doubts have begun. A doubt keeps a mark
+  where a client may have been answered. Where none was, either value may be shown, and nobody waits.
 - Where a client may have been answered, the other server's value is not used without a comparison: it loses the key.
 - What the dead one had sent to a server that stood still may be done just behind the first question: there is a second.
 """
@@ -69,6 +69,8 @@ def adopt(Marks dead not None, list pools not None, Block counters not None):
                 follow_up(pool, counters, server, key, decided)
     finally:
         dead.end_all(unended)
+        for _, server in places.values():
+            server.standing.forget_elsewhere(dead.row)
     return len(notes), unnoted
 
 

@@ -289,6 +289,7 @@ def test_a_unix_socket_is_for_its_owner(start: START, tmp_path: Path):
     case = start(f"unix:{path}")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert case.ask("POST", "/v1/reload", token=None)[0] == 200
+    assert f'"peer": "unix uid {os.getuid()} pid {os.getpid()}"' in case.proxy.output()
     assert case.proxy.stop() == 0
     assert not path.exists()
 

@@ -46,6 +46,8 @@ listening, and what it asked for goes on.
     requests     what may be asked
     doors        both doors, of which the first is
     door         the socket itself: lines in, lines out
+    peer         who has connected to it
+    audit        who asked for what, in the log
     metrics      what Prometheus is told
     families     metrics as text
     otel         the same for an OpenTelemetry collector

@@ -12,7 +12,7 @@
 import base64
 import binascii
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote_to_bytes
 
@@ -25,6 +25,7 @@ from starlette.exceptions import HTTPException
 
 from memagent import __version__
 from memagent.admin import requests
+from memagent.admin.audit import Answer, audited
 from memagent.admin.auth import Caller
 from memagent.admin.guard import CALLER
 from memagent.admin.requests import InvalidError, RefusedError, UnknownError
@@ -41,7 +42,7 @@ _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 class Proxy:
     """What the API needs of the running proxy. `gaps`: why it is not ready, in words."""
 
-    answer: Callable[[requests.Request], AsyncIterator[_Line]]
+    answer: Answer
     snapshot: Callable[[], Snapshot]
     gaps: Callable[[], list[str]]
     look_up: Callable[[bytes], Awaitable[_Line]]
@@ -185,7 +186,7 @@ def _looking(proxy: Proxy) -> APIRouter:
     router = APIRouter(tags=["looking"])
 
     async def ask(request: requests.Request) -> _Line:
-        return await _last(proxy, request)
+        return await _last(proxy.answer(request))
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics(request: Request) -> Response:
@@ -242,19 +243,17 @@ def _acting(proxy: Proxy) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["acting"])
     one = "/servers/{pool}/{name:path}"
 
+    async def answer(asked: requests.Request) -> AsyncIterator[_Line]:
+        if proxy.snapshot().draining:
+            raise RefusedError("the proxy is ending")
+        async for line in proxy.answer(asked):
+            yield line
+
     async def act(request: Request, asked: requests.Request) -> _Line:
         """Logged, whatever comes of it."""
         caller: Caller = request.scope[CALLER]
-        facts, by = _facts(asked), {"who": caller.who, "peer": caller.peer}
-        try:
-            if proxy.snapshot().draining:
-                raise RefusedError("the proxy is ending")
-            line = await _last(proxy, asked)
-        except RefusedError as refusal:
-            proxy.log.warning("an operator is refused over HTTP", **by, request=facts, problem=refusal.error)
-            raise
-        proxy.log.info("an operator acts over HTTP", **by, request=facts)
-        return line
+        who = {"who": caller.who, "peer": caller.peer}
+        return await _last(audited(answer, asked, "over HTTP", who, proxy.log))
 
     async def act_on(request: Request, asked: requests.Request) -> Of:
         line = await act(request, asked)
@@ -328,14 +327,8 @@ def _acting(proxy: Proxy) -> APIRouter:
 # ---------------------------------------------------------------- answers
 
 
-def _facts(asked: requests.Request) -> dict[str, Any]:
-    """For the log: what was asked, without what goes without saying."""
-    return {name: value for name, value in asdict(asked).items() if value not in (None, False)}
-
-
-async def _last(proxy: Proxy, request: requests.Request) -> _Line:
-    lines = [line async for line in proxy.answer(request)]
-    return lines[-1]
+async def _last(answers: AsyncIterator[_Line]) -> _Line:
+    return [line async for line in answers][-1]
 
 
 def _json(status: int, refusal: RefusedError) -> Response:

@@ -29,7 +29,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. `peer`: host:port, or "unix"."""
+    """Who asks. `peer`: host:port, or who that is at a Unix socket."""
 
     role: Role | None
     has_token: bool

@@ -15,17 +15,17 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from memagent.admin import place
+from memagent.admin.audit import Answer, acts, audited
+from memagent.admin.peer import Peer
 from memagent.admin.requests import RefusedError, Request, read_request
 from memagent.errors import StartError
 from memagent.logs import Logger
 from memagent.unix_files import InUseError, NotASocketError, UnixFile, remove_stale
-
-Answer = Callable[[Request], AsyncIterator[dict[str, Any]]]
 
 _LONGEST_LINE_BYTES: Final = 64 * 1024
 _MOST_CONNECTIONS: Final = 32
@@ -36,16 +36,17 @@ _UNREAD_S: Final = 10.0
 class Door:
     """Made by `open`."""
 
-    def __init__(self, listening: socket.socket, file: UnixFile, answer: Answer) -> None:
+    def __init__(self, listening: socket.socket, file: UnixFile, answer: Answer, log: Logger) -> None:
         self._socket = listening
         self._file = file
         self._answer = answer
+        self._log = log
         self._connections: dict[asyncio.Task[None], socket.socket] = {}
         self._loop = asyncio.get_running_loop()
         self._listen()
 
     @classmethod
-    async def open(cls, path: str, answer: Answer) -> "Door":
+    async def open(cls, path: str, answer: Answer, log: Logger) -> "Door":
         """InUseError, NotASocketError, or OSError if there can be no socket."""
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
@@ -57,7 +58,7 @@ class Door:
                 finally:
                     os.umask(before)
                 listening.listen(_MOST_CONNECTIONS)
-                return cls(listening, UnixFile.at(path), answer)
+                return cls(listening, UnixFile.at(path), answer, log)
         except BaseException:
             listening.close()
             raise
@@ -106,7 +107,7 @@ class Door:
     async def _attend(self, connection: socket.socket) -> None:
         reader, writer = await asyncio.open_unix_connection(sock=connection, limit=_LONGEST_LINE_BYTES)
         try:
-            await self._serve(reader, writer)
+            await self._serve(reader, writer, Peer.of(connection))
         finally:
             if writer.transport.get_write_buffer_size():
                 writer.transport.abort()
@@ -115,7 +116,7 @@ class Door:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, peer: Peer) -> None:
         try:
             if len(self._connections) > _MOST_CONNECTIONS:
                 refusal = RefusedError(f"{_MOST_CONNECTIONS} connections are open already", "try again")
@@ -123,18 +124,23 @@ class Door:
                 return
             while (line := await _line(reader, writer)) is not None:
                 if line.strip():
-                    await self._reply(line, writer)
+                    await self._reply(line, writer, peer)
         except (OSError, TimeoutError):
             # The other side is gone or silent: nobody is left to be told.
             pass
 
-    async def _reply(self, line: bytes, writer: asyncio.StreamWriter) -> None:
+    async def _reply(self, line: bytes, writer: asyncio.StreamWriter, peer: Peer) -> None:
         """Whole also to who has sent his end: `nc -N` listens on. Who has gone makes `_say` fail."""
         try:
-            async for answer in self._answer(read_request(line)):
+            async for answer in await self._ask(read_request(line), peer):
                 await _say(writer, answer)
         except RefusedError as refusal:
             await _say(writer, refusal.as_json())
+
+    async def _ask(self, request: Request, peer: Peer) -> AsyncIterator[dict[str, Any]]:
+        if not acts(request):
+            return self._answer(request)
+        return audited(self._answer, request, "at the control socket", await peer.facts(), self._log)
 
 
 async def open_door(given: str | None, listen: str, answer: Answer, log: Logger) -> Door | None:
@@ -146,7 +152,7 @@ async def open_door(given: str | None, listen: str, answer: Answer, log: Logger)
     try:
         if given is None:
             path = str(Path(place.directory_of_proxy(os.environ, os.getuid()), place.file_name(listen)))
-        return await Door.open(path, answer)
+        return await Door.open(path, answer, log)
     except InUseError:
         problem = f"{path}: another proxy answers there"
         hint = "give each proxy a control_socket of its own"

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from memagent.activation import Activated
 from memagent.addresses import parse_listen
+from memagent.admin.audit import Answer
 from memagent.admin.auth import Tokens
-from memagent.admin.door import Answer, Door, open_door
+from memagent.admin.door import Door, open_door
 from memagent.admin.keys import KeyLookup
 from memagent.errors import StartError
 from memagent.listeners import Listeners

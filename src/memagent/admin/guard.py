@@ -107,7 +107,10 @@ class _TooMuchError(BaseException):
 
 def _peer(scope: MutableMapping[str, Any]) -> str:
     client = scope.get("client")
-    return str(Address(str(client[0]), int(client[1]))) if client else "unix"
+    if client is None:
+        return "unix"
+    host, port = client
+    return str(Address(host, port)) if port else str(host)
 
 
 def _is_json(headers: dict[bytes, bytes]) -> bool:

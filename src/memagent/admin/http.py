@@ -22,6 +22,7 @@ from memagent.addresses import Address
 from memagent.admin.api import OPEN_PATHS, Proxy, make_api
 from memagent.admin.auth import Caller, Tokens
 from memagent.admin.guard import Guard
+from memagent.admin.peer import Peer
 from memagent.logs import Logger
 
 _MOST_CONNECTIONS: Final = 32
@@ -97,6 +98,10 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if connection.family == socket.AF_UNIX:
+            # In place of host and port, for the log.
+            self.client = str(Peer.of(connection)), 0
         if len(self.connections) > self.most:
             transport.abort()
             return

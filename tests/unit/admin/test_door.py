@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pwd
 import socket
 import stat
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -18,6 +19,8 @@ from memagent.admin.requests import RefusedError, Request, Rewarm, Snapshot, Und
 from memagent.errors import StartError
 from memagent.unix_files import InUseError, NotASocketError
 from tests.support.leading import until
+
+LOG = structlog.get_logger()
 
 
 async def answer(request: Request) -> AsyncIterator[dict[str, Any]]:
@@ -43,7 +46,7 @@ Test = Callable[[Door], Coroutine[Any, Any, None]]
 
 def run(path: Path, test: Test) -> None:
     async def whole() -> None:
-        door = await Door.open(str(path), answer)
+        door = await Door.open(str(path), answer, LOG)
         try:
             await asyncio.wait_for(test(door), 30)
         finally:
@@ -152,7 +155,7 @@ def test_who_leaves_while_he_is_told_things_hurts_nobody(tmp_path: Path):
 def test_it_closes_at_once_also_where_a_line_comes_in_that_moment(tmp_path: Path):
     async def test(_: Door) -> None:
         for turns in range(12):
-            door = await Door.open(str(tmp_path / f"s{turns}"), answer)
+            door = await Door.open(str(tmp_path / f"s{turns}"), answer, LOG)
             client = await Client.connect(door)
             await client.ask(b'{"verb": "snapshot"}\n')
             client.writer.write(b'{"verb": "snapshot"}\n')
@@ -188,7 +191,7 @@ def test_the_file_is_ours_alone_and_removed(tmp_path: Path):
     async def test(_: Door) -> None:
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
         with pytest.raises(InUseError):
-            await Door.open(str(path), answer)
+            await Door.open(str(path), answer, LOG)
         assert path.exists()
 
     before = os.umask(0)
@@ -250,3 +253,23 @@ def test_the_usual_path_is_used_and_its_lack_is_no_end(tmp_path: Path, monkeypat
         await door.close()
 
     asyncio.run(whole())
+
+
+def test_what_acts_is_logged_with_who_asked(tmp_path: Path):
+    async def test(door: Door) -> None:
+        client = await Client.connect(door)
+        client.writer.write(b'{"verb": "undrain", "server": "a"}\n')
+        while "ok" not in await client.answer():
+            pass
+        assert "error" in await client.ask(b'{"verb": "reload"}\n')
+        await client.ask(b'{"verb": "snapshot"}\n')
+
+    with structlog.testing.capture_logs() as log:
+        run(tmp_path / "s", test)
+    who = {"user": pwd.getpwuid(os.getuid()).pw_name, "uid": os.getuid(), "pid": os.getpid()}
+    undrain = {"verb": "undrain", "server": "a", "wait": True}
+    acts, refused = "an operator acts at the control socket", "an operator is refused at the control socket"
+    assert log == [
+        {"event": acts, "log_level": "info", **who, "request": undrain},
+        {"event": refused, "log_level": "warning", **who, "request": {"verb": "reload"}, "problem": "no"},
+    ]

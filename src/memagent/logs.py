@@ -4,7 +4,8 @@
     worker whose supervisor has gone ────────────────────────▶ the same, by itself (worker_log.py)
 
 - A log that cannot be written never hurts the proxy: a full disk or a closed pipe costs the line, no more.
-- The same of one server or worker is said ten times in ten seconds at most, then how often it was not said.
+- The same of one server, worker or mistake of ours is said ten times in ten seconds at most, then how often
+  it was not said.
 """
 
 import asyncio
@@ -35,13 +36,14 @@ def open_log(path: str | None) -> TextIO:
 
 
 class _Line(NamedTuple):
-    """What makes two lines the same. `name` is one to be resolved."""
+    """What makes two lines the same. `name`: one to be resolved; `mistake`: an exception, ours to mend."""
 
     level: str
     event: str
     server: Any
     worker: Any
     name: Any
+    mistake: str | None
 
 
 class Sieve:
@@ -54,8 +56,8 @@ class Sieve:
         self, _: object, method: str, facts: structlog.typing.EventDict
     ) -> structlog.typing.EventDict:
         """One of structlog's processors."""
-        about = [facts.get(name) for name in _Line._fields[2:]]
-        if _MORE in facts or about == [None] * len(about):
+        about = facts.get("server"), facts.get("worker"), facts.get("name"), _mistake(facts.get("exc_info"))
+        if _MORE in facts or about == (None,) * len(about):
             # what names nobody is an operator's doing, or happens once
             return facts
         if not self._repeats.allows(_Line(method, str(facts["event"]), *about), time.monotonic()):
@@ -81,6 +83,11 @@ class Sieve:
         for line, count in unsaid:
             facts = {name: value for name, value in line._asdict().items() if value is not None}
             getattr(log, facts.pop("level"))(facts.pop("event"), **facts, **{_MORE: count})
+
+
+def _mistake(exc_info: Any) -> str | None:
+    error = exc_info[1] if isinstance(exc_info, tuple) else exc_info
+    return type(error).__name__ if error else None
 
 
 _MORE: Final = "more_like_this"

@@ -84,6 +84,17 @@ def test_what_is_said_too_often_is_counted_and_said_once(file: TextIO):
     assert [line.get("reason") for line in said] == [*map(str, range(MOST)), None, None]
 
 
+@pytest.mark.parametrize("as_tuple", [False, True])
+def test_a_mistake_of_ours_does_not_fill_the_log(file: TextIO, as_tuple: bool):
+    log = set_up(file)
+    for error in (*[KeyError("a")] * 2 * MOST, ValueError("b")):
+        log.error("a look failed", exc_info=(type(error), error, None) if as_tuple else error)
+    said = lines(file)
+    assert len(said) == MOST + 1
+    assert "KeyError: 'a'" in str(said[0]["exception"])
+    assert "ValueError: b" in str(said[-1]["exception"])
+
+
 def test_what_names_nobody_is_always_said(file: TextIO):
     log = set_up(file)
     for _ in range(3 * MOST):

@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "settings": (*_TABLES, "rows"),
     "counters": _TABLES,
     "snapshot": _TABLES,
+    "counts": (),
     "layers": (*_TABLES, "reading"),
     "including": (*_TABLES, "reading", "layers"),
     "environment": (*_FILES, "layers"),
@@ -96,6 +97,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "reload",
         "lifecycle",
         "snapshot",
+        "counts",
         "fleet",
         "admin.requests",
         "rewarm.job",
@@ -114,6 +116,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "admin.readiness": ("inspection.moves", "topology", "settings", "snapshot"),
     # Reads shared memory, which is a table of numbers; touches no worker and no socket.
     "admin.metrics": ("admin", "snapshot", "counters", "segment", "usage"),
+    "admin.counting": ("snapshot", "counts", "segment"),
     # Both sides of the control socket ask it.
     "admin.place": (),
     "admin.doors": (*_TABLES, "activation", "admin", "listeners", "logs", "settings", "snapshot"),
@@ -151,6 +154,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "logs",
         "inspection",
         "snapshot",
+        "counts",
         "admin.place",
         "_bench",
         "_core.ring",

@@ -13,6 +13,7 @@ from typing import Any, Final
 from memagent.addresses import Address, parse_address
 from memagent.admin import requests
 from memagent.admin.requests import InvalidError, OfServer, RefusedError, Request, UnknownError
+from memagent.counts import Counts
 from memagent.fleet import Member
 from memagent.leader import Leader, Move
 from memagent.lifecycle import Life
@@ -35,6 +36,7 @@ class Operators:
         leader: Leader,
         snapshot: Callable[[], Snapshot],
         metrics: Callable[[str], tuple[str, bytes]],
+        count: Callable[[Snapshot], Counts],
         addresses_of: Callable[[int], tuple[str, ...]],
         resolve: Resolve,
         reload: Callable[[], Awaitable[Plan]],
@@ -44,6 +46,7 @@ class Operators:
         self._leader = leader
         self._snapshot = snapshot
         self._metrics = metrics
+        self._count = count
         self._addresses_of = addresses_of
         self._resolve = resolve
         self._reload = reload
@@ -58,6 +61,10 @@ class Operators:
             case requests.Metrics():
                 content_type, shown = self._metrics(request.accept)
                 yield {"ok": True, "content_type": content_type, "text": shown.decode()}
+            case requests.Counters():
+                snapshot = self._snapshot()
+                counts = as_json(self._count(snapshot))
+                yield {"ok": True, "snapshot": as_json(snapshot), "counts": counts}
             case requests.Config():
                 yield self._config()
             case requests.Reload():

@@ -7,7 +7,8 @@
         servers: ServerSnapshot ...     the servers, then the backups
           warm: WarmSnapshot            the re-warm under way, or the last one; none if there was none
 
-Frozen, made of plain values, and the same after a way through JSON (`as_json`, `from_json`).
+Frozen, made of plain values, and the same after a way through JSON (`as_json`, `from_json`, which do the
+same for other such values).
 Times are seconds since 1970; how long ago something was is its difference to `now_s`, the proxy's own clock.
 """
 
@@ -111,7 +112,7 @@ class Snapshot:
 
 
 def as_json(snapshot: Any) -> dict[str, Any]:
-    """Any of the above as what json.dumps takes."""
+    """A dataclass of plain values, such as those above, as what json.dumps takes."""
     return dataclasses.asdict(snapshot)
 
 
@@ -138,6 +139,10 @@ def _read(hint: Any, value: Any) -> Any:
         if not isinstance(value, (list, tuple)):
             raise ValueError("not a list")
         return tuple(_read(get_args(hint)[0], each) for each in value)
+    if get_origin(hint) is dict:
+        if not isinstance(value, dict):
+            raise ValueError("not an object")
+        return {name: _read(get_args(hint)[1], each) for name, each in value.items()}
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return from_json(hint, value)
     allowed = get_args(hint)  # of a Literal

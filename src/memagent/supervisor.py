@@ -23,6 +23,7 @@ from typing import Final
 
 from memagent import __version__, daemon, logs, open_files
 from memagent.activation import Activated
+from memagent.admin.counting import count
 from memagent.admin.doors import Doors, bind_http
 from memagent.admin.families import Family
 from memagent.admin.flushing import flush_all
@@ -184,6 +185,7 @@ class Supervisor:
             self._leader,
             self.snapshot,
             self.metrics,
+            lambda snapshot: count(snapshot, self._segment),
             self._names.addresses_of,
             self._names.resolver.resolve,
             self._reloader.reload,

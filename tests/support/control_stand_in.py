@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from memagent.counters import SERVER_COUNTERS, WORKER_COUNTERS
+from memagent.counts import Counts, ServerCounts
 from memagent.settings import Config, PoolConfig
 from memagent.snapshot import Limits, PoolSnapshot, ServerSnapshot, Snapshot, WarmSnapshot, as_json
 from tests.support.scripted import Served
@@ -15,6 +17,7 @@ from tests.support.scripted import Served
 Handler = Callable[[dict[str, Any]], Iterable[dict[str, Any] | bytes]]
 """The lines of an answer to a request; bytes are sent as they are."""
 
+BOUNDS_US = (16, 24, 32, 48, 64)
 NOW_S = 1_800_000_000.0
 
 WARM = WarmSnapshot(
@@ -71,12 +74,28 @@ def snapshot_of(*servers: ServerSnapshot) -> Snapshot:
     )
 
 
+def counts_of(snapshot: Snapshot, at_s: float = 100.0, **counters: int) -> Counts:
+    """Everything 0 but these, which are every server's."""
+    empty = (0,) * (len(BOUNDS_US) + 1)
+    zero = dict.fromkeys((counter.name for counter in SERVER_COUNTERS), 0)
+    return Counts(
+        at_s,
+        dict.fromkeys((counter.name for counter in WORKER_COUNTERS), 0),
+        empty,
+        tuple(ServerCounts(server.number, {**zero, **counters}, empty) for server in snapshot.servers()),
+        BOUNDS_US,
+    )
+
+
 def answers(snapshot: Snapshot, pool: PoolConfig | None = None) -> Handler:
-    """`snapshot` and `config`, as a proxy answers them."""
+    """`snapshot`, `counters` and `config`, as a proxy answers them; what is counted stays as it is."""
 
     def handle(request: dict[str, Any]) -> Iterable[dict[str, Any]]:
         if request == {"verb": "snapshot"}:
             return [{"ok": True, "snapshot": as_json(snapshot)}]
+        if request == {"verb": "counters"}:
+            counts = as_json(counts_of(snapshot))
+            return [{"ok": True, "snapshot": as_json(snapshot), "counts": counts}]
         if request == {"verb": "config"} and pool is not None:
             config = Config(pools=(pool,))
             return [{"ok": True, "config": config.model_dump(mode="json"), "addresses": []}]

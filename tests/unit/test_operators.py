@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from memagent.admin.counting import count
 from memagent.admin.requests import RefusedError, UnknownError, read_request
 from memagent.control import Hold
+from memagent.counts import Counts
 from memagent.operators import Operators
 from memagent.reload import Plan
 from memagent.settings import Config
@@ -22,8 +24,8 @@ class Case:
     def __init__(self, leading: Leading) -> None:
         self.leading = leading
         self.operators = Operators(
-            *(leading.leader, self.snapshot, self.metrics, leading.addresses_of, self.resolve, self.reload),
-            *(self.set_verbose, self.flush),
+            *(leading.leader, self.snapshot, self.metrics, self.count, leading.addresses_of, self.resolve),
+            *(self.reload, self.set_verbose, self.flush),
         )
         self.flushed = 0
 
@@ -34,6 +36,9 @@ class Case:
 
     def metrics(self, accept: str) -> tuple[str, bytes]:
         return f"text for {accept}", b"memagent_up 1\n"
+
+    def count(self, snapshot: Snapshot) -> Counts:
+        return count(snapshot, self.leading.segment)
 
     async def resolve(self, host: str) -> tuple[str, ...]:
         return NAMES.get(host, (host,) if host[0].isdigit() else ())
@@ -115,6 +120,10 @@ def test_snapshot_and_config():
         ]
         [answer] = await case.lines('{"verb": "metrics", "accept": "anybody"}')
         assert answer == {"ok": True, "content_type": "text for anybody", "text": "memagent_up 1\n"}
+        [answer] = await case.lines('{"verb": "counters"}')
+        counted = from_json(Counts, answer["counts"])
+        servers = from_json(Snapshot, answer["snapshot"]).servers()
+        assert [each.number for each in counted.servers] == [server.number for server in servers]
         [answer] = await case.lines('{"verb": "config"}')
         assert Config.model_validate(answer["config"]) == leading.fleet.config
         assert answer["addresses"] == [["10.0.0.1:1"], ["10.0.0.2:2"], ["10.0.0.3:3"], ["unix:/run/m"]]
@@ -232,8 +241,8 @@ def test_what_changes_while_the_name_is_looked_up_counts():
             return ("10.7.7.7",)
 
         slow = Operators(
-            *(leading.leader, case.snapshot, case.metrics, leading.addresses_of, resolve, case.reload),
-            *(case.set_verbose, case.flush),
+            *(leading.leader, case.snapshot, case.metrics, case.count, leading.addresses_of, resolve),
+            *(case.reload, case.set_verbose, case.flush),
         )
 
         async def replace(name: str, address: str) -> None:

@@ -17,6 +17,7 @@ listening, and what it asked for goes on.
     verb           beside it                       the last line
     snapshot                                       {"ok", "snapshot": SNAPSHOT}
     metrics        accept                          {"ok", "content_type", "text"}
+    counters                                       {"ok", "snapshot": SNAPSHOT, "counts": COUNTS}
     config                                         {"ok", "config": CONFIG, "addresses": [...]}
     reload                                         {"ok", "changes": [TEXT...], "waiting": [SETTING...]}
     log_level      level                           {"ok", "level": "info" or "debug"}
@@ -33,6 +34,7 @@ listening, and what it asked for goes on.
 - CONFIG is settings.Config as JSON, as it is in force: what a replaced server is at now stands in it.
   `addresses`: for each server in its order the "host:port" (a name's IP addresses) or "unix:/path" tried now.
 - reload: the files are read again and put in force; `waiting` has the settings that wait for the next start.
+- COUNTS is a counts.Counts as JSON, read together with the snapshot.
 - metrics: what a scrape of Prometheus gets that has `accept` for its Accept header.
 - drain and replace are refused where keys would have no live copy: {"error", "hint", "force": true} says that
   "force": true in the request does it nevertheless.
@@ -50,6 +52,7 @@ listening, and what it asked for goes on.
     audit        who asked for what, in the log
     metrics      what Prometheus is told
     families     metrics as text
+    counting     all counters at one moment, for who computes rates
     otel         the same for an OpenTelemetry collector
     http         the second door, for the same verbs: HTTP, off unless `admin_listen` is set
     api          its paths, and what each asks; OpenAPI

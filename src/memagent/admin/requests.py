@@ -44,6 +44,11 @@ class Metrics:
 
 
 @checked(frozen=True, config=_STRICT)
+class Counters:
+    verb: Literal["counters"]
+
+
+@checked(frozen=True, config=_STRICT)
 class Config:
     verb: Literal["config"]
 
@@ -113,7 +118,7 @@ class RewarmControl(OfServer):
     verb: Literal["rewarm_pause", "rewarm_resume", "rewarm_abort"]
 
 
-OfProxy = Snapshot | Metrics | Config | Reload | LogLevel | Flush
+OfProxy = Snapshot | Metrics | Counters | Config | Reload | LogLevel | Flush
 Request = OfProxy | Look | Drain | Undrain | Replace | Rewarm | RewarmControl
 
 _request: Final[TypeAdapter[Request]] = TypeAdapter(Annotated[Request, Field(discriminator="verb")])

@@ -20,6 +20,7 @@ from typing import Any, Final, Self, TypeVar
 from memagent.addresses import DEFAULT_PORT
 from memagent.admin import place
 from memagent.cli.flags import load_any
+from memagent.counts import Counts
 from memagent.errors import ConfigError, ControlError
 from memagent.settings import Config
 from memagent.snapshot import ServerSnapshot, Snapshot, from_json
@@ -101,6 +102,11 @@ class RunningProxy:
 
     def snapshot(self) -> Snapshot:
         return self._read(Snapshot, self.ask("snapshot").get("snapshot"))
+
+    def counters(self) -> tuple[Snapshot, Counts]:
+        """How everything stands and what was counted, at the same moment."""
+        answer = self.ask("counters")
+        return self._read(Snapshot, answer.get("snapshot")), self._read(Counts, answer.get("counts"))
 
     def metrics(self, accept: str) -> str:
         """What a scrape with this Accept header gets."""

@@ -11,7 +11,7 @@ import pytest
 from memagent.cli import running
 from memagent.cli.running import RunningProxy
 from memagent.errors import ConfigError, ControlError
-from tests.support.control_stand_in import SERVER, answers, done, progress, snapshot_of
+from tests.support.control_stand_in import SERVER, answers, counts_of, done, progress, snapshot_of
 
 PROXYS = pwd.struct_passwd(("proxys", "x", 1, 1, "", "/", "/bin/sh"))
 POOL = {"pools": {"main": {"servers": ["10.0.0.1"]}}}
@@ -53,6 +53,12 @@ def named(name):
 
 def test_by_its_path(stand_in):
     assert told_by(RunningProxy.find(stand_in(named("here")).path, None)) == "here"
+
+
+def test_counters_come_with_the_state(stand_in):
+    snapshot = snapshot_of(SERVER)
+    with stand_in(answers(snapshot)) as proxy, RunningProxy.at(proxy.path) as found:
+        assert found.counters() == (snapshot, counts_of(snapshot))
 
 
 def test_by_what_its_file_says(stand_in, config, tmp_path):

@@ -155,6 +155,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "inspection",
         "snapshot",
         "counts",
+        "threads",
         "admin.place",
         "_bench",
         "_core.ring",

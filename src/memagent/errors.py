@@ -35,4 +35,11 @@ class ServerError(MemagentError):
 
 
 class ControlError(MemagentError):
-    """The running proxy cannot be reached over its control socket, or does not do what it is asked."""
+    """The running proxy cannot be reached over its control socket, or does not do what it is asked.
+
+    `can_force`: it does so if it is told to do it nevertheless.
+    """
+
+    def __init__(self, message: str, hint: str | None = None, can_force: bool = False) -> None:
+        super().__init__(message, hint)
+        self.can_force = can_force

@@ -33,6 +33,7 @@ _SECTIONS = {
     },
     "With a running proxy (-c FILE or --socket PATH)": {
         "servers": "servers",
+        "top": "top.command",
         "reload": "reload",
         "explain": "explain",
         "verify": "verify",

@@ -43,6 +43,18 @@ def explain(
     client sees Z and not W. With -c and no running proxy, all but the servers' states is told. A key that
     starts with - goes after --.
     """
+    found = explained(key, timeout_s, socket_path, config_path)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        sys.stdout.buffer.write(
+            "".join(line + "\n" for line in describe(found)).encode(errors="surrogateescape")
+        )
+        sys.stdout.flush()
+
+
+def explained(key: str, timeout_s: float, socket_path: str | None, config_path: str | None) -> Explanation:
+    """`key` as it was typed; ConfigError if none can be so."""
     raw = os.fsencode(key)
     problem = problem_of(raw)
     if problem is not None:
@@ -52,17 +64,11 @@ def explain(
     from memagent.topology import make_placement
 
     placement = make_placement(subject.pool)
-    found = look_at(Places(subject.pool, placement), raw, placement.hash_of(raw), subject.states, timeout_s)
-    if as_json:
-        print_json(found.as_dict())
-    else:
-        sys.stdout.buffer.write(
-            "".join(line + "\n" for line in _lines(found)).encode(errors="surrogateescape")
-        )
-        sys.stdout.flush()
+    return look_at(Places(subject.pool, placement), raw, placement.hash_of(raw), subject.states, timeout_s)
 
 
-def _lines(found: Explanation) -> list[str]:
+def describe(found: Explanation) -> list[str]:
+    """For people; a key's bytes that are no UTF-8 are surrogates."""
     lines = [
         f"key     {as_text(found.key)}",
         f"hash    {found.hash_value} (0x{found.hash_value:08x}), {found.key_hash}",

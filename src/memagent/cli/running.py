@@ -153,7 +153,7 @@ class RunningProxy:
             while True:
                 line = self._line()
                 if "error" in line:
-                    raise ControlError(str(line["error"]), _hint(line))
+                    raise ControlError(str(line["error"]), _hint(line), can_force=line.get("force") is True)
                 yield line
                 if "progress" not in line:
                     return

@@ -6,17 +6,9 @@ import click
 
 from memagent.cli.reach import print_json, reach_options
 from memagent.cli.running import RunningProxy
-from memagent.cli.table import aligned, for_how_long
+from memagent.cli.table import STATE_COLOURS, aligned, for_how_long
 from memagent.snapshot import ServerSnapshot, Snapshot, WarmSnapshot
 
-_COLOURS = {
-    "up": "green",
-    "down": "red",
-    "returning": "yellow",
-    "warming": "yellow",
-    "draining": "cyan",
-    "drained": "cyan",
-}
 _HEADER = ("NAME", "ADDRESS", "ROLE", "STATE", "FOR", "JOURNAL", "WARM", "LEFT", "LAST REASON")
 _STATE = _HEADER.index("STATE")
 _NUMBERS = tuple(_HEADER.index(name) for name in ("FOR", "JOURNAL", "WARM", "LEFT"))
@@ -51,7 +43,7 @@ def _print(snapshot: Snapshot) -> None:
             continue
         # painted after the columns are laid out: colours have no width
         before, state, after = _around_state(line, rows)
-        click.echo(before + click.style(state, fg=_COLOURS[server.state]) + after)
+        click.echo(before + click.style(state, fg=STATE_COLOURS[server.state]) + after)
 
 
 def _around_state(line: str, rows: list[tuple[str, ...]]) -> tuple[str, str, str]:

@@ -1,8 +1,18 @@
-"""Columns of text, wide enough for what is in them and no wider."""
+"""Columns of text, wide enough for what is in them and no wider; numbers and colours as they are shown."""
 
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from memagent.units import format_bytes
+
+STATE_COLOURS: Final = {
+    "up": "green",
+    "down": "red",
+    "returning": "yellow",
+    "warming": "yellow",
+    "draining": "cyan",
+    "drained": "cyan",
+}
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> Iterator[str]:

@@ -25,7 +25,7 @@ def unit(name: str, parse: Parser) -> Parser:
     return convert
 
 
-def _seconds(text: str) -> float:
+def seconds(text: str) -> float:
     return float(parse_us(text if not text.replace(".", "", 1).isdigit() else text + "s") / 1e6)
 
 
@@ -41,6 +41,6 @@ def between(least: float, most: float, parse: Parser) -> Parser:
     return check
 
 
-SECONDS = unit("seconds", _seconds)
-TIMEOUT = unit("seconds", between(0.01, 600, _seconds))  # 0 would not wait, and a socket takes no year
+SECONDS = unit("seconds", seconds)
+TIMEOUT = unit("seconds", between(0.01, 600, seconds))  # 0 would not wait, and a socket takes no year
 COUNT = unit("count", parse_count)

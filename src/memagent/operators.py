@@ -41,7 +41,7 @@ class Operators:
         resolve: Resolve,
         reload: Callable[[], Awaitable[Plan]],
         set_verbose: Callable[[bool], Awaitable[None]],
-        flush: Callable[[], Awaitable[None]],
+        flush: Callable[[str | None], Awaitable[None]],
     ) -> None:
         self._leader = leader
         self._snapshot = snapshot
@@ -77,8 +77,12 @@ class Operators:
                 yield {"ok": True, "level": "debug" if is_verbose else "info"}
             case requests.Flush(pool=pool):
                 self._check_pool(pool)
-                await self._flush()
+                await self._flush(None)
                 yield {"ok": True}
+            case requests.FlushServer():
+                member = self._find(request)
+                await self._flush_server(member)
+                yield self._last(member)
             case requests.Look():
                 yield self._last(self._find(request))
             case requests.RewarmControl():
@@ -110,13 +114,16 @@ class Operators:
 
     def _config(self) -> dict[str, Any]:
         fleet = self._leader.fleet
-        addresses = []
-        for member in fleet.members.values():
-            known = [
-                str(Address(each, member.server.port, None)) for each in self._addresses_of(member.number)
-            ]
-            addresses.append(known if member.host is not None else [member.address])
+        addresses = [self._tried(member) for member in fleet.members.values()]
         return {"ok": True, "config": fleet.config.model_dump(mode="json"), "addresses": addresses}
+
+    async def _flush_server(self, member: Member) -> None:
+        life, name = self._life(member), member.server.name
+        if life.state == "down":
+            raise RefusedError(f"{name} is down", "restart it, and it comes back empty")
+        if life.warm_runs:
+            raise RefusedError(f"{name} is being refilled", "wait until that is done, or abort it")
+        await self._flush(next(iter(self._tried(member)), member.address))
 
     def _drain(self, member: Member, request: requests.Drain) -> None:
         life = self._life(member)
@@ -192,6 +199,12 @@ class Operators:
         leader.wake()
 
     # ------------------------------------------------------------ parts of them
+
+    def _tried(self, member: Member) -> list[str]:
+        """Where it is sought: its name's addresses, as far as they are known."""
+        if member.host is None:
+            return [member.address]
+        return [str(Address(each, member.server.port, None)) for each in self._addresses_of(member.number)]
 
     def _check_pool(self, name: str) -> None:
         known = [pool.name for pool in self._leader.fleet.config.pools]

@@ -399,5 +399,10 @@ class Supervisor:
             return ["the proxy is starting"]
         return self._readiness.gaps(self._config, self.snapshot())
 
-    async def _flush(self) -> None:
-        await flush_all(self._listeners.addresses[0])
+    async def _flush(self, server: str | None) -> None:
+        """One server, or through a client's door all of them."""
+        if server is not None:
+            await flush_all(server)
+        else:
+            await flush_all(self._listeners.addresses[0], "a server that is down is flushed on return")
+        self._log.warning("flushed, as an operator wants it", server=server or "all")

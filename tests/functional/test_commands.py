@@ -173,6 +173,29 @@ def test_rewarm_by_hand(site: Site) -> None:
     assert {site.servers["s0"].get(key) for key in site.owned_by("s0")} == {b"value"}
 
 
+def test_flush_one_server_and_all(site: Site) -> None:
+    def flushes() -> dict[str, int]:
+        return {name: int(server.stats()["cmd_flush"]) for name, server in site.servers.items()}
+
+    site.fill()
+    out = site.run("flush", "s0", "--yes", code=0)
+    assert out.stdout == f"server s0 ({site.servers['s0'].address}) is flushed\n"
+    assert flushes() == {"s0": 1, "s1": 0, "s2": 0, "b0": 0, "b1": 0}
+    # an old server, which spares nothing
+    assert {site.servers["s0"].get(key) for key in site.owned_by("s0")} == {None}
+    assert site.read() == dict.fromkeys(KEYS, b"value"), "found at their copies"
+    assert "flushed, as an operator wants it" in site.proxy.output()
+    assert site.magent("flush", "--all", "--yes") == "5 servers are flushed\n"
+    assert flushes() == {"s0": 2, "s1": 1, "s2": 1, "b0": 1, "b1": 1}
+
+
+def test_the_log_level_while_it_runs(site: Site) -> None:
+    assert site.magent("log-level") == "info\n"
+    assert site.magent("log-level", "debug") == "debug\n"
+    assert site.magent("log-level") == "debug\n"
+    assert site.magent("log-level", "info") == "info\n"
+
+
 @pytest.mark.parametrize("command", ["drain", "undrain", "rewarm"])
 def test_a_name_that_nobody_has(site: Site, command: str) -> None:
     done = site.run(command, "s9", code=1)

@@ -27,7 +27,7 @@ class Case:
             *(leading.leader, self.snapshot, self.metrics, self.count, leading.addresses_of, self.resolve),
             *(self.reload, self.set_verbose, self.flush),
         )
-        self.flushed = 0
+        self.flushed: list[str | None] = []
 
     def snapshot(self) -> Snapshot:
         limits = Limits(4096, 65536, 67108864)
@@ -50,8 +50,8 @@ class Case:
         fleet = self.leading.fleet
         fleet.config = fleet.config.model_copy(update={"verbose": verbose})
 
-    async def flush(self) -> None:
-        self.flushed += 1
+    async def flush(self, server: str | None) -> None:
+        self.flushed.append(server)
 
     async def lines(self, line: str) -> list[dict[str, Any]]:
         return [answer async for answer in self.operators.answer(read_request(line.encode()))]
@@ -94,11 +94,30 @@ def test_a_flush_is_confirmed_and_of_a_pool():
         await case.refused('{"verb": "flush", "pool": "main", "confirm": "yes"}', "confirm")
         refusal = await case.refused('{"verb": "flush", "pool": "x", "confirm": "flush_all"}', "no pool")
         assert isinstance(refusal, UnknownError)
-        assert case.flushed == 0
+        assert case.flushed == []
         assert await case.last('{"verb": "flush", "pool": "main", "confirm": "flush_all"}') == {"ok": True}
-        assert case.flushed == 1
+        assert case.flushed == [None]
 
     lead(test)
+
+
+def test_one_server_is_flushed():
+    async def test(leading: Leading) -> None:
+        case = Case(leading)
+        one = '{"verb": "flush_server", "server": "10.0.0.2:2", "confirm": "flush_all"}'
+        await case.refused(one.replace("flush_all", "yes"), "confirm")
+        await case.refused(one.replace("10.0.0.2:2", "x"), "no server")
+        assert case.flushed == []
+        assert server_of(await case.last(one)).number == 1
+        unix = '{"verb": "flush_server", "server": "unix:/run/m", "confirm": "flush_all"}'
+        assert server_of(await case.last(unix)).state == "up"
+        assert case.flushed == ["10.0.0.2:2", "unix:/run/m"]
+        leading.fail(1)
+        await until(lambda: leading.state(1) == "down", "down")
+        await case.refused(one, "10.0.0.2:2 is down")
+        assert len(case.flushed) == 2
+
+    lead(test, backups=["10.0.0.3:3", "unix:/run/m"])
 
 
 def test_one_server():
@@ -313,6 +332,8 @@ def test_rewarmed_because_somebody_asked():
         leading.all_say(2, CLEAN)
         await until(lambda: leading.segment.server_totals(2)["warm_keys"] == 40, "progress")
         both = asyncio.create_task(case.lines('{"verb": "rewarm", "server": "10.0.0.3:3"}'))
+        flush = '{"verb": "flush_server", "server": "10.0.0.3:3", "confirm": "flush_all"}'
+        await case.refused(flush, "being refilled")
         paused = server_of(await case.last('{"verb": "rewarm_pause", "server": "10.0.0.3:3"}'))
         assert paused.warm is not None
         assert paused.warm.state == "paused"

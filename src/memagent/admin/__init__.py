@@ -23,6 +23,7 @@ listening, and what it asked for goes on.
     log_level      level                           {"ok", "level": "info" or "debug"}
     flush          pool, confirm                   {"ok"}
     server         server                          {"ok", "server": SERVER}      as it is now
+    flush_server   server, confirm                 {"ok", "server": SERVER}
     drain          server, force, wait             {"ok", "server": SERVER}      drained
     undrain        server, wait                    {"ok", "server": SERVER}      up again
     replace        server, address, force,         {"ok", "server": SERVER, "text": what to do}
@@ -41,7 +42,7 @@ listening, and what it asked for goes on.
 - `keep_data` leaves in place what the new machine has; without it, it is flushed.
 - rewarm of a server that is up takes it out of service until it is filled; its copies serve meanwhile.
 - log_level: without `level` nothing changes; a level holds until the next reload or start.
-- flush: what a client's flush_all does. `confirm` must be "flush_all".
+- flush: what a client's flush_all does; flush_server: the same at one server. `confirm` must be "flush_all".
 - What makes no sense is answered with an error too; only a line that never ends closes the connection.
 
     place        where the socket is

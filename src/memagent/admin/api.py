@@ -79,6 +79,10 @@ class FlushBody(_Body):
     confirm: Literal["flush_all"]
 
 
+class FlushServerBody(_Body):
+    confirm: Literal["flush_all"]
+
+
 class LogLevel(_Body):
     level: Literal["debug", "info"]
 
@@ -301,6 +305,16 @@ def _acting(proxy: Proxy) -> APIRouter:
     async def rewarm(request: Request, pool: str, name: str, backup: _Backup = None) -> Of:
         """Copy a server's keys to it from its copies."""
         asked = requests.Rewarm(verb="rewarm", server=name, pool=pool, backup=backup, wait=False)
+        return await act_on(request, asked)
+
+    @router.post(one + "/flush")
+    async def flush_server(
+        request: Request, pool: str, name: str, body: FlushServerBody, backup: _Backup = None
+    ) -> Of:
+        """Forget everything on one server: what has a copy is found there."""
+        asked = requests.FlushServer(
+            verb="flush_server", server=name, pool=pool, backup=backup, confirm=body.confirm
+        )
         return await act_on(request, asked)
 
     @router.post("/reload")

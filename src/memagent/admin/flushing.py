@@ -1,4 +1,4 @@
-"""flush_all as a client does it, at the proxy's own address: all that holds for clients' holds for it."""
+"""flush_all as a client asks for it: of one server, or of the proxy itself with all its servers."""
 
 import asyncio
 from typing import Final
@@ -9,9 +9,9 @@ from memagent.admin.requests import RefusedError
 _DEADLINE_S: Final = 10.0
 
 
-async def flush_all(listen: str) -> None:
-    """At the proxy that listens there; RefusedError unless every server and backup has done it."""
-    address = parse_address(listen)
+async def flush_all(at: str, hint: str | None = None) -> None:
+    """RefusedError unless who listens there says that it is done; `hint` is for a refusal of theirs."""
+    address = parse_address(at)
     try:
         async with asyncio.timeout(_DEADLINE_S):
             if address.path is not None:
@@ -24,9 +24,9 @@ async def flush_all(listen: str) -> None:
             finally:
                 writer.transport.abort()
     except TimeoutError:
-        raise RefusedError(f"no answer within {_DEADLINE_S:g} s", "some servers may be flushed") from None
+        raise RefusedError(f"no answer within {_DEADLINE_S:g} s", "it may be done nevertheless") from None
     except (OSError, ValueError) as error:
-        raise RefusedError(f"cannot flush through {listen}: {error}") from None
+        raise RefusedError(f"cannot ask {at} to flush: {error}") from None
     if reply != b"OK\r\n":
         what = reply.strip().decode(errors="backslashreplace") or "it hung up"
-        raise RefusedError(f"not everything is flushed: {what}", "a server that is down is flushed on return")
+        raise RefusedError(f"{at} has not flushed everything: {what}", hint)

@@ -86,6 +86,12 @@ class Look(OfServer):
 
 
 @checked(frozen=True, config=_STRICT, kw_only=True)
+class FlushServer(OfServer):
+    verb: Literal["flush_server"]
+    confirm: Literal["flush_all"]
+
+
+@checked(frozen=True, config=_STRICT, kw_only=True)
 class Drain(OfServer):
     verb: Literal["drain"]
     force: bool = False
@@ -119,7 +125,7 @@ class RewarmControl(OfServer):
 
 
 OfProxy = Snapshot | Metrics | Counters | Config | Reload | LogLevel | Flush
-Request = OfProxy | Look | Drain | Undrain | Replace | Rewarm | RewarmControl
+Request = OfProxy | Look | FlushServer | Drain | Undrain | Replace | Rewarm | RewarmControl
 
 _request: Final[TypeAdapter[Request]] = TypeAdapter(Annotated[Request, Field(discriminator="verb")])
 

@@ -42,6 +42,8 @@ _SECTIONS = {
         "undrain": "operate",
         "replace": "operate",
         "rewarm": "rewarm",
+        "flush": "flush",
+        "log-level": "log_level",
     },
 }
 _COMMANDS = {name: module for section in _SECTIONS.values() for name, module in section.items()}
@@ -60,7 +62,7 @@ class Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"memagent.cli.{_COMMANDS[cmd_name]}")
-        command = getattr(module, "show_help" if cmd_name == "help" else cmd_name)
+        command = getattr(module, "show_help" if cmd_name == "help" else cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
 

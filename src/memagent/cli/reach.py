@@ -36,6 +36,11 @@ def proxy_options(command: _Command) -> _Command:
 
 def server_argument(command: _Command) -> _Command:
     """SERVER, and what tells two of one name apart."""
+    return click.argument("server", metavar="SERVER")(server_options(command))
+
+
+def server_options(command: _Command) -> _Command:
+    """--role and --pool."""
     for option in (
         click.option(
             "--role",
@@ -43,7 +48,6 @@ def server_argument(command: _Command) -> _Command:
             help="Which one, where a server and a backup have one name.",
         ),
         click.option("--pool", metavar="NAME", help="Its pool, where a name stands in several."),
-        click.argument("server", metavar="SERVER"),
     ):
         command = option(command)
     return command

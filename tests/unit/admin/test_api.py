@@ -84,6 +84,11 @@ VERBS: list[tuple[str, dict[str, Any] | None, requests.Request]] = [
     ("rewarm/resume", None, requests.RewarmControl(**OF, verb="rewarm_resume")),  # type: ignore[arg-type]
     ("rewarm/abort", None, requests.RewarmControl(**OF, verb="rewarm_abort")),  # type: ignore[arg-type]
     (
+        "flush",
+        {"confirm": "flush_all"},
+        requests.FlushServer(**OF, verb="flush_server", confirm="flush_all"),  # type: ignore[arg-type]
+    ),
+    (
         "replace",
         {"address": "b:1", "keep_data": True},
         requests.Replace(**OF, verb="replace", address="b:1", keep_data=True, wait=False),  # type: ignore[arg-type]

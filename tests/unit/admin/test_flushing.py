@@ -43,7 +43,7 @@ def test_everything_is_flushed(tmp_path: Path):
         (b"", "hung up"),
         (b"OK", "OK"),
         (b"\xff\r\n", "xff"),
-        (b"x" * 100_000, "cannot flush"),
+        (b"x" * 100_000, "to flush"),
     ],
 )
 def test_it_is_not(tmp_path: Path, reply: bytes, says: str):
@@ -55,5 +55,5 @@ def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(flushing, "_DEADLINE_S", 0.05)
     with pytest.raises(RefusedError, match="no answer within"):
         flush(tmp_path / "s", None)
-    with pytest.raises(RefusedError, match="cannot flush"):
+    with pytest.raises(RefusedError, match=r"cannot ask .* to flush"):
         asyncio.run(flush_all(f"127.0.0.1:{free_port()}"))

@@ -62,7 +62,7 @@ chaos: dev  ## clients that know what may be true, servers that die; CHAOS_SECON
 	@scripts/memcached-1.6.38 >/dev/null
 	@exec $(PY) -m tests.chaos
 
-docs: dev  ## the reference pages, from the tables of settings and counters
+docs: dev  ## the reference pages and the man page, from the tables and the commands
 	$(PY) -m memagent.cli.reference docs/reference
 
 dist: $(VENV)/.packages  ## sdist, and from it the wheel, in dist/

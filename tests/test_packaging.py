@@ -27,7 +27,7 @@ def test_the_source_distribution_becomes_a_wheel_that_works_alone(tmp_path: Path
     sdist = _build_sdist(files, tmp_path)
     with tarfile.open(sdist) as archive:
         shipped = {name.partition("/")[2] for name in archive.getnames()}
-    top = ("src/", "tests/", "conf/", "contrib/", "bench/", "scripts/")
+    top = ("src/", "tests/", "conf/", "contrib/", "bench/", "scripts/", "docs/")
     expected = {name for path in files if (name := path.relative_to(ROOT).as_posix()).startswith(top)}
 
     assert not expected - shipped, f"MANIFEST.in forgets {sorted(expected - shipped)}"
@@ -39,10 +39,12 @@ def test_the_source_distribution_becomes_a_wheel_that_works_alone(tmp_path: Path
     modules = [path.relative_to(PACKAGE.parent).with_suffix("") for path in files if path.suffix == ".pyx"]
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     needed = {f"{module}{end}" for module in modules for end in (suffix, ".pyi")} | {"memagent/py.typed"}
+    needed.add(f"memagent-{_version()}.data/data/share/man/man1/magent.1")
     assert not needed - names, f"the wheel lacks {sorted(needed - names)}"
     assert not {name for name in names if name.endswith((".c", ".pyx", ".pxd")) or name.startswith("tests")}
 
     python = _fresh_environment(wheel, tmp_path)
+    assert (python.parents[1] / "share" / "man" / "man1" / "magent.1").exists()
     # The dependencies are this environment's own; PYTHONPATH does not follow the link from there to our src.
     env = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}
     everything = [".".join(module.parts) for module in modules]

@@ -5,13 +5,10 @@ One table, many faces: nothing in these pages is written by hand; a test fails w
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from inspect import cleandoc
 from pathlib import Path
 
-import click
-
-from memagent.cli import magent
-from memagent.cli.legacy import legacy
+from memagent.cli.described import EXIT_CODES, HOW_TO_REACH, Described, commands
+from memagent.cli.manpage import manpage
 from memagent.counters import SERVER_COUNTERS, WORKER_COUNTERS, Counter, metric_of
 from memagent.rows import Setting, settings_of
 from memagent.schema import schema_text
@@ -49,6 +46,7 @@ def pages() -> dict[str, str]:
         "settings.md": _page("Settings", _settings()),
         "cli.md": _page("Command line", _command_line()),
         "counters.md": _page("Counters", _counters()),
+        "magent.1": manpage(),
     }
 
 
@@ -149,53 +147,20 @@ def _command_line() -> Iterator[str]:
         "respected."
     )
     yield ""
-    yield (
-        "A running proxy is reached over its control socket, by the user it runs as or by root. `--socket` "
-        "says where that is; `-c` with the file that the proxy was started with says it too; without either, "
-        "the only proxy of this machine is found."
-    )
+    yield HOW_TO_REACH
     yield ""
-    yield from _table(
-        ("exit code", "meaning"),
-        [
-            ("0", "done"),
-            (
-                "1",
-                "the machine, a server or the running proxy refuses: a port in use, no rights, nobody there",
-            ),
-            ("1", "also what was looked for is not so: `servers --check`, `verify`"),
-            ("2", "a mistake in the command line or the configuration; every mistake is named"),
-            ("130", "interrupted with Ctrl-C"),
-        ],
-    )
-    context = click.Context(magent, info_name="magent")
-    for name in magent.list_commands(context):
-        command = magent.get_command(context, name)
-        assert command is not None
-        yield from _command(f"magent {name}", command)
-    yield from _command("magent", legacy, title="magent's own command line")
+    yield from _table(("exit code", "meaning"), EXIT_CODES)
+    for command in commands():
+        yield from _command(command)
 
 
-def _command(path: str, command: click.Command, title: str | None = None) -> Iterator[str]:
-    context = click.Context(command, info_name=path, **command.context_settings)
-    yield from (
-        "",
-        f"## {title or path}",
-        "",
-        "```",
-        " ".join([path, *command.collect_usage_pieces(context)]),
-        "```",
-        "",
-    )
-    yield cleandoc(command.help or "")
-    rows = []
-    for parameter in command.params:
-        record = parameter.get_help_record(context) if isinstance(parameter, click.Option) else None
-        if record is not None:
-            rows.append((f"`{record[0]}`", " ".join(record[1].split())))
-    if rows:
+def _command(command: Described) -> Iterator[str]:
+    yield from ("", f"## {command.title}", "", "```", " ".join(command.usage), "```", "", command.text)
+    if command.options:
         yield ""
-        yield from _table(("option", "meaning"), rows)
+        yield from _table(
+            ("option", "meaning"), [(f"`{option}`", meaning) for option, meaning in command.options]
+        )
 
 
 # ---------------------------------------------------------------- counters

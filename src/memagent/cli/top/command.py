@@ -31,7 +31,12 @@ _SORTS = {column.title.lower(): column for column in COLUMNS}
     default="1s",
     help="How often the proxy is asked, and the time that rates are of.",
 )
-@click.option("--sort", type=click.Choice(list(_SORTS)), help="By which column.  [default: as configured]")
+@click.option(
+    "--sort",
+    metavar="COLUMN",
+    type=click.Choice(list(_SORTS)),
+    help=f"By one of {', '.join(_SORTS)}.  [default: as configured]",
+)
 @reach_options
 def top(
     once: bool,

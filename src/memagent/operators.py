@@ -40,7 +40,7 @@ class Operators:
         addresses_of: Callable[[int], tuple[str, ...]],
         resolve: Resolve,
         reload: Callable[[], Awaitable[Plan]],
-        set_verbose: Callable[[bool], Awaitable[None]],
+        set_verbose: Callable[[bool, float | None], Awaitable[None]],
         flush: Callable[[str | None], Awaitable[None]],
     ) -> None:
         self._leader = leader
@@ -70,9 +70,11 @@ class Operators:
             case requests.Reload():
                 made = await self._reload()
                 yield {"ok": True, "changes": made.changes, "waiting": made.waiting}
-            case requests.LogLevel(level=level):
+            case requests.LogLevel(level=level, for_s=for_s):
                 if level is not None:
-                    await self._set_verbose(level == "debug")
+                    await self._set_verbose(level == "debug", for_s)
+                elif for_s is not None:
+                    raise InvalidError("for_s: for so long which level?")
                 is_verbose = self._leader.fleet.config.verbose
                 yield {"ok": True, "level": "debug" if is_verbose else "info"}
             case requests.Flush(pool=pool):

@@ -73,6 +73,8 @@ class Reloader:
         self._has: dict[int, int] = {}  # by worker: the generation that it has
         self._users: dict[int, set[int]] = {}  # by server that left: the workers that may still use it
         self._heard = asyncio.Event()
+        self._usually_verbose = given.verbose
+        self._going_back: asyncio.Task[None] | None = None
         # By the last look, and by the last reload: a configuration, or what is wrong with it.
         self._found: Config | str = given
         self._tried: Config | str = given
@@ -92,6 +94,7 @@ class Reloader:
             raise RefusedError(str(error), error.hint) from None
         finally:
             self._tried = self._found
+        self._stay()
         if made.changes:
             await self._names.look_up_new(made.config)
             self._put_in_force(made.config)
@@ -126,12 +129,33 @@ class Reloader:
         self._found = loaded.config
         return loaded
 
-    async def set_verbose(self, verbose: bool) -> None:
-        """Log more or less until the next reload, once all workers do."""
+    async def set_verbose(self, verbose: bool, for_s: float | None = None) -> None:
+        """Log more or less, once all workers do: for so long, and until the next reload at most."""
         async with self._one_at_a_time:
-            self._fleet.config = self._fleet.config.model_copy(update={"verbose": verbose})
-            self._tell_workers()
-            await self._until_all_have_it()
+            if self._going_back is None:
+                self._usually_verbose = self._fleet.config.verbose
+            self._stay()
+            await self._tell_verbose(verbose)
+            if for_s is not None:
+                self._going_back = asyncio.create_task(self._go_back(for_s))
+
+    async def _go_back(self, after_s: float) -> None:
+        await asyncio.sleep(after_s)
+        async with self._one_at_a_time:
+            self._going_back = None
+            await self._tell_verbose(self._usually_verbose)
+            self._log.info("the time of another log level has passed", verbose=self._usually_verbose)
+
+    def _stay(self) -> None:
+        """What is said now about the log level holds."""
+        if self._going_back is not None:
+            self._going_back.cancel()
+            self._going_back = None
+
+    async def _tell_verbose(self, verbose: bool) -> None:
+        self._fleet.config = self._fleet.config.model_copy(update={"verbose": verbose})
+        self._tell_workers()
+        await self._until_all_have_it()
 
     def _put_in_force(self, config: Config) -> None:
         self._let_go()

@@ -28,6 +28,7 @@ class Case:
             *(self.reload, self.set_verbose, self.flush),
         )
         self.flushed: list[str | None] = []
+        self.level_for_s: float | None = None
 
     def snapshot(self) -> Snapshot:
         limits = Limits(4096, 65536, 67108864)
@@ -46,7 +47,8 @@ class Case:
     async def reload(self) -> Plan:
         return Plan(self.leading.fleet.config, ("a change",), ("user",))
 
-    async def set_verbose(self, verbose: bool) -> None:
+    async def set_verbose(self, verbose: bool, for_s: float | None) -> None:
+        self.level_for_s = for_s
         fleet = self.leading.fleet
         fleet.config = fleet.config.model_copy(update={"verbose": verbose})
 
@@ -82,7 +84,11 @@ def test_log_level():
         case = Case(leading)
         assert await case.last('{"verb": "log_level"}') == {"ok": True, "level": "info"}
         assert (await case.last('{"verb": "log_level", "level": "debug"}'))["level"] == "debug"
-        assert (await case.last('{"verb": "log_level", "level": "info"}'))["level"] == "info"
+        assert case.level_for_s is None
+        answer = await case.last('{"verb": "log_level", "level": "info", "for_s": 60}')
+        assert (answer["level"], case.level_for_s) == ("info", 60)
+        await case.refused('{"verb": "log_level", "for_s": 60}', "which level")
+        await case.refused('{"verb": "log_level", "level": "info", "for_s": 0}', "for_s: .*greater")
 
     lead(test)
 

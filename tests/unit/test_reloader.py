@@ -112,6 +112,32 @@ def test_nothing_to_change_is_told_to_nobody():
     run(test)
 
 
+def test_a_log_level_for_some_time():
+    async def test(case: Case) -> None:
+        def levels() -> list[bool]:
+            return [told.config["verbose"] for told in case.told]
+
+        await case.reloader.set_verbose(True, 0.01)
+        await until(lambda: levels() == [True, False], "as before")
+        # another wish is in place of the first one, and what it was before stays that
+        await case.reloader.set_verbose(True, 1000)
+        await case.reloader.set_verbose(True, 0.01)
+        await until(lambda: levels()[2:] == [True, True, False], "as before")
+        # one without an end holds
+        await case.reloader.set_verbose(True, 0.01)
+        await case.reloader.set_verbose(True)
+        await case.reloader.set_verbose(False, 0.01)
+        await until(lambda: levels()[5:] == [True, True, False, True], "as before")
+        # a reload says it anew
+        await case.reloader.set_verbose(False, 1000)
+        case.write("10.0.0.1:1", "10.0.0.2:2", verbose=False)
+        await case.reloader.reload()
+        assert case.reloader._going_back is None
+        assert case.leading.fleet.config.verbose is False
+
+    run(test)
+
+
 def test_the_log_level_alone():
     async def test(case: Case) -> None:
         before = case.leading.fleet.config

@@ -20,7 +20,7 @@ listening, and what it asked for goes on.
     counters                                       {"ok", "snapshot": SNAPSHOT, "counts": COUNTS}
     config                                         {"ok", "config": CONFIG, "addresses": [...]}
     reload                                         {"ok", "changes": [TEXT...], "waiting": [SETTING...]}
-    log_level      level                           {"ok", "level": "info" or "debug"}
+    log_level      level, for_s                    {"ok", "level": "info" or "debug"}
     flush          pool, confirm                   {"ok"}
     server         server                          {"ok", "server": SERVER}      as it is now
     flush_server   server, confirm                 {"ok", "server": SERVER}
@@ -41,7 +41,8 @@ listening, and what it asked for goes on.
   "force": true in the request does it nevertheless.
 - `keep_data` leaves in place what the new machine has; without it, it is flushed.
 - rewarm of a server that is up takes it out of service until it is filled; its copies serve meanwhile.
-- log_level: without `level` nothing changes; a level holds until the next reload or start.
+- log_level: without `level` nothing changes; a level holds for so many seconds, and until the next reload
+  or start at most.
 - flush: what a client's flush_all does; flush_server: the same at one server. `confirm` must be "flush_all".
 - What makes no sense is answered with an error too; only a line that never ends closes the connection.
 

@@ -87,6 +87,12 @@ class LogLevel(_Body):
     level: Literal["debug", "info"]
 
 
+class LogLevelBody(LogLevel):
+    """`for_s`: for so many seconds."""
+
+    for_s: requests.ForSeconds | None = None
+
+
 class Live(BaseModel):
     live: bool = True
 
@@ -324,9 +330,9 @@ def _acting(proxy: Proxy) -> APIRouter:
         return Reloaded(changes=list(line["changes"]), waiting=list(line["waiting"]))
 
     @router.put("/log-level")
-    async def set_log_level(request: Request, body: LogLevel) -> LogLevel:
-        """Log more or less, until the next reload or start."""
-        line = await act(request, requests.LogLevel("log_level", body.level))
+    async def set_log_level(request: Request, body: LogLevelBody) -> LogLevel:
+        """Log more or less for some time, and until the next reload or start at most."""
+        line = await act(request, requests.LogLevel("log_level", body.level, body.for_s))
         return LogLevel(level=line["level"])
 
     @router.post("/flush")

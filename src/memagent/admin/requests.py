@@ -10,6 +10,10 @@ from memagent.units import quoted
 _STRICT: Final = ConfigDict(extra="forbid", strict=True)
 
 
+# A week: nobody remembers after that, and a configuration file does.
+ForSeconds = Annotated[float, Field(gt=0, le=604_800)]
+
+
 class RefusedError(Exception):
     """What was asked is not done. `can_force`: it is if the request says so."""
 
@@ -62,6 +66,7 @@ class Reload:
 class LogLevel:
     verb: Literal["log_level"]
     level: Literal["debug", "info"] | None = None
+    for_s: ForSeconds | None = None
 
 
 @checked(frozen=True, config=_STRICT, kw_only=True)

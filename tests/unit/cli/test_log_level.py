@@ -31,6 +31,28 @@ def test_asked_and_told(run):
     assert json.loads(run("--json")[1]) == {"level": "debug"}
 
 
+def test_for_some_time(run, stand_in, capfd):
+    asked = []
+
+    def answer(request):
+        asked.append(request)
+        return [{"ok": True, "level": "debug"}]
+
+    with stand_in(answer, "other.sock") as proxy:
+        assert cli.call(["log-level", "--socket", proxy.path, "debug", "--for", "10m"]) == 0
+    assert asked == [{"verb": "log_level", "level": "debug", "for_s": 600.0}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [(["--for", "10m"], "without a LEVEL"), (["debug", "--for", "1ms"], "must be from 1 to 604,800")],
+)
+def test_a_time_that_makes_no_sense(run, arguments, says):
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, "")
+    assert says in err
+
+
 def test_no_level(run):
     code, out, err = run("loud")
     assert (code, out) == (2, "")

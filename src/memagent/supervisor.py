@@ -405,4 +405,3 @@ class Supervisor:
             await flush_all(server)
         else:
             await flush_all(self._listeners.addresses[0], "a server that is down is flushed on return")
-        self._log.warning("flushed, as an operator wants it", server=server or "all")

@@ -6,23 +6,22 @@ Request ─▶ answer ─▶ its first line: it is done, or has begun ─▶ "an
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from memagent.admin import requests
 from memagent.admin.requests import RefusedError, Request
 from memagent.logs import Logger
+
+_LOOKS: Final = (requests.Snapshot, requests.Metrics, requests.Counters, requests.Config, requests.Look)
 
 Answer = Callable[[Request], AsyncIterator[dict[str, Any]]]
 
 
 def acts(request: Request) -> bool:
     """Does it change anything?"""
-    match request:
-        case requests.Snapshot() | requests.Metrics() | requests.Config() | requests.Look():
-            return False
-        case requests.LogLevel(level=level):
-            return level is not None
-    return True
+    if isinstance(request, requests.LogLevel):
+        return request.level is not None
+    return not isinstance(request, _LOOKS)
 
 
 async def audited(

@@ -18,6 +18,7 @@ WHO = {"uid": 7}
     [
         (b'{"verb": "snapshot"}', False),
         (b'{"verb": "metrics"}', False),
+        (b'{"verb": "counters"}', False),
         (b'{"verb": "config"}', False),
         (b'{"verb": "server", "server": "a"}', False),
         (b'{"verb": "log_level"}', False),

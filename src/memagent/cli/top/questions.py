@@ -63,12 +63,12 @@ def about_refilling(server: ServerSnapshot) -> Question:
         text = f"Refill {_called(server)} from its copies? {_REFILL}"
         return Question(text, {"y": Choice("re-warm it", _request("rewarm", server, wait=False))})
     abort = Choice("abort it", _request("rewarm_abort", server))
-    text = f"The re-warm of {_called(server)} is at {warm.per_cent:.0f}%"
     if warm.state == "paused":
-        choices = {"p": Choice("go on", _request("rewarm_resume", server)), "a": abort}
-        return Question(f"{text} and paused. Aborted, the server answers with what it has.", choices)
-    choices = {"p": Choice("pause it", _request("rewarm_pause", server)), "a": abort}
-    return Question(f"{text}. Aborted, the server answers with what it has.", choices)
+        how, other = "paused", Choice("go on", _request("rewarm_resume", server))
+    else:
+        how, other = "under way", Choice("pause it", _request("rewarm_pause", server))
+    text = f"The re-warm of {_called(server)} is {how}. Aborted, the server answers with what it has."
+    return Question(text, {"p": other, "a": abort})
 
 
 def about_force(request: Request, refusal: str) -> Question:

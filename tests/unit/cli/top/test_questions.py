@@ -43,10 +43,10 @@ def test_a_re_warm():
 def test_of_a_re_warm_under_way():
     running = replace(SERVER, state="warming", warm=WARM)
     question = about_refilling(running)
-    assert "at 43%" in question.text
+    assert "is under way. Aborted," in question.text
     assert requests_of(question) == {"p": ("rewarm_pause", WHICH), "a": ("rewarm_abort", WHICH)}
     paused = about_refilling(replace(running, warm=replace(WARM, state="paused")))
-    assert "43% and paused" in paused.text
+    assert "is paused. Aborted," in paused.text
     assert requests_of(paused) == {"p": ("rewarm_resume", WHICH), "a": ("rewarm_abort", WHICH)}
 
 

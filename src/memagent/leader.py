@@ -89,7 +89,7 @@ class Leader:
         return Server(self.fleet.sources(number), pool.rewarm, pool.warm_for_at_most_ms / 1000)
 
     def settle(self) -> None:
-        """The fleet has changed."""
+        """The fleet has changed. Whoever moves by the file is to be told so again, then all who is held."""
         numbers = self.fleet.members
         self._standings = {
             number: self._standings.get(number) or self._segment.standing(number) for number in numbers
@@ -98,8 +98,29 @@ class Leader:
         for action in self.lifecycle.settle(facts, self._clock()):
             self._do(action)
         self._news = {number: news for number, news in self._news.items() if number in numbers}
-        self.moves = {number: move for number, move in self.moves.items() if number in numbers}
+        self._settle_moves()
         self.wake()
+
+    def _settle_moves(self) -> None:
+        """A server that is about to move may be configured otherwise by now."""
+        moves, self.moves = self.moves, {}
+        for number, move in moves.items():
+            if number not in self.fleet.members:
+                continue
+            if not move.in_file:
+                try:
+                    server = self.fleet.with_address(number, move.server.address)
+                except ValueError as error:
+                    self._log.warning("server is not replaced", server=self.name(number), problem=str(error))
+                else:
+                    self.moves[number] = move._replace(server=server)
+                    continue
+            self.lifecycle.release(number)
+
+    @property
+    def moves_by_file(self) -> bool:
+        """Is a server about to be where the file has it?"""
+        return any(move.in_file for move in self.moves.values())
 
     def move(self, number: int, move: "Move", keep_data: bool = False) -> None:
         """Another machine takes a server's place once everybody has let go of the old one."""

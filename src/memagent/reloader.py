@@ -95,7 +95,7 @@ class Reloader:
         finally:
             self._tried = self._found
         self._stay()
-        if made.changes:
+        if made.changes or self._leader.moves_by_file:
             await self._names.look_up_new(made.config)
             self._put_in_force(made.config)
             await self._until_all_have_it()
@@ -168,6 +168,7 @@ class Reloader:
         for number, server in change.moving.items():
             known = self._names.resolver.known(server.host) if server.path is None else ()
             self._leader.move(number, Move(server, known, in_file=True))
+        self._leader.tell_held()
 
     def _tell_workers(self) -> None:
         """What is in force."""

@@ -11,9 +11,10 @@ import structlog
 
 from memagent.admin.requests import RefusedError
 from memagent.config import Loaded
-from memagent.control import Gone, Reload, Reloaded, ToWorker
+from memagent.control import Gone, Hold, Reload, Reloaded, ToWorker
 from memagent.errors import ConfigError
 from memagent.layers import mapping
+from memagent.leader import Move
 from memagent.names import Names
 from memagent.notify import Notify
 from memagent.reloader import Reloader
@@ -72,11 +73,11 @@ class Case:
         self.config = Config.model_validate({"workers": 2, "pools": [main], **settings})
 
 
-def run(test: Callable[[Case], Coroutine[Any, Any, None]], rewarm: str = "done") -> None:
+def run(test: Callable[[Case], Coroutine[Any, Any, None]], rewarm: str = "done", **pool: Any) -> None:
     async def whole(leading: Leading) -> None:
         await test(Case(leading))
 
-    lead(whole, rewarm)
+    lead(whole, rewarm, **pool)
 
 
 def test_workers_are_told_and_numbers_given_again_when_nobody_uses_them():
@@ -272,3 +273,80 @@ def test_a_source_that_leaves_while_it_is_copied_from():
         assert leading.fleet.leaving == set()
 
     run(test, rewarm="wait")
+
+
+MOVED = "10.9.9.9:9"
+
+
+def named(address: str, weight: int = 1) -> Config:
+    """Server 0 is somewhere."""
+    servers = [{"name": "a", "address": address, "weight": weight}, "10.0.0.2:2"]
+    backups = ["10.0.0.3:3", "10.0.0.4:4"]
+    return Config.model_validate(
+        {"workers": 2, "pools": [{"name": "main", "servers": servers, "backups": backups}]}
+    )
+
+
+def test_a_server_that_is_to_move_stays_if_the_file_says_so_in_time():
+    async def test(case: Case) -> None:
+        leading = case.leading
+        case.config = named(MOVED)
+        await case.reloader.reload()
+        assert leading.told[-1] == Hold((0,))
+        case.config = named("10.0.0.1:1")
+        await case.reloader.reload()
+        assert leading.told[-1] == Hold(())
+        assert leading.leader.moves == {}
+        leading.fail(0)
+        leading.leader.look()
+        assert leading.fleet.members[0].address == "10.0.0.1:1"
+
+    run(test, servers=named("10.0.0.1:1").pools[0].servers)
+
+
+def test_a_server_that_is_to_move_still_does_after_another_reload():
+    async def test(case: Case) -> None:
+        leading = case.leading
+        for weight in (1, 3):
+            case.config = named(MOVED, weight)
+            await case.reloader.reload()
+            assert leading.leader.lifecycle.held == (0,)
+        assert set(leading.told) == {Hold((0,))}, "not let in for a moment"
+        leading.fail(0)
+        leading.leader.look()
+        assert leading.fleet.members[0].address == MOVED
+        assert leading.fleet.config == case.config
+
+    run(test, servers=named("10.0.0.1:1").pools[0].servers)
+
+
+def test_an_operators_replacement_keeps_what_the_file_says_meanwhile():
+    async def test(case: Case) -> None:
+        leading = case.leading
+        leading.leader.move(0, Move(leading.fleet.with_address(0, MOVED), ("10.9.9.9",)))
+        case.config = named("10.0.0.1:1", 3)
+        await case.reloader.reload()
+        leading.fail(0)
+        leading.leader.look()
+        assert leading.fleet.config.pools == named(MOVED, 3).pools
+
+    run(test, servers=named("10.0.0.1:1").pools[0].servers)
+
+
+def test_an_operators_replacement_by_what_the_file_has_elsewhere_is_given_up():
+    async def test(case: Case) -> None:
+        leading = case.leading
+        leading.leader.move(0, Move(leading.fleet.with_address(0, MOVED), ("10.9.9.9",)))
+        config = named("10.0.0.1:1")
+        main = config.pools[0].model_dump()
+        main["servers"] = [*config.pools[0].servers, MOVED]
+        case.config = Config.model_validate({"workers": 2, "pools": [main]})
+        await case.reloader.reload()
+        assert leading.told[-1] == Hold(())
+        [facts] = [facts for event, facts in leading.log.said if event == "server is not replaced"]
+        assert (facts["server"], facts["problem"]) == ("a", f'"{MOVED}" is {MOVED}')
+        leading.fail(0)
+        leading.leader.look()
+        assert leading.fleet.members[0].address == "10.0.0.1:1"
+
+    run(test, servers=named("10.0.0.1:1").pools[0].servers)

@@ -77,14 +77,22 @@ _LISTS = ("servers", "backups")
 _DEFAULT = Given("", "magent's default")
 
 
-def from_flags(flags: Flags, ini_path: str | None = None, environ: Mapping[str, str] | None = None) -> Loaded:
-    """The configuration that magent's flags mean, on top of an INI file where one is given."""
+def from_flags(
+    flags: Flags,
+    ini_path: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    directory: str = os.curdir,
+) -> Loaded:
+    """The configuration that magent's flags mean, on top of an INI file where one is given.
+
+    `directory` is where relative paths lead from, in the file too, as they did with magent.
+    """
     mistakes = Mistakes(_HINT)
     if ini_path is not None:
         below = _read_ini(read_text(ini_path), ini_path, mistakes)
         above = {name: value for name, value in vars(flags).items() if value not in (None, ())}
         flags = Flags(**{**vars(below), **above})
-    return _Meaning(flags, mistakes).load(environ)
+    return _Meaning(flags, mistakes, directory).load(environ)
 
 
 def from_ini(text: str, name: str) -> Config:
@@ -141,9 +149,10 @@ def _ini_lines(text: str, name: str, mistakes: Mistakes) -> Iterator[tuple[int, 
 class _Meaning:
     """What the flags mean. A method returns None where it noted a mistake."""
 
-    def __init__(self, flags: Flags, mistakes: Mistakes) -> None:
+    def __init__(self, flags: Flags, mistakes: Mistakes, directory: str = os.curdir) -> None:
         self._flags = flags
         self._mistakes = mistakes
+        self._directory = directory
         self._below: list[Override] = []
         self._above: list[Override] = []
 
@@ -154,7 +163,7 @@ class _Meaning:
         for name in ("verbose", "max_connections", "user", "group"):
             self._setting(name, getattr(flags, name))
         if flags.log_directory is not None:
-            path = os.path.join(os.path.abspath(flags.log_directory.text), _LOG_NAME)
+            path = os.path.join(self._absolute(flags.log_directory.text), _LOG_NAME)
             self._setting("log_file", replace(flags.log_directory, text=path))
         if flags.max_idle is not None:
             # for old start scripts: a worker keeps one pipelined connection to a server, not a stock of them
@@ -172,7 +181,7 @@ class _Meaning:
             addresses.append(replace(_strongest(flags.port, flags.host), text=str(Address(host, port))))
         if flags.unix_path is not None:
             text = flags.unix_path.text.removeprefix("unix:")
-            path = "unix:" + os.path.abspath(text) if text else "unix:"
+            path = "unix:" + self._absolute(text) if text else "unix:"
             addresses.append(replace(flags.unix_path, text=path))
             self._read(addresses[-1], parse_listen)
         if port == 0 and flags.unix_path is None:
@@ -205,6 +214,9 @@ class _Meaning:
         if self._read(given, parse_address) is None:
             return None
         return ServerConfig.model_validate(given.text)
+
+    def _absolute(self, path: str) -> str:
+        return os.path.abspath(os.path.join(self._directory, path))
 
     def _setting(self, name: str, given: Given | None) -> None:
         if given is not None:

@@ -80,11 +80,20 @@ def to_flags(given: dict[str, Any]) -> Flags:
     return Flags(**values)
 
 
-def load_magent(path: str | None, flags: Flags, way_out: str) -> Loaded:
+def working_directory() -> str:
+    """What relative paths lead from; a daemon has another one when it reads its configuration again."""
+    try:
+        return os.getcwd()
+    except OSError:
+        # It has been removed: no relative path leads anywhere.
+        return os.sep
+
+
+def load_magent(path: str | None, flags: Flags, way_out: str, directory: str = os.curdir) -> Loaded:
     """What magent's own command line means: flags, on top of its INI file if there is one."""
     if path is not None and _ending(path) in _YAML_ENDINGS:
         raise ConfigError(f"-c: {path}: among magent's flags, -c reads magent's INI file", way_out)
-    return legacy.from_flags(flags, path, os.environ)
+    return legacy.from_flags(flags, path, os.environ, directory)
 
 
 def load_whole(path: str | None, foreground: bool = False, verbose: bool = False) -> Loaded:
@@ -95,13 +104,15 @@ def load_whole(path: str | None, foreground: bool = False, verbose: bool = False
     return loaded
 
 
-def read_whole(path: str | None, foreground: bool = False, verbose: bool = False) -> Loaded:
+def read_whole(
+    path: str | None, foreground: bool = False, verbose: bool = False, directory: str = os.curdir
+) -> Loaded:
     """A configuration file, YAML or by its ending magent's INI, and the environment; or that alone."""
     if path is None and not environment.is_given(os.environ):
         raise ConfigError(_NOTHING, "magent --help; conf/ has examples")
     if path is not None and _ending(path) in _INI_ENDINGS:
         flags = to_flags({"foreground": foreground, "verbose": verbose})
-        return legacy.from_flags(flags, path, os.environ)
+        return legacy.from_flags(flags, path, os.environ, directory)
     overrides = [Override(("daemon",), scalar("false", "-D"))] if foreground else []
     if verbose:
         overrides.append(Override(("verbose",), scalar("true", "-v")))

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from memagent.cli.flags import load_magent, magent_flags, to_flags
+from memagent.cli.flags import load_magent, magent_flags, to_flags, working_directory
 
 
 def _show_overview(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -32,9 +32,9 @@ def legacy(config_path: str | None, **given: Any) -> int:
     """Start the proxy as magent was started: a daemon unless -D."""
     flags, way_out = to_flags(given), f"magent run -c {config_path}"
     config = load_magent(config_path, flags, way_out).config
-    # A daemon has another working directory.
-    whole = None if config_path is None else os.path.abspath(config_path)
+    here = working_directory()
+    whole = None if config_path is None else os.path.join(here, config_path)
 
     from memagent.supervisor import run as run_proxy
 
-    return run_proxy(config, lambda: load_magent(whole, flags, way_out))
+    return run_proxy(config, lambda: load_magent(whole, flags, way_out, here))

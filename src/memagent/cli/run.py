@@ -4,7 +4,7 @@ import os
 
 import click
 
-from memagent.cli.flags import load_any, read_whole
+from memagent.cli.flags import load_any, read_whole, working_directory
 
 
 @click.command()
@@ -24,9 +24,9 @@ def run(path: str | None, foreground: bool, verbose: bool) -> int:
     requests that are under way.
     """
     config = load_any(path, foreground, verbose)
-    # A daemon has another working directory.
-    whole = None if path is None else os.path.abspath(path)
+    here = working_directory()
+    whole = None if path is None else os.path.join(here, path)
 
     from memagent.supervisor import run as run_proxy
 
-    return run_proxy(config, lambda: read_whole(whole, foreground, verbose))
+    return run_proxy(config, lambda: read_whole(whole, foreground, verbose, here))

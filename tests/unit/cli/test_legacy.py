@@ -64,3 +64,28 @@ def test_mistakes_in_file_and_flags_at_once(tmp_path, capsys):
     err = capsys.readouterr().err
     assert f'{path}:2: port: "x": port must be 1-65535' in err
     assert '-n: "0": must be a whole number' in err
+
+
+@pytest.mark.parametrize(
+    "command", ["-s a -p0 -f m.sock", "-c magent.conf -f m.sock", "run -c magent.conf", "run -c magent.yaml"]
+)
+def test_it_is_read_again_from_any_working_directory(command, monkeypatch, tmp_path):
+    (tmp_path / "magent.conf").write_text("[General]\nmasters = a\nlogdir = logs\n")
+    (tmp_path / "magent.yaml").write_text("include: [pool.yaml]\nworkers: 1\n")
+    (tmp_path / "pool.yaml").write_text("pools: {main: {servers: [a]}}\n")
+    started = []
+    monkeypatch.setattr("memagent.supervisor.run", lambda *given: started.append(given) or 0)
+    monkeypatch.chdir(tmp_path)
+    assert cli.call(command.split()) == 0
+    [(config, read)] = started
+    assert read().config == config
+    monkeypatch.chdir("/")
+    assert read().config == config
+
+
+def test_a_working_directory_that_is_gone(start, monkeypatch, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert start("-s a -p 1").listen[0].port == 1

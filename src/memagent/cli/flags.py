@@ -96,12 +96,16 @@ def load_magent(path: str | None, flags: Flags, way_out: str, directory: str = o
     return legacy.from_flags(flags, path, os.environ, directory)
 
 
-def load_whole(path: str | None, foreground: bool = False, verbose: bool = False) -> Loaded:
-    """As `read_whole`; warnings go to standard error."""
-    loaded = read_whole(path, foreground, verbose)
+def warned(loaded: Loaded) -> Loaded:
+    """Its warnings go to standard error."""
     for warning in loaded.warnings:
         click.echo(f"magent: {click.style('warning', fg='yellow')}: {warning}", err=True)
     return loaded
+
+
+def load_whole(path: str | None, foreground: bool = False, verbose: bool = False) -> Loaded:
+    """As `read_whole`; warnings go to standard error."""
+    return warned(read_whole(path, foreground, verbose))
 
 
 def read_whole(

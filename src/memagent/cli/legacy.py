@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from memagent.cli.flags import load_magent, magent_flags, to_flags, working_directory
+from memagent.cli.flags import load_magent, magent_flags, to_flags, warned, working_directory
 
 
 def _show_overview(ctx: click.Context, param: click.Parameter, value: bool) -> None:
@@ -31,7 +31,7 @@ def _show_overview(ctx: click.Context, param: click.Parameter, value: bool) -> N
 def legacy(config_path: str | None, **given: Any) -> int:
     """Start the proxy as magent was started: a daemon unless -D."""
     flags, way_out = to_flags(given), f"magent run -c {config_path}"
-    config = load_magent(config_path, flags, way_out).config
+    config = warned(load_magent(config_path, flags, way_out)).config
     here = working_directory()
     whole = None if config_path is None else os.path.join(here, config_path)
 

@@ -89,3 +89,15 @@ def test_a_working_directory_that_is_gone(start, monkeypatch, tmp_path):
     monkeypatch.chdir(gone)
     gone.rmdir()
     assert start("-s a -p 1").listen[0].port == 1
+
+
+def test_warnings_go_to_standard_error(start, monkeypatch, tmp_path, capsys):
+    token = tmp_path / "token"
+    token.write_text("secret")
+    token.chmod(0o644)
+    monkeypatch.setenv("MEMAGENT_ADMIN_OPERATOR_TOKEN_FILE", str(token))
+    config = start("-s a")
+    assert config.admin_operator_token is not None
+    err = capsys.readouterr().err
+    assert err.startswith("magent: warning: MEMAGENT_ADMIN_OPERATOR_TOKEN_FILE")
+    assert "chmod o-r" in err

@@ -14,7 +14,7 @@ from tests.support.wait import wait_until
 from tests.support.wire import Wire
 
 KEYS = 20
-LATE_MS = 1500
+LATE_MS = 3000
 """Long enough for a killed worker to be replaced before anybody finds that a server stands still."""
 
 

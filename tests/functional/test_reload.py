@@ -111,12 +111,13 @@ def test_servers_come_and_go(proxy: Start, servers: list[Memcached]) -> None:
 
 
 def test_a_hundred_reloads_under_load(proxy: Start, servers: list[Memcached]) -> None:
-    case = proxy(servers[:2], workers=2, pool={"request_timeout_ms": 500})
+    # Never reached, whatever else the machine does.
+    case = proxy(servers[:2], workers=2, pool={"request_timeout_ms": 60_000})
     with Clients(case) as clients:
         before = None
         for number in range(100):
             used = [servers[(number + step) % 4] for step in range(2 + number % 2)]
-            case.write_config(used, pool={"request_timeout_ms": 501 + number})
+            case.write_config(used, pool={"request_timeout_ms": 60_001 + number})
             with RunningProxy.find(None, str(case.config)) as operator:
                 assert any("request_timeout_ms" in line for line in operator.ask("reload")["changes"])
             if number == 50:

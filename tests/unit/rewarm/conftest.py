@@ -23,7 +23,10 @@ def stack() -> Iterator[ExitStack]:
 
 @pytest.fixture
 def run(stack: ExitStack) -> Run:
-    """`run(target, sources)` copies to the end; `during` sees every progress report and the copier."""
+    """`run(target, sources)` copies to the end; `during` sees every progress report and the copier.
+
+    `patience_s` is for servers that fall silent: on a busy machine others may be silent for a moment too.
+    """
 
     def copy(
         target: MetaServer,
@@ -31,6 +34,7 @@ def run(stack: ExitStack) -> Run:
         *,
         during: Callable[[Copier, Report], None] = lambda copier, report: None,
         marks: bytearray | None = None,
+        patience_s: float = 20.0,
         **settings: Any,
     ) -> Report:
         ports = [
@@ -38,7 +42,7 @@ def run(stack: ExitStack) -> Run:
         ]
         addresses = [f"127.0.0.1:{port}" for port in ports]
         values = {"name": "main", "servers": addresses[:1], "backups": addresses[1:]}
-        pool = PoolConfig.model_validate({**values, "request_timeout_ms": 300})
+        pool = PoolConfig.model_validate({**values, "request_timeout_ms": 10_000})
         job = Job(
             pool,
             0,
@@ -49,8 +53,7 @@ def run(stack: ExitStack) -> Run:
         copier = Copier(
             job, None if marks is None else memoryview(marks), lambda report: during(copier, report)
         )
-        # Nobody is waited for as long as in real life.
-        copier._patience_s = 1.0
+        copier._patience_s = patience_s
         return copier.run()
 
     return copy

@@ -196,9 +196,11 @@ def test_what_there_is(case: Case):
         assert "abc" not in json.dumps(found)
     case.servers[1].pause()
     case.servers[2].pause()
-    assert case.ask("GET", "/v1/keys/key")[0] in (200, 409), "it ends"
-    for server in case.servers[1:3]:
-        server.resume()
+    try:
+        assert case.ask("GET", "/v1/keys/key")[0] in (200, 409), "it ends"
+    finally:
+        for server in case.servers[1:3]:
+            server.resume()
 
 
 def test_reload_and_log_level(case: Case):

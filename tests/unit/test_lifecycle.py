@@ -363,3 +363,4 @@ def test_the_rewarm_of_a_server_that_goes_is_stopped_and_its_end_means_nothing()
     [action] = case.lifecycle.settle({1: Server()}, 1.0)
     assert isinstance(action, StopWarm)
     case.lifecycle.warm_ended(0, "aborted", verified=True)
+    assert set(case.lifecycle.lives) == {1}

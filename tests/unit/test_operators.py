@@ -260,8 +260,10 @@ def test_what_changes_while_the_name_is_looked_up_counts():
     async def test(leading: Leading) -> None:
         case = Case(leading)
         looked_up = asyncio.Event()
+        looking: list[str] = []
 
         async def resolve(host: str) -> tuple[str, ...]:
+            looking.append(host)
             await looked_up.wait()
             return ("10.7.7.7",)
 
@@ -278,7 +280,7 @@ def test_what_changes_while_the_name_is_looked_up_counts():
         first = asyncio.create_task(replace("10.0.0.1:1", "new.test:5"))
         second = asyncio.create_task(replace("10.0.0.2:2", "new.test:5"))
         third = asyncio.create_task(replace("10.0.0.4:4", "other.test:5"))
-        await asyncio.sleep(0.05)
+        await until(lambda: len(looking) == 3, "all three to look up a name")
         leading.fail(1)
         leading.leader.look()
         looked_up.set()

@@ -235,6 +235,8 @@ cdef class Marks:
         cdef uint32_t i
         cdef Note *note
         cdef list found = []
+        if self.notes == NULL:
+            return found, 0
         for i in range(min(self.notes.used, <uint32_t> MOST_NOTES)):
             note = &self.notes.notes[i]
             if 0 < note.length <= MAX_KEY_BYTES:

@@ -112,6 +112,7 @@ def test_a_successor_notes_where_a_dead_one_has_noted() -> None:
 def test_who_only_reads_notes_nothing() -> None:
     marks = Marks(bytearray(marks_bytes(1)))
     marks.forget_note(marks.note_key(b"a", 0))
+    assert marks.take_notes() == ([], 0)
 
 
 @pytest.mark.parametrize(("n_rows", "row"), [(1, 1), (2, -1), (0, 0)])

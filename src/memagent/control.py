@@ -1,6 +1,7 @@
 """Messages between the supervisor and its workers.
 
-    supervisor ── Start, Reload, Addresses, Hold, Replace, Flush, Adopt, ReopenLog, Drain, Stop ─▶ worker
+    supervisor ── Start, Reload, Addresses, Hold, Replace, Flush, Adopt, Taps, ReopenLog ─▶ worker
+    supervisor ── Drain, Stop ─▶ worker
     supervisor ◀─ Ready, Reloaded, Gone, Resolve, StateChange, Adopted, Log, DrainingDone ─ worker
 
 One SOCK_SEQPACKET socket pair per worker, one JSON object per packet; an object too large for a packet
@@ -113,6 +114,25 @@ class Adopt:
 
 
 @checked(frozen=True, config=_STRICT)
+class TapFilter:
+    """Requests that somebody wants to see; `server` None and empty texts: any. At most so many a second."""
+
+    number: int
+    prefix: str
+    server: int | None
+    verb: str
+    per_s: int
+
+
+@checked(frozen=True, config=_STRICT)
+class Taps:
+    """There are exactly these taps. Said when it changes and again now and then, for workers that are new."""
+
+    filters: tuple[TapFilter, ...]
+    type: Literal["taps"] = "taps"
+
+
+@checked(frozen=True, config=_STRICT)
 class ReopenLog:
     """The log's file was moved away: go on in the one that has its name now."""
 
@@ -201,7 +221,7 @@ class DrainingDone:
     type: Literal["draining_done"] = "draining_done"
 
 
-ToWorker = Start | Reload | Addresses | Hold | Replace | Flush | Adopt | ReopenLog | Drain | Stop
+ToWorker = Start | Reload | Addresses | Hold | Replace | Flush | Adopt | Taps | ReopenLog | Drain | Stop
 FromWorker = Ready | Reloaded | Gone | Resolve | StateChange | Adopted | Log | DrainingDone
 
 _to_worker: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="type")])

@@ -1,7 +1,8 @@
 """What all processes know, in one piece of memory that they share: counters, and how every server stands.
 
     header │ pids │ workers' blocks, and the leader's │ baseline │ workers' histograms of pools
-           │ workers' marks of keys │ workers' notes of keys │ server 0 │ server 1 │ ... and so on as it grows
+           │ workers' marks of keys │ workers' notes of keys │ workers' hot keys, slow log, tapped requests
+           │ server 0 │ server 1 │ ... and so on as it grows
     a server: how it stands │ its block of each worker, and of the leader │ baseline │ each worker's histogram
 
 - All numbers are unsigned 64 bits; a block starts on a cache line: two workers never write to the same one.
@@ -23,9 +24,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from memagent._core.hot import HotKeys, hot_slots
 from memagent._core.latency import Histograms, histogram_slots, latency_bounds_us
 from memagent._core.marks import Marks, marks_bytes, notes_bytes
 from memagent._core.metrics import Block
+from memagent._core.sighting import Sightings, sightings_slots
 from memagent._core.standing import Standing, standing_slots
 from memagent.counters import (
     COUNTERS,
@@ -43,9 +46,17 @@ SLOT_BYTES: Final = 8
 _LINE_SLOTS: Final = 8  # a cache line of 64 bytes
 _MAGIC: Final = int.from_bytes(b"memagent", "little")
 LATENCY_BOUNDS_US: Final = latency_bounds_us()
+_SLOW_REQUESTS: Final = 256
+_TAPPED_REQUESTS: Final = 1024  # what taps of the highest rate see between two looks of the supervisor
 _TABLE: Final = zlib.crc32(
     " ".join(
-        [*(f"{c.scope}.{c.name}" for c in COUNTERS), *VERB_CLASSES, *map(str, LATENCY_BOUNDS_US)]
+        [
+            *(f"{c.scope}.{c.name}" for c in COUNTERS),
+            *VERB_CLASSES,
+            *map(
+                str, (*LATENCY_BOUNDS_US, hot_slots(), sightings_slots(1), _SLOW_REQUESTS, _TAPPED_REQUESTS)
+            ),
+        ]
     ).encode()
 )
 _MAGIC_AT, _TABLE_AT, _WORKERS_AT, _POOLS_AT, _STARTED_AT, _PID_AT = range(6)
@@ -61,6 +72,10 @@ _BLOCK_SLOTS: Final = _whole_lines(len(SERVER_COUNTERS))
 _HISTOGRAM_SLOTS: Final = histogram_slots()
 _POOL_SLOTS: Final = _whole_lines(len(VERB_CLASSES) * _HISTOGRAM_SLOTS)
 _LATENCY_SLOTS: Final = _whole_lines(_HISTOGRAM_SLOTS)
+_HOT_SLOTS: Final = _whole_lines(hot_slots())
+_SLOW_SLOTS: Final = _whole_lines(sightings_slots(_SLOW_REQUESTS))
+_TAPPED_SLOTS: Final = _whole_lines(sightings_slots(_TAPPED_REQUESTS))
+_OBSERVER_SLOTS: Final = _HOT_SLOTS + _SLOW_SLOTS + _TAPPED_SLOTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +100,8 @@ class Segment:
         marks_at = self._pools_at + workers * pools * _POOL_SLOTS
         self.marks_offset_bytes = SLOT_BYTES * marks_at
         self._notes_offset_bytes = self.marks_offset_bytes + marks_bytes(workers)
-        self._servers_at = (self._notes_offset_bytes + notes_bytes(workers)) // SLOT_BYTES
+        self._observers_at = _whole_lines((self._notes_offset_bytes + notes_bytes(workers)) // SLOT_BYTES)
+        self._servers_at = self._observers_at + workers * _OBSERVER_SLOTS
         self._standing_slots = standing_slots(workers)
         self._server_baseline_slots = places * _BLOCK_SLOTS
         self._latencies_at = self._standing_slots + 2 * self._server_baseline_slots
@@ -180,6 +196,25 @@ class Segment:
     def pool_histograms(self, worker: int, pool: int) -> Histograms:
         """Where a worker counts how long its clients' requests to a pool take, by class of verbs."""
         return self._histograms(self._pool_offset_slots(worker, pool), len(VERB_CLASSES))
+
+    def hot_keys(self, worker: int, seed: int = 0) -> HotKeys:
+        """Which keys are asked for most at a worker; `seed` for who counts."""
+        return HotKeys(Block(self.buffer, self._observer_offset_slots(worker), hot_slots()), seed)
+
+    def slow_log(self, worker: int) -> Sightings:
+        """A worker's slow requests."""
+        at = self._observer_offset_slots(worker) + _HOT_SLOTS
+        return Sightings(Block(self.buffer, at, sightings_slots(_SLOW_REQUESTS)))
+
+    def tapped(self, worker: int) -> Sightings:
+        """What taps see of a worker's requests."""
+        at = self._observer_offset_slots(worker) + _HOT_SLOTS + _SLOW_SLOTS
+        return Sightings(Block(self.buffer, at, sightings_slots(_TAPPED_REQUESTS)))
+
+    def _observer_offset_slots(self, worker: int) -> int:
+        if not 0 <= worker < self.workers:
+            raise IndexError(f"worker {worker} of {self.workers}")
+        return self._observers_at + worker * _OBSERVER_SLOTS
 
     def _pool_offset_slots(self, worker: int, pool: int) -> int:
         if not 0 <= worker < self.workers:

@@ -364,6 +364,18 @@ class Config(Table):
     latency_metrics: Switch = setting(
         "Count how long requests take, for the metrics: by pool and verb, and by server", True, "switch"
     )
+    hot_keys: Switch = setting(
+        "Find out which keys are asked for most, for `magent hot`: by looking at some of the requests",
+        True,
+        "switch",
+    )
+    slow_ms: Milliseconds = setting(
+        "A request that takes so long goes into the slow log, for `magent slow`; 0 keeps none",
+        100,
+        "ms",
+        ge=0,
+        le=600_000,
+    )
     otel_endpoint: Url | None = setting(
         "Where metrics are sent by OTLP over HTTP, /v1/metrics being added; needs memagent[otel]",
         None,

@@ -25,6 +25,7 @@ from memagent import __version__, control, stats
 from memagent._core.buffer import Memory
 from memagent._core.doubt import adopt
 from memagent._core.metrics import Block
+from memagent._core.observer import Observer, Tap
 from memagent._core.pool import Pool
 from memagent._core.repair import refill
 from memagent._core.server import Server
@@ -52,6 +53,7 @@ from memagent.control import (
     Start,
     StateChange,
     Stop,
+    Taps,
     ToWorker,
 )
 from memagent.counters import WORKER_COUNTERS, WORKER_INDEX
@@ -82,6 +84,14 @@ class Worker:
         turn, memory = Turn(), Memory(0)
         self._topology = Topology(self._segment, self._number, turn, memory)
         self._topology.settle(self._config, start.numbers)
+        seed = int.from_bytes(os.urandom(8))
+        self._observer = Observer(
+            turn,
+            self._segment.hot_keys(self._number, seed),
+            self._segment.slow_log(self._number),
+            self._segment.tapped(self._number),
+            seed=seed,
+        )
         self._context = Context(
             turn,
             memory,
@@ -89,6 +99,7 @@ class Worker:
             self._block,
             answer_stats=self._answer_stats,
             version=_VERSION.encode(),
+            observer=self._observer,
         )
         self._loop = Loop(self._context, self._block)
         self._loop.on_gone = self._server_gone
@@ -154,6 +165,7 @@ class Worker:
         for listener in self._loop.listeners:
             listener.max_connections = config.max_connections
         self._server_facts = stats.server_facts(config.pools, numbers)
+        self._observer.configure(hot_keys=config.hot_keys, slow_us=config.slow_ms * 1000)
         self._context.configure(
             self._pool,
             max_item_bytes=config.max_item_bytes,
@@ -217,6 +229,7 @@ class Worker:
         if self._channel.closed:
             self._loop.poller.unwatch(self._watched)
             self._log.warning("the supervisor has gone, going on without it")
+            self._observer.tap([])  # nobody looks any more
             for endpoint in self._endpoints.values():
                 endpoint.server.live_places = self._live_places
 
@@ -240,6 +253,8 @@ class Worker:
             case Adopt(place) if place != self._number:
                 self._adopt(place)
                 self._channel.send(Adopted(place))
+            case Taps(filters):
+                self._observer.tap([_tap(each) for each in filters])
             case ReopenLog() if self._config.log_file is not None:
                 self._log.reopen(self._config.log_file)
             case Drain():
@@ -287,6 +302,11 @@ class Worker:
         self._wake.recv(4096)
         if self._told_to_end:
             self._drain()
+
+
+def _tap(given: control.TapFilter) -> Tap:
+    server = -1 if given.server is None else given.server
+    return Tap(given.number, given.prefix.encode(), server, given.verb, given.per_s)
 
 
 def _has_missed(server: Server) -> bool:

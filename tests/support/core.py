@@ -18,12 +18,14 @@ from itertools import count
 from memagent._core.buffer import Memory
 from memagent._core.channel import Channel
 from memagent._core.exchange import Broadcast
+from memagent._core.hot import HotKeys, hot_slots
 from memagent._core.identity import Identity, make_mark
 from memagent._core.latency import Histograms, histogram_slots
 from memagent._core.marks import Marks
 from memagent._core.metrics import Block
 from memagent._core.multiget import MultiGet
 from memagent._core.mutation import Mutation
+from memagent._core.observer import Observer
 from memagent._core.pool import Pool
 from memagent._core.repair import Repair
 from memagent._core.reply import ReplyParser
@@ -31,6 +33,7 @@ from memagent._core.retrieval import Retrieval
 from memagent._core.ring import Placement
 from memagent._core.server import Server
 from memagent._core.session import Context, Session
+from memagent._core.sighting import Sightings, sightings_slots
 from memagent._core.standing import Standing
 from memagent._core.turn import Turn
 from memagent.counters import SERVER_COUNTERS, SERVER_INDEX, VERB_CLASSES, WORKER_COUNTERS, WORKER_INDEX
@@ -39,6 +42,7 @@ from .fake_memcached import Conversation, Store
 
 READ_BYTES = 64 * 1024
 LONG_US = 3_600_000_000
+SIGHTINGS = 64
 PROBE_US = 1_000_000  # for the answer to a probe
 
 
@@ -293,6 +297,8 @@ class World:
         distribution: str = "modula",
         key_hash: str = "djb",
         times_requests: bool = False,
+        hot_keys: bool = False,
+        slow_us: int = 0,
         **server_settings: int,
     ) -> None:
         counts = len(WORKER_COUNTERS), len(SERVER_COUNTERS)
@@ -338,6 +344,12 @@ class World:
             multiget_deadline_us=multiget_deadline_us,
             latencies=self._histograms(0, len(VERB_CLASSES)) if times_requests else None,
         )
+        self.hot = HotKeys(_block_of(bytearray(8 * hot_slots())))
+        self.shared_slow = bytearray(8 * sightings_slots(SIGHTINGS))
+        self.slow = Sightings(_block_of(self.shared_slow))
+        self.tapped = Sightings(_block_of(bytearray(8 * sightings_slots(SIGHTINGS))))
+        self.observer = Observer(self.turn, self.hot, self.slow, self.tapped, seed=1)
+        self.observer.configure(hot_keys=hot_keys, slow_us=slow_us)
         self.context = Context(
             self.turn,
             self.memory,
@@ -347,6 +359,7 @@ class World:
             pause_bytes=pause_bytes,
             close_bytes=close_bytes,
             answer_stats=lambda words: b"STAT words %b\r\nEND\r\n" % words,
+            observer=self.observer,
         )
         self.servers = [FakeServer(server) for server in servers]
         self.clients: list[Client] = []
@@ -427,6 +440,10 @@ class World:
         left["multigets with a deadline"] = len(self.context.deadlines)
         left["buffered bytes"] = self.memory.used_bytes
         return {name: n for name, n in left.items() if n}
+
+
+def _block_of(shared: bytearray) -> Block:
+    return Block(shared, 0, len(shared) // 8)
 
 
 def live_objects() -> dict[str, int]:

@@ -36,6 +36,12 @@ class Wire:
             self._socket.close()
             raise
 
+    @property
+    def own_port(self) -> int:
+        port = self._socket.getsockname()[1]
+        assert isinstance(port, int)
+        return port
+
     def send(self, data: bytes) -> None:
         """All of it, or a TimeoutError once the other side has not taken it within the deadline."""
         self._socket.settimeout(self.deadline_s)

@@ -26,6 +26,8 @@ from memagent.control import (
     StateChange,
     Stop,
     SupervisorEnd,
+    TapFilter,
+    Taps,
     ToWorker,
     WorkerEnd,
 )
@@ -61,6 +63,8 @@ TO_WORKER: list[ToWorker] = [
     Hold((0, 3)),
     Replace(1, "cache-9:11211", ("10.0.0.9",), False),
     Flush(1),
+    Taps(()),
+    Taps((TapFilter(1, "naïve:", None, "", 100), TapFilter(2, "", 0, "get", 1))),
     Drain(),
     ReopenLog(),
     Stop(),

@@ -173,10 +173,30 @@ def test_workers_note_keys_beside_each_other_and_before_the_servers(segment: Seg
     assert segment.standing(0).outage == 1
 
 
+def test_what_is_seen_of_requests_is_each_workers_own_and_touches_nothing_else(segment: Segment):
+    segment.marks(1).note_key(b"k", 0)
+    for worker in (0, 1):
+        hot = segment.hot_keys(worker, seed=5)
+        hot.clear(1)
+        hot.add(b"worker%d" % worker, 1)
+    for worker in (0, 1):
+        found = segment.hot_keys(worker).read(1)
+        assert found is not None
+        assert [key[0] for key in found[0]] == [b"worker%d" % worker]
+        assert segment.slow_log(worker).read() == segment.tapped(worker).read() == []
+    del hot
+    assert segment.marks(1).take_notes() == ([(0, b"k", False)], 0)
+    assert set(segment.worker_totals().values()) == {0}
+    assert segment.standing(0).outage == 0
+
+
 def test_places_that_do_not_exist_are_refused(segment: Segment):
     for worker in (-1, 2):
         with pytest.raises(IndexError):
             segment.worker_offset_slots(worker)
+        for part in (segment.hot_keys, segment.slow_log, segment.tapped):
+            with pytest.raises(IndexError):
+                part(worker)
     for server in (-1, 3):
         with pytest.raises(IndexError):
             segment.server_offset_slots(0, server)

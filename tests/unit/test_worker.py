@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from memagent import control
+from memagent._core.sighting import Sightings
 from memagent.control import (
     Addresses,
     Adopt,
@@ -25,6 +26,8 @@ from memagent.control import (
     Start,
     StateChange,
     Stop,
+    TapFilter,
+    Taps,
     ToWorker,
 )
 from memagent.segment import Segment
@@ -214,6 +217,58 @@ def test_an_orphan_goes_on_says_so_and_drains_at_sigterm(make: Callable[..., Pos
         assert wire.read_to_end() == HIT
     assert post.running.wait() == 0
     assert post.running.output().count(GONE) == 1
+
+
+def test_what_is_seen_of_requests_is_in_shared_memory(make: Callable[..., Post], shelf: Shelf) -> None:
+    post = make(pool={"request_timeout_ms": 10_000}, slow_ms=1).start().ready()
+
+    def tapped() -> Sightings:
+        return post.segment.tapped(0)
+
+    with post.wire() as wire:
+        wire.expect(b"get a\r\n", HIT)
+        assert tapped().count == 0
+        assert post.channel.send(Taps((TapFilter(3, "", 0, "get", 10), TapFilter(4, "b", None, "", 10))))
+
+        def asked() -> bool:
+            wire.expect(b"get a\r\n", HIT)
+            return tapped().matched(3) > 0
+
+        wait_until(asked, what="the tap")
+        shelf.held = True
+        slow_before = post.segment.slow_log(0).count
+        wire.send(b"get slow\r\n")
+        wait_until(lambda: post.count("exchanges") == 1, what="the request to be under way")
+        time.sleep(0.002)  # what it is to take
+        shelf.held = False
+        assert wire.read_until(b"END\r\n") == HIT.replace(b"a", b"slow")
+        assert tapped().matched(4) == 0
+        assert {each[1:2] + each[5:7] for each in tapped().read()} == {
+            (3, b"get", b"a"),
+            (3, b"get", b"slow"),
+        }
+        _, tap, _, took_us, _, verb, key, _, _, result, client, server, _, _ = post.segment.slow_log(0).read(
+            slow_before
+        )[0]
+        assert (tap, verb, key, result, server) == (0, b"get", b"slow", b"HIT", shelf.liar.address.encode())
+        assert took_us >= 1000
+        assert client == b"127.0.0.1:%d" % wire.own_port
+        hot = post.segment.hot_keys(0).read(time.monotonic_ns() // 1000)
+        assert hot is not None
+        assert {key for key, *_ in hot[0]} == {b"a", b"slow"}
+        # who goes takes its taps along
+        post.abandon()
+        matched = tapped().matched(3)
+        wire.expect(b"get a\r\n", HIT)
+        assert tapped().matched(3) == matched
+
+
+def test_what_is_off_is_not_collected(make: Callable[..., Post]) -> None:
+    post = make(hot_keys=False, slow_ms=0).start().ready()
+    with post.wire() as wire:
+        wire.expect(b"get a\r\n", HIT)
+    assert post.segment.hot_keys(0).read(time.monotonic_ns() // 1000) is None
+    assert post.segment.slow_log(0).count == 0
 
 
 def test_an_orphan_logs_by_itself_what_its_servers_do(make: Callable[..., Post], shelf: Shelf) -> None:

@@ -29,6 +29,7 @@ cdef class Exchange(Hurried):
     cdef bint quiet
     cdef bint done
     cdef int64_t started_us      # when the request had been read
+    cdef int64_t stepped_us      # when a second step began, 0: there was none
     cdef unsigned char *reply    # kept here while earlier exchanges are under way
     cdef size_t reply_length
 

@@ -77,6 +77,8 @@ cdef class Exchange(Hurried):
 
     cdef int hurry(self, Pool pool, Server server) except -1:
         """Another step begins at this server: all steps together shall not take much longer than one may."""
+        if not self.stepped_us:
+            self.stepped_us = pool.timers.turn.now_us
         return pool.timers.hurry(self, self.started_us, server)
 
     cdef int settle_text(self, str text) except -1:

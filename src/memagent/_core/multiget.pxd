@@ -47,6 +47,7 @@ cdef class MultiGet(Exchange):
     cdef uint32_t parts_capacity
     cdef uint32_t outstanding
     cdef uint32_t answered
+    cdef uint32_t last_part      # that was answered, or failed
     cdef readonly int64_t deadline_us
 
     cdef int seek(self, uint32_t i, int owner_index, list touched) except -1

@@ -247,6 +247,7 @@ cdef class MultiGet(Exchange):
         cdef Item *item
         if self.done:
             return 0
+        self.last_part = number
         if code != R_VALUES:
             self.parts[number].done = True
             if self.n_parts == 1 and not self.pool.has_copies:
@@ -393,6 +394,7 @@ cdef class MultiGet(Exchange):
             # found in a reply of which only a later item showed that it is garbage
             self.wanted[i].item_length = 0
             i = self.wanted[i].next
+        self.last_part = number
         self.parts[number].done = True
         return self.go_elsewhere(number, False)
 

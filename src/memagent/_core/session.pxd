@@ -6,6 +6,7 @@ from memagent._core.buffer cimport Buffer, Memory
 from memagent._core.exchange cimport Exchange, Waiting
 from memagent._core.latency cimport VerbClass
 from memagent._core.metrics cimport Block
+from memagent._core.observer cimport Observer
 from memagent._core.pool cimport Pool
 from memagent._core.request cimport Parsed, RequestParser
 from memagent._core.timers cimport Timers
@@ -21,6 +22,7 @@ cdef class Context:
     cdef Timers timers
     cdef Block counters
     cdef RequestParser parser
+    cdef readonly Observer observer
     cdef size_t pause_bytes
     cdef size_t close_bytes
     cdef object answer_stats     # (words: bytes) -> bytes

@@ -6,6 +6,7 @@ from memagent._core.buffer import Memory
 from memagent._core.exchange import Waiting
 from memagent._core.metrics import Block
 from memagent._core.multiget import MultiGet
+from memagent._core.observer import Observer
 from memagent._core.pool import Pool
 from memagent._core.turn import Turn
 
@@ -15,6 +16,7 @@ class Context:
     memory: Memory
     pool: Pool
     deadlines: deque[MultiGet]
+    observer: Observer
     def __new__(
         cls,
         turn: Turn,
@@ -24,6 +26,7 @@ class Context:
         *,
         answer_stats: Callable[[bytes], bytes] | None = None,
         version: bytes = ...,
+        observer: Observer | None = ...,
         **limits: int,
     ) -> Self: ...
     def configure(

@@ -13,7 +13,7 @@ Invariants:
 """
 
 cimport cython
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 from collections import deque
 
@@ -66,6 +66,7 @@ from memagent._core.metrics cimport (
 )
 from memagent._core.multiget cimport MultiGet
 from memagent._core.mutation cimport Mutation
+from memagent._core.observer cimport Observer
 from memagent._core.pool cimport Pool
 from memagent._core.request cimport (
     P_FATAL,
@@ -114,11 +115,12 @@ cdef class Context:
     """
 
     def __cinit__(self, Turn turn not None, Memory memory not None, Pool pool not None, Block counters not None, *,
-                  object answer_stats=None, bytes version=b"memagent", **limits):
+                  object answer_stats=None, bytes version=b"memagent", Observer observer=None, **limits):
         self.turn = turn
         self.memory = memory
         self.counters = counters
         self.timers = pool.timers
+        self.observer = Observer(turn) if observer is None else observer
         self.configure(pool, **limits)
         self.answer_stats = answer_stats
         self.version = version
@@ -334,7 +336,11 @@ cdef class Session(Waiting):
                 count[W_CMD_TOUCH] += 1
             exchange = Mutation.__new__(Mutation)
         self.add(exchange, timed_as)
-        return exchange.start(context.pool, parser, p)
+        exchange.start(context.pool, parser, p)
+        context.observer.ahead -= <int64_t> parser.n_keys
+        if context.observer.ahead <= 0:
+            context.observer.sample(exchange)
+        return 0
 
     cdef int count_meta(self, RequestParser parser) except -1:
         """As the classic verb that does the same."""
@@ -393,8 +399,11 @@ cdef class Session(Waiting):
         cdef Exchange head = self.first
         cdef Memory memory = self.context.memory
         cdef Histograms latencies = self.context.pool.latencies
+        cdef int64_t took_us = self.context.turn.now_us - exchange.started_us
         if latencies is not None and exchange.timed_as != NOT_TIMED:
-            latencies.add(exchange.timed_as, self.context.turn.now_us - exchange.started_us)
+            latencies.add(exchange.timed_as, took_us)
+        if took_us >= self.context.observer.least_us:
+            self.context.observer.saw(exchange, self.connection, p, n)
         if n > SMALL_BYTES and memory.used_bytes + n > memory.limit_bytes and self.must_yield():
             self.context.counters.slot[W_MEMORY_REFUSED] += 1
             self.context.counters.slot[W_SERVER_ERRORS] += 1
@@ -467,6 +476,8 @@ cdef class Session(Waiting):
         cdef Exchange behind
         self.closing = True
         while exchange is not None:
+            if not exchange.done and self.context.turn.now_us - exchange.started_us >= self.context.observer.least_us:
+                self.context.observer.saw(exchange, self.connection, NULL, 0)
             behind = exchange.behind
             exchange.waiting = None
             exchange.behind = None

@@ -9,6 +9,9 @@ Invariants:
 cimport cython
 from libc.stdint cimport uint32_t
 
+import os
+import socket
+
 from memagent._core.buffer cimport Buffer
 from memagent._core.metrics cimport (
     W_BYTES_READ,
@@ -210,12 +213,24 @@ cdef class ClientConnection(Handler):
         self.poller.counters.slot[reason] += 1
         self.poller.counters.slot[W_CURR_CONNECTIONS] -= 1
         self.poller.forget(self)
-        close_fd(self.fd)
-        self.fd = -1
         self.session.abandon()
         self.session.connection = None
+        close_fd(self.fd)
+        self.fd = -1
         self.poller.clients.discard(self)
         return 0
+
+    def peer(self):
+        """Who it is, for people: host:port, [v6]:port, unix; empty where that is not known any more."""
+        try:
+            with socket.socket(fileno=os.dup(self.fd)) as copy:
+                peer = copy.getpeername()
+        except OSError:
+            return b""
+        if not isinstance(peer, tuple):
+            return b"unix"
+        host, port = peer[:2]
+        return f"[{host}]:{port}".encode() if ":" in host else f"{host}:{port}".encode()
 
     cdef int drain(self) except -1:
         """Answer what has arrived, then close."""

@@ -4,9 +4,11 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from memagent._net.client import ClientConnection
 from tests.support.net import Peer, Play, Scene
 
 MakeScene = Callable[..., Scene]
@@ -291,3 +293,28 @@ def test_draining_answers_what_has_arrived_and_closes(scene: Scene) -> None:
 
     scene.run(play())
     assert scene.count("client_closed_drain") == 3
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6, socket.AF_UNIX])
+def test_a_client_is_named_for_people(scene: Scene, tmp_path: Path, family: socket.AddressFamily) -> None:
+    where = {
+        socket.AF_INET: ("127.0.0.1", 0),
+        socket.AF_INET6: ("::1", 0),
+        socket.AF_UNIX: str(tmp_path / "s"),
+    }
+    with socket.socket(family) as listening, socket.socket(family) as theirs:
+        listening.bind(where[family])
+        listening.listen()
+        theirs.connect(listening.getsockname())
+        ours, _ = listening.accept()
+        client = ClientConnection(scene.poller, ours.detach())
+        own = theirs.getsockname()
+        form = {socket.AF_INET: "{}:{}", socket.AF_INET6: "[{}]:{}", socket.AF_UNIX: "unix"}[family]
+        assert client.peer() == form.format(*own[:2]).encode()
+
+        def play() -> Play:
+            theirs.close()
+            yield lambda: scene.count("curr_connections") == 0
+
+        scene.run(play())
+        assert client.peer() == b""

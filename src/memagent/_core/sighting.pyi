@@ -1,0 +1,19 @@
+from typing import Self, final
+
+from memagent._core.metrics import Block
+
+__all__ = ["Sightings", "sightings_slots"]
+
+_Sighting = tuple[int, int, int, int, int, bytes, bytes, int, int, bytes, bytes, bytes, bytes, str | None]
+
+def sightings_slots(capacity: int) -> int: ...
+
+@final
+class Sightings:
+    def __new__(cls, block: Block) -> Self: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def dropped(self) -> int: ...
+    def matched(self, tap: int) -> int: ...
+    def read(self, after: int = ...) -> list[_Sighting]: ...

@@ -7,7 +7,8 @@ What is asked for goes on when nobody listens any more: only the telling is here
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from typing import Any, Final
 
 from memagent.addresses import Address, parse_address
@@ -17,6 +18,7 @@ from memagent.counts import Counts
 from memagent.fleet import Member
 from memagent.leader import Leader, Move
 from memagent.lifecycle import Life
+from memagent.observing import Observing
 from memagent.reload import Plan
 from memagent.rewarm.job import Pause, Resume
 from memagent.snapshot import Snapshot, as_json
@@ -42,6 +44,7 @@ class Operators:
         reload: Callable[[], Awaitable[Plan]],
         set_verbose: Callable[[bool, float | None], Awaitable[None]],
         flush: Callable[[str | None], Awaitable[None]],
+        observing: Observing,
     ) -> None:
         self._leader = leader
         self._snapshot = snapshot
@@ -52,8 +55,9 @@ class Operators:
         self._reload = reload
         self._set_verbose = set_verbose
         self._flush = flush
+        self._observing = observing
 
-    async def answer(self, request: Request) -> AsyncIterator[dict[str, Any]]:
+    async def answer(self, request: Request) -> AsyncGenerator[dict[str, Any], None]:
         """Progress, then the last line; RefusedError."""
         match request:
             case requests.Snapshot():
@@ -85,6 +89,14 @@ class Operators:
                 member = self._find(request)
                 await self._flush_server(member)
                 yield self._last(member)
+            case requests.Hot(count=count):
+                yield {"ok": True, "hot": as_json(self._observing.hot(count))}
+            case requests.Slow(count=count):
+                yield {"ok": True, "slow": as_json(self._observing.slow(count))}
+            case requests.Tap():
+                async with aclosing(self._tap(request)) as lines:
+                    async for line in lines:
+                        yield line
             case requests.Look():
                 yield self._last(self._find(request))
             case requests.RewarmControl():
@@ -126,6 +138,19 @@ class Operators:
         if life.warm_runs:
             raise RefusedError(f"{name} is being refilled", "wait until that is done, or abort it")
         await self._flush(next(iter(self._tried(member)), member.address))
+
+    async def _tap(self, request: requests.Tap) -> AsyncGenerator[dict[str, Any], None]:
+        """Progress only, until nobody listens any more."""
+        number = None
+        if request.server is not None:
+            named = OfServer(server=request.server, pool=request.pool, backup=request.backup)
+            number = self._find(named).number
+        tapped = self._observing.tap(
+            prefix=request.prefix, server=number, verb=request.of_verb, per_s=request.per_s
+        )
+        async with aclosing(tapped) as looks:
+            async for look in looks:
+                yield {"progress": as_json(look)}
 
     def _drain(self, member: Member, request: requests.Drain) -> None:
         life = self._life(member)

@@ -52,6 +52,7 @@ from memagent.log_files import reopen
 from memagent.logs import Logger, Sieve
 from memagent.names import Names
 from memagent.notify import Notify
+from memagent.observing import Observing
 from memagent.operators import Operators
 from memagent.processes import WORKER_MODULE, Ear, WorkerProcess, worker_environment
 from memagent.pulse import BEAT_S
@@ -191,6 +192,7 @@ class Supervisor:
             self._reloader.reload,
             self._reloader.set_verbose,
             self._flush,
+            Observing(self._fleet, self._segment, self._crew.tell_all),
         )
         self._readiness = Readiness()
         self._doors = Doors(

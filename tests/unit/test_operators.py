@@ -7,8 +7,10 @@ import pytest
 
 from memagent.admin.counting import count
 from memagent.admin.requests import RefusedError, UnknownError, read_request
-from memagent.control import Hold
+from memagent.control import Hold, TapFilter, Taps, ToWorker
 from memagent.counts import Counts
+from memagent.observed import Hot, Slow, Tapped
+from memagent.observing import Observing
 from memagent.operators import Operators
 from memagent.reload import Plan
 from memagent.settings import Config
@@ -23,9 +25,11 @@ class Case:
 
     def __init__(self, leading: Leading) -> None:
         self.leading = leading
+        self.taps: list[ToWorker] = []
+        self.observing = Observing(leading.fleet, leading.segment, self.taps.append)
         self.operators = Operators(
             *(leading.leader, self.snapshot, self.metrics, self.count, leading.addresses_of, self.resolve),
-            *(self.reload, self.set_verbose, self.flush),
+            *(self.reload, self.set_verbose, self.flush, self.observing),
         )
         self.flushed: list[str | None] = []
         self.level_for_s: float | None = None
@@ -131,6 +135,28 @@ def test_one_server():
         case = Case(leading)
         assert server_of(await case.last('{"verb": "server", "server": "10.0.0.2:2"}')).number == 1
         assert isinstance(await case.refused('{"verb": "server", "server": "x"}', "no server"), UnknownError)
+
+    lead(test)
+
+
+def test_what_is_seen_of_requests():
+    async def test(leading: Leading) -> None:
+        case = Case(leading)
+        [answer] = await case.lines('{"verb": "hot", "count": 3}')
+        assert from_json(Hot, answer["hot"]) == Hot(0.0, 0.0, ())
+        [answer] = await case.lines('{"verb": "slow"}')
+        assert from_json(Slow, answer["slow"]) == Slow(100, 0, ())
+        lines = case.operators.answer(
+            read_request(
+                b'{"verb": "tap", "prefix": "p", "server": "10.0.0.2:2", "of_verb": "get", "per_s": 7}'
+            )
+        )
+        assert from_json(Tapped, (await anext(lines))["progress"]) == Tapped((), 0, 0)
+        assert case.taps == [Taps((TapFilter(1, "p", 1, "get", 7),))]
+        await lines.aclose()
+        assert case.taps[-1] == Taps(())
+        await case.refused('{"verb": "tap", "server": "x"}', "no server")
+        await case.refused('{"verb": "tap", "of_verb": "x"}', "no verb")
 
     lead(test)
 
@@ -269,7 +295,7 @@ def test_what_changes_while_the_name_is_looked_up_counts():
 
         slow = Operators(
             *(leading.leader, case.snapshot, case.metrics, case.count, leading.addresses_of, resolve),
-            *(case.reload, case.set_verbose, case.flush),
+            *(case.reload, case.set_verbose, case.flush, case.observing),
         )
 
         async def replace(name: str, address: str) -> None:

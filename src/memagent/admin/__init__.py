@@ -22,6 +22,9 @@ listening, and what it asked for goes on.
     reload                                         {"ok", "changes": [TEXT...], "waiting": [SETTING...]}
     log_level      level, for_s                    {"ok", "level": "info" or "debug"}
     flush          pool, confirm                   {"ok"}
+    hot            count                           {"ok", "hot": HOT}            the keys asked for most
+    slow           count                           {"ok", "slow": SLOW}          what took long
+    tap            prefix, server, of_verb, per_s  there is none                 live requests, as progress
     server         server                          {"ok", "server": SERVER}      as it is now
     flush_server   server, confirm                 {"ok", "server": SERVER}
     drain          server, force, wait             {"ok", "server": SERVER}      drained
@@ -34,6 +37,8 @@ listening, and what it asked for goes on.
 
 - CONFIG is settings.Config as JSON, as it is in force: what a replaced server is at now stands in it.
   `addresses`: for each server in its order the "host:port" (a name's IP addresses) or "unix:/path" tried now.
+- HOT, SLOW: observed.Hot and observed.Slow as JSON. Progress of a tap is {"progress": TAPPED}, an
+  observed.Tapped, every second and whenever there is something to show. A tap ends when its client goes away.
 - reload: the files are read again and put in force; `waiting` has the settings that wait for the next start.
 - COUNTS is a counts.Counts as JSON, read together with the snapshot.
 - metrics: what a scrape of Prometheus gets that has `accept` for its Accept header.

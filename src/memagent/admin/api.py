@@ -11,7 +11,7 @@
 
 import base64
 import binascii
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote_to_bytes
@@ -30,6 +30,7 @@ from memagent.admin.auth import Caller
 from memagent.admin.guard import CALLER
 from memagent.admin.requests import InvalidError, RefusedError, UnknownError
 from memagent.logs import Logger
+from memagent.observed import Hot, Slow
 from memagent.snapshot import ServerSnapshot, Snapshot, from_json
 
 OPEN_PATHS: Final = "/health/"
@@ -132,6 +133,7 @@ class Done(BaseModel):
 _Backup = Annotated[
     bool | None, Query(description="A backup or a server, where both have that name. Usually not needed.")
 ]
+_Count = Annotated[int, Query(ge=1, le=requests.MOST_SHOWN, description="So many at most.")]
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": Refusal, "description": text}
     for status, text in {
@@ -220,6 +222,16 @@ def _looking(proxy: Proxy) -> APIRouter:
         line = await ask(requests.Look(verb="server", server=name, pool=pool, backup=backup))
         return from_json(ServerSnapshot, line["server"])
 
+    @router.get("/v1/hot")
+    async def hot(count: _Count = 20) -> Hot:
+        """The keys that are asked for most, now."""
+        return from_json(Hot, (await ask(requests.Hot("hot", count)))["hot"])
+
+    @router.get("/v1/slow")
+    async def slow(count: _Count = 100) -> Slow:
+        """The requests that took long, the newest first."""
+        return from_json(Slow, (await ask(requests.Slow("slow", count)))["slow"])
+
     @router.get("/v1/config")
     async def config() -> Configuration:
         """The configuration in force. Secrets are stars."""
@@ -253,7 +265,7 @@ def _acting(proxy: Proxy) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["acting"])
     one = "/servers/{pool}/{name:path}"
 
-    async def answer(asked: requests.Request) -> AsyncIterator[_Line]:
+    async def answer(asked: requests.Request) -> AsyncGenerator[_Line, None]:
         if proxy.snapshot().draining:
             raise RefusedError("the proxy is ending")
         async for line in proxy.answer(asked):

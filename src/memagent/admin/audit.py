@@ -4,7 +4,8 @@ Request ─▶ answer ─▶ its first line: it is done, or has begun ─▶ "an
 └──── RefusedError ─────────────────────────────▶ "an operator is refused ..."
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -12,13 +13,16 @@ from memagent.admin import requests
 from memagent.admin.requests import RefusedError, Request
 from memagent.logs import Logger
 
-_LOOKS: Final = (requests.Snapshot, requests.Metrics, requests.Counters, requests.Config, requests.Look)
+_LOOKS: Final = (
+    *(requests.Snapshot, requests.Metrics, requests.Counters, requests.Config, requests.Look),
+    *(requests.Hot, requests.Slow),
+)
 
-Answer = Callable[[Request], AsyncIterator[dict[str, Any]]]
+Answer = Callable[[Request], AsyncGenerator[dict[str, Any], None]]
 
 
 def acts(request: Request) -> bool:
-    """Does it change anything?"""
+    """Does it change anything, or show live what clients do?"""
     if isinstance(request, requests.LogLevel):
         return request.level is not None
     return not isinstance(request, _LOOKS)
@@ -26,17 +30,18 @@ def acts(request: Request) -> bool:
 
 async def audited(
     answer: Answer, request: Request, door: str, who: Mapping[str, Any], log: Logger
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncGenerator[dict[str, Any], None]:
     """What `answer` says to a request that acts."""
     # Without what goes without saying.
     facts = {name: value for name, value in asdict(request).items() if value not in (None, False)}
     has_begun = False
     try:
-        async for line in answer(request):
-            if not has_begun:
-                has_begun = True
-                log.info(f"an operator acts {door}", **who, request=facts)
-            yield line
+        async with aclosing(answer(request)) as lines:
+            async for line in lines:
+                if not has_begun:
+                    has_begun = True
+                    log.info(f"an operator acts {door}", **who, request=facts)
+                yield line
     except RefusedError as refusal:
         log.warning(f"an operator is refused {door}", **who, request=facts, problem=refusal.error)
         raise

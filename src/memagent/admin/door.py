@@ -15,7 +15,7 @@ import fcntl
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -132,12 +132,14 @@ class Door:
     async def _reply(self, line: bytes, writer: asyncio.StreamWriter, peer: Peer) -> None:
         """Whole also to who has sent his end: `nc -N` listens on. Who has gone makes `_say` fail."""
         try:
-            async for answer in await self._ask(read_request(line), peer):
-                await _say(writer, answer)
+            # Who has gone is not told any more: an answer without an end must hear of that.
+            async with contextlib.aclosing(await self._ask(read_request(line), peer)) as answers:
+                async for answer in answers:
+                    await _say(writer, answer)
         except RefusedError as refusal:
             await _say(writer, refusal.as_json())
 
-    async def _ask(self, request: Request, peer: Peer) -> AsyncIterator[dict[str, Any]]:
+    async def _ask(self, request: Request, peer: Peer) -> AsyncGenerator[dict[str, Any], None]:
         if not acts(request):
             return self._answer(request)
         return audited(self._answer, request, "at the control socket", await peer.facts(), self._log)

@@ -8,6 +8,8 @@ from pydantic.dataclasses import dataclass as checked
 from memagent.units import quoted
 
 _STRICT: Final = ConfigDict(extra="forbid", strict=True)
+MOST_SHOWN: Final = 1000
+MOST_TAPPED_PER_S: Final = 1000
 
 
 # A week: nobody remembers after that, and a configuration file does.
@@ -85,6 +87,31 @@ class OfServer:
     backup: bool | None = None
 
 
+@checked(frozen=True, config=_STRICT)
+class Hot:
+    verb: Literal["hot"]
+    count: Annotated[int, Field(ge=1, le=MOST_SHOWN)] = 20
+
+
+@checked(frozen=True, config=_STRICT)
+class Slow:
+    verb: Literal["slow"]
+    count: Annotated[int, Field(ge=1, le=MOST_SHOWN)] = 100
+
+
+@checked(frozen=True, config=_STRICT, kw_only=True)
+class Tap:
+    """`server`, `pool`, `backup`: one server, as in OfServer; without `server` any."""
+
+    verb: Literal["tap"]
+    prefix: str = ""
+    server: str | None = None
+    pool: str | None = None
+    backup: bool | None = None
+    of_verb: str = ""
+    per_s: Annotated[int, Field(ge=1, le=MOST_TAPPED_PER_S)] = 100
+
+
 @checked(frozen=True, config=_STRICT, kw_only=True)
 class Look(OfServer):
     verb: Literal["server"]
@@ -129,7 +156,7 @@ class RewarmControl(OfServer):
     verb: Literal["rewarm_pause", "rewarm_resume", "rewarm_abort"]
 
 
-OfProxy = Snapshot | Metrics | Counters | Config | Reload | LogLevel | Flush
+OfProxy = Snapshot | Metrics | Counters | Config | Reload | LogLevel | Flush | Hot | Slow | Tap
 Request = OfProxy | Look | FlushServer | Drain | Undrain | Replace | Rewarm | RewarmControl
 
 _request: Final[TypeAdapter[Request]] = TypeAdapter(Annotated[Request, Field(discriminator="verb")])

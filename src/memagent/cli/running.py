@@ -22,6 +22,7 @@ from memagent.admin import place
 from memagent.cli.flags import load_any
 from memagent.counts import Counts
 from memagent.errors import ConfigError, ControlError
+from memagent.observed import Hot, Slow, Tapped
 from memagent.settings import Config
 from memagent.snapshot import ServerSnapshot, Snapshot, from_json
 from memagent.units import quoted
@@ -114,6 +115,17 @@ class RunningProxy:
         if not isinstance(text, str):
             raise self._strange()
         return text
+
+    def hot(self, count: int) -> Hot:
+        return self._read(Hot, self.ask("hot", count=count).get("hot"))
+
+    def slow(self, count: int) -> Slow:
+        return self._read(Slow, self.ask("slow", count=count).get("slow"))
+
+    def tap(self, words: dict[str, Any]) -> Iterator[Tapped]:
+        """Live requests, until nobody asks for more."""
+        for line in self._lines("tap", words):
+            yield self._read(Tapped, line.get("progress"))
 
     def config(self) -> Config:
         """As it is in force now."""

@@ -1,7 +1,7 @@
 """The control API's paths, before an operator that notes what it is asked."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
@@ -14,6 +14,7 @@ from memagent.admin.api import OPEN_PATHS, Proxy, make_api
 from memagent.admin.auth import Tokens
 from memagent.admin.guard import Guard
 from memagent.admin.requests import InvalidError, RefusedError, UnknownError
+from memagent.observed import Hot, Slow
 from memagent.snapshot import Limits, ServerSnapshot, Snapshot, WarmSnapshot, as_json
 
 WARM = WarmSnapshot("running", 1.0, None, ("b",), None, 1, 1, 10, 2.5, 50.0, None, "")
@@ -35,7 +36,7 @@ class Case:
             make_api(proxy), parse_listen("127.0.0.1:80"), lambda: tokens, lambda *_: None, OPEN_PATHS
         )
 
-    async def answer(self, request: requests.Request) -> AsyncIterator[dict[str, Any]]:
+    async def answer(self, request: requests.Request) -> AsyncGenerator[dict[str, Any], None]:
         self.asked.append(request)
         if self.refusal is not None:
             raise self.refusal
@@ -50,6 +51,10 @@ class Case:
                 yield {"ok": True, "level": level or "info"}
             case requests.Flush():
                 yield {"ok": True}
+            case requests.Hot():
+                yield {"ok": True, "hot": as_json(Hot(2.0, 1.0, ()))}
+            case requests.Slow():
+                yield {"ok": True, "slow": as_json(Slow(100, 3, ()))}
             case _:
                 yield {"ok": True, "server": as_json(SERVER), "text": "write it down"}
 
@@ -130,6 +135,11 @@ def test_looking():
     assert case.asked[-1] == requests.Look(server="unix:/run/m.sock", pool="main", verb="server")
     assert case.ask("GET", "/v1/config", "look").json() == {"config": {"a": 1}, "addresses": [["b"]]}
     assert case.ask("GET", "/v1/log-level", "look").json() == {"level": "info"}
+    hot = case.ask("GET", "/v1/hot?count=7", "look").json()
+    assert hot == {"requests_per_s": 2.0, "unseen_per_s": 1.0, "keys": []}
+    assert case.asked[-1] == requests.Hot("hot", 7)
+    assert case.ask("GET", "/v1/slow", "look").json() == {"slow_ms": 100, "total": 3, "requests": []}
+    assert case.ask("GET", "/v1/slow?count=0", "look").status_code == 422
     metrics = case.ask("GET", "/metrics", "look")
     assert metrics.headers["content-type"].startswith("text/odd")
     assert metrics.text == "for */*"

@@ -1,7 +1,7 @@
 """Who asked for what, in the log."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -21,6 +21,9 @@ WHO = {"uid": 7}
         (b'{"verb": "counters"}', False),
         (b'{"verb": "config"}', False),
         (b'{"verb": "server", "server": "a"}', False),
+        (b'{"verb": "hot"}', False),
+        (b'{"verb": "slow"}', False),
+        (b'{"verb": "tap"}', True),
         (b'{"verb": "log_level"}', False),
         (b'{"verb": "log_level", "level": "debug"}', True),
         (b'{"verb": "reload"}', True),
@@ -37,7 +40,7 @@ def log_of(*said: dict[str, Any] | RefusedError) -> list[tuple[str, dict[str, An
     """What is logged when this is answered; all of it but an error is passed on."""
     log = Memory()
 
-    async def answer(_: Request) -> AsyncIterator[dict[str, Any]]:
+    async def answer(_: Request) -> AsyncGenerator[dict[str, Any], None]:
         for each in said:
             if isinstance(each, RefusedError):
                 raise each

@@ -7,7 +7,7 @@ import os
 import pwd
 import socket
 import stat
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from memagent.unix_files import InUseError, NotASocketError
 from tests.support.leading import until
 
 LOG = structlog.get_logger()
+CLOSED: list[Request] = []
 
 
-async def answer(request: Request) -> AsyncIterator[dict[str, Any]]:
+async def answer(request: Request) -> AsyncGenerator[dict[str, Any], None]:
     """A rewarm is endless, an undrain takes a moment; everything else is answered at once or refused."""
     match request:
         case Snapshot():
@@ -34,9 +35,12 @@ async def answer(request: Request) -> AsyncIterator[dict[str, Any]]:
                 await asyncio.sleep(0.01)
             yield {"ok": True}
         case Rewarm():
-            while True:
-                yield {"progress": {"text": "x" * 1000}}
-                await asyncio.sleep(0)
+            try:
+                while True:
+                    yield {"progress": {"text": "x" * 1000}}
+                    await asyncio.sleep(0)
+            finally:
+                CLOSED.append(request)
         case _:
             raise RefusedError("no")
 

@@ -4,7 +4,7 @@ import asyncio
 import http.client
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tests.support.ports import free_port
 from tests.support.snapshots import snapshot_of
 
 
-async def answer(_: Request) -> AsyncIterator[dict[str, Any]]:
+async def answer(_: Request) -> AsyncGenerator[dict[str, Any], None]:
     yield {"ok": True}
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -39,7 +39,7 @@ class Case:
         return int((await reader.readuntil(b"\r\n")).split()[1])
 
 
-async def answer(request: requests.Request) -> AsyncIterator[dict[str, Any]]:
+async def answer(request: requests.Request) -> AsyncGenerator[dict[str, Any], None]:
     if isinstance(request, requests.Metrics):
         yield {"ok": True, "content_type": "text/plain", "text": "x" * 50_000_000}
     else:

@@ -9,12 +9,15 @@ from hypothesis import strategies as st
 from memagent.admin.requests import (
     Config,
     Drain,
+    Hot,
     Metrics,
     RefusedError,
     Replace,
     Rewarm,
     RewarmControl,
+    Slow,
     Snapshot,
+    Tap,
     Undrain,
     read_request,
 )
@@ -25,6 +28,13 @@ from memagent.admin.requests import (
     [
         ('{"verb": "snapshot"}', Snapshot("snapshot")),
         ('{"verb": "config"}', Config("config")),
+        ('{"verb": "hot"}', Hot("hot", 20)),
+        ('{"verb": "slow", "count": 5}', Slow("slow", 5)),
+        ('{"verb": "tap"}', Tap(verb="tap")),
+        (
+            '{"verb": "tap", "prefix": "a:", "server": "b", "of_verb": "get", "per_s": 9}',
+            Tap(verb="tap", prefix="a:", server="b", of_verb="get", per_s=9),
+        ),
         ('{"verb": "metrics"}', Metrics("metrics", "")),
         ('{"verb": "metrics", "accept": "text/plain"}', Metrics("metrics", "text/plain")),
         (

@@ -27,6 +27,8 @@ from memagent._core.ring import Placement
 KEYS = [b"bench-%014d" % number for number in range(1000)]
 VALUE = b"v" * 100
 PIPELINED = 64  # requests in a batch, as of a busy client; the window of a session grows to hold them
+BATCH_US = 500  # by the core's own clock: with that, and not with ours, it bounds how much it looks at
+SLOW_US = 100_000
 WARM_UP_BATCHES = 8
 CALIBRATION_NUMBERS = 256
 JOURNAL_KEYS = 100_000
@@ -55,8 +57,16 @@ class Figures:
 class Talk:
     """A client whose batches go all the way to fake servers and back; only the core's own time is counted."""
 
-    def __init__(self, n_backups: int = 0) -> None:
-        self.world = World(3, n_backups, has_copies=n_backups > 0, distribution="ketama", key_hash="md5")
+    def __init__(self, n_backups: int = 0, watched: bool = False) -> None:
+        self.world = World(
+            3,
+            n_backups,
+            has_copies=n_backups > 0,
+            distribution="ketama",
+            key_hash="md5",
+            hot_keys=watched,
+            slow_us=SLOW_US if watched else 0,
+        )
         client: Client = self.world.client()
         assert client.session
         self.session = client.session
@@ -65,6 +75,7 @@ class Talk:
             self.spend(b"set %b 0 0 %d\r\n%b\r\n" % (key, len(VALUE), VALUE))
 
     def spend(self, data: bytes) -> int:
+        self.world.turn.now_us += BATCH_US
         begun = _now()
         self.session.feed(data)
         spent = _now() - begun
@@ -96,11 +107,13 @@ class Talk:
         return spent
 
 
-def talking(batch: bytes, requests: int, expected: bytes, n_backups: int = 0) -> Callable[[], Step]:
+def talking(
+    batch: bytes, requests: int, expected: bytes, n_backups: int = 0, watched: bool = False
+) -> Callable[[], Step]:
     """The same batch again and again; every answer is looked at."""
 
     def make() -> Step:
-        talk = Talk(n_backups)
+        talk = Talk(n_backups, watched)
 
         def step() -> Spent:
             spent = talk.spend(batch)
@@ -119,22 +132,23 @@ def values(keys: list[bytes]) -> bytes:
     return b"".join(b"VALUE %b 0 %d\r\n%b\r\n" % (key, len(VALUE), VALUE) for key in keys)
 
 
-def gets(n_backups: int = 0) -> Callable[[], Step]:
+def gets(n_backups: int = 0, watched: bool = False) -> Callable[[], Step]:
     keys = KEYS[:PIPELINED]
     batch = b"".join(b"get %b\r\n" % key for key in keys)
-    return talking(batch, PIPELINED, b"".join(values([key]) + b"END\r\n" for key in keys), n_backups)
+    expected = b"".join(values([key]) + b"END\r\n" for key in keys)
+    return talking(batch, PIPELINED, expected, n_backups, watched)
 
 
-def sets(n_backups: int = 0) -> Callable[[], Step]:
+def sets(n_backups: int = 0, watched: bool = False) -> Callable[[], Step]:
     batch = b"".join(b"set %b 0 0 %d\r\n%b\r\n" % (key, len(VALUE), VALUE) for key in KEYS[:PIPELINED])
-    return talking(batch, PIPELINED, b"STORED\r\n" * PIPELINED, n_backups)
+    return talking(batch, PIPELINED, b"STORED\r\n" * PIPELINED, n_backups, watched)
 
 
-def multigets(width: int, n_backups: int = 0) -> Callable[[], Step]:
+def multigets(width: int, n_backups: int = 0, watched: bool = False) -> Callable[[], Step]:
     """The order of the values is the servers' affair: only the number of bytes is known beforehand."""
 
     def make() -> Step:
-        talk = Talk(n_backups)
+        talk = Talk(n_backups, watched)
         batch = b"get " + b" ".join(KEYS[:width]) + b"\r\n"
         expected = len(values(KEYS[:width])) + len(b"END\r\n")
 
@@ -222,6 +236,9 @@ def scenarios() -> Iterator[Scenario]:
     yield Scenario("set", f"a set, {PIPELINED} in flight", sets())
     yield Scenario("mget-24", "a multiget of 24 keys", multigets(24))
     yield Scenario("mget-1000", "a multiget of 1,000 keys", multigets(1000))
+    yield Scenario("watched-get", "get with hot keys and slow log", gets(watched=True))
+    yield Scenario("watched-set", "set with them", sets(watched=True))
+    yield Scenario("watched-mget-24", "a multiget of 24 keys with them", multigets(24, watched=True))
     yield Scenario("copies-get", "get in a pool with two backups", gets(n_backups=2))
     yield Scenario("copies-set", "set in a pool with two backups", sets(n_backups=2))
     yield Scenario("copies-mget-24", "a multiget of 24 keys there", multigets(24, n_backups=2))

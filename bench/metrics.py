@@ -1,8 +1,10 @@
-"""What metrics cost: memagent as it is against one that times nothing, and one that is scraped as well.
+"""What looking costs: memagent as it is against one that measures nothing, and while it is scraped or tapped.
 
     python -m bench.metrics [--scenarios get-50,set-50] [--rounds 9] [--seconds 2.5]
 
-    get-50: off, on, scraped, off, on, scraped ...     set-50: ...     then: what one scrape costs
+    get-50: bare, cold, on, scraped, tapped, bare ...     set-50: ...     then: what one scrape costs
+
+bare: no latencies, no hot keys, no slow log; cold: the same with latencies.
 
 Method, rounds and figures are those of bench.compare. The supervisor, which answers scrapes, is pinned to the
 worker's core: on no other machine do they disturb each other more.
@@ -20,16 +22,19 @@ from bench.rig import Rig
 from bench.scenarios import SET, Compared, Scenario
 from bench.scraper import Scraper
 
-OFF, ON, SCRAPED = "memagent-untimed", "memagent", "memagent-scraped"
-TARGETS = (OFF, ON, SCRAPED)
+BARE, COLD, ON = "memagent-bare", "memagent-cold", "memagent"
+SCRAPED, TAPPED = "memagent-scraped", "memagent-tapped"
+TARGETS = (BARE, COLD, ON, SCRAPED, TAPPED)
 SCRAPE_EVERY_S = 1.0
 SCRAPES = 100
 MOST_OF_A_CORE = 0.01
 
 COMPARED = (
-    Compared(ON, OFF, 1.03),
-    Compared(SCRAPED, OFF, 1.03),
+    Compared(ON, BARE, 1.03),
+    Compared(ON, COLD, 1.02),
+    Compared(SCRAPED, BARE, 1.03),
     Compared(SCRAPED, ON, 1.05, "p99_us"),
+    Compared(TAPPED, ON, 1.05, "p99_us"),
 )
 SCENARIOS = tuple(
     replace(scenario, targets=TARGETS, compared=COMPARED)
@@ -63,7 +68,9 @@ def _measured(given: Namespace) -> Iterator[Result]:
     with Rig() as rig:
 
         def around(target: str) -> AbstractContextManager[object]:
-            return rig.scraped(target, SCRAPE_EVERY_S) if target == SCRAPED else nullcontext()
+            if target == SCRAPED:
+                return rig.scraped(target, SCRAPE_EVERY_S)
+            return rig.tapped(target) if target == TAPPED else nullcontext()
 
         yield from session(rig, [one for one in SCENARIOS if one.name in given.scenarios], given, around)
         print(scrape_cost(rig), flush=True)

@@ -143,11 +143,17 @@ class Rig:
     def _start_memagent(self) -> None:
         self.memagent("memagent")
 
-    def _start_memagent_untimed(self) -> None:
-        self.memagent("memagent-untimed", root={"latency_metrics": False})
+    def _start_memagent_bare(self) -> None:
+        self.memagent("memagent-bare", root={"latency_metrics": False, "hot_keys": False, "slow_ms": 0})
+
+    def _start_memagent_cold(self) -> None:
+        self.memagent("memagent-cold", root={"hot_keys": False, "slow_ms": 0})
 
     def _start_memagent_scraped(self) -> None:
         self.memagent("memagent-scraped")
+
+    def _start_memagent_tapped(self) -> None:
+        self.memagent("memagent-tapped")
 
     def _start_memagent_copies(self) -> None:
         self.memagent("memagent-copies", backups=self.backups, fallback="always")
@@ -183,13 +189,23 @@ class Rig:
     @contextmanager
     def scraped(self, name: str, every_s: float) -> Iterator[None]:
         """A memagent whose metrics are asked for every so often."""
-        command = [sys.executable, "-m", "bench.scraper", self.control_socket(name), str(every_s)]
-        self._spawn("scraper", LOAD_CORE, command)
+        with self._beside("scraper", "bench.scraper", self.control_socket(name), str(every_s)):
+            yield
+
+    @contextmanager
+    def tapped(self, name: str) -> Iterator[None]:
+        """A memagent whose live requests somebody looks at."""
+        with self._beside("tap", "memagent", "tap", "--socket", self.control_socket(name)):
+            yield
+
+    @contextmanager
+    def _beside(self, name: str, *module: str) -> Iterator[None]:
+        self._spawn(name, LOAD_CORE, [sys.executable, "-m", *module])
         try:
             yield
-            self.pid("scraper")
+            self.pid(name)
         finally:
-            self.stop("scraper")
+            self.stop(name)
 
     def control_socket(self, name: str) -> str:
         return str(self.folder / f"{name}.sock")

@@ -26,8 +26,8 @@ def test_copies_are_compared_with_none(scenario: str) -> None:
 
 def test_metrics_are_compared_with_none_and_a_scrape_is_weighed() -> None:
     told = bench("metrics", "--scenarios", "get-50", "--seconds", "0.1")
-    assert len(re.findall(r"^  memagent.* errors 0$", told, re.MULTILINE)) == 3, told
-    assert re.search(r"CPU, memagent / memagent-untimed: \d", told), told
+    assert len(re.findall(r"^  memagent.* errors 0$", told, re.MULTILINE)) == 5, told
+    assert re.search(r"CPU, memagent / memagent-bare: \d", told), told
     assert re.search(r"a scrape: [\d.]+ ms of the supervisor for \d", told), told
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from memagent._core import reply, request
+from memagent._core.observer import Tap
 from tests.reference import replies, requests
 from tests.support.core import World
 
@@ -51,7 +52,10 @@ def worlds(data: bytes) -> None:
     Each step is a byte: its low three bits say what happens, the next to whom; then what the step needs.
     Whatever happens, a client that comes afterwards is answered, and nothing is left over.
     """
-    world = World(n_servers=2, max_item_bytes=MAX_ITEM_BYTES, pause_bytes=4096, close_bytes=16384)
+    world = World(
+        n_servers=2, max_item_bytes=MAX_ITEM_BYTES, pause_bytes=4096, close_bytes=16384, hot_keys=True
+    )
+    world.observer.tap([Tap(1, b"", -1, "", 1000)])
     people = [world.client(), world.client()]
     story = _Story(data)
     while story:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from memagent._core.observer import Tap
 from tests.reference.requests import Event, RequestParser
 from tests.support.core import Client, FakeServer, World, live_objects
 from tests.support.fake_memcached import STORAGE, Store
@@ -184,7 +185,7 @@ def test_without_faults_it_is_one_memcached(
 ) -> None:
     if any(b"flush_all" in script for script in scripts):
         n_channels = 1  # a flush is ordered with the requests on its own channel only
-    world = World(n_servers, max_item_bytes=MAX_ITEM_BYTES, n_channels=n_channels)
+    world = World(n_servers, max_item_bytes=MAX_ITEM_BYTES, n_channels=n_channels, hot_keys=True, slow_us=1)
     start(world, scripts)
     for what, who, amount in moves:
         progress(world, what, who, amount)
@@ -334,7 +335,10 @@ def test_with_faults_every_request_has_its_reply(
         miss_when_down=miss_when_down,
         multiget_deadline_us=multiget_deadline_us,
         queue_requests=queue_requests,
+        hot_keys=True,
+        slow_us=1,
     )
+    world.observer.tap([Tap(1, b"", -1, "", 1e9)])
     start(world, scripts)
     for what, who, amount in happenings:
         progress(world, what, who, amount)

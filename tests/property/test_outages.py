@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from memagent._core.doubt import adopt
 from memagent._core.marks import Marks, marks_bytes, notes_bytes
+from memagent._core.observer import Tap
 from memagent._core.repair import refill
 from memagent._core.standing import Standing, standing_slots
 from tests.support.core import World
@@ -81,7 +82,10 @@ class Proxy:
             standings=[Standing(row, 0, N_WORKERS, place) for row in self.rows],
             probe_max_us=400_000,
             journal_keys=self.journal_keys,
+            hot_keys=True,
+            slow_us=1,
         )
+        world.observer.tap([Tap(1, b"", -1, "", 1e9)])
         world.turn.now_us = self.now_us
         for fake, store in zip(world.servers, self.stores, strict=True):
             fake.store = store

@@ -45,6 +45,7 @@ cdef class Observer:
     cdef int sample(self, Exchange exchange) except -1
     cdef int64_t draw(self) noexcept
     cdef void pace(self) noexcept
+    cdef void tick(self) noexcept
     cdef int saw(self, Exchange exchange, object connection, const unsigned char *reply, size_t n) except -1
     cdef int note(self, Sightings where, uint64_t tap, Exchange exchange, uint32_t i, object connection,
                   const unsigned char *reply, size_t n) except -1

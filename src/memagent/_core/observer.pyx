@@ -46,8 +46,8 @@ __all__ = ["Observer", "Tap", "verbs"]
 
 cdef enum:
     SAMPLES_PER_S = 1000
-    PACE_SAMPLES = 128       # after so many, or
-    PACE_US = 500_000        # after so long, it is seen how many samples a second that is
+    PACE_SAMPLES = 128       # after so many,
+    PACE_US = 500_000        # or so long, it is seen how many samples a second that is
     MOST_EVERY = 4096
     SLOW_PER_S = 100
     BURST_SHARE = 4          # so much of a second's budget may be spent at once
@@ -120,7 +120,7 @@ cdef class Observer:
         self.budget.per_s = self.budget.left = SLOW_PER_S
         self.ahead = NEVER_US
         self.slow_us = self.least_us = NEVER_US
-        if hot is not None:
+        if hot is not None and hot.table.since_us:
             hot.clear(0)
 
     def configure(self, *, bint hot_keys=False, int64_t slow_us=0):
@@ -128,6 +128,9 @@ cdef class Observer:
         if hot_keys != self.finds_hot and self.hot is not None:
             self.finds_hot = hot_keys
             self.hot.clear(max(1, self.turn.now_us) if hot_keys else 0)
+            self.every = 1
+            self.n_looked = 0
+            self.paced_us = self.turn.now_us
             self.ahead = self.draw() if hot_keys else NEVER_US
         self.slow_us = slow_us if slow_us > 0 and self.slow is not None else NEVER_US
         self.least_us = 0 if self.taps else self.slow_us
@@ -163,7 +166,9 @@ cdef class Observer:
             key = key_of(exchange, <uint32_t> i, &length)
             server = server_of(exchange, <uint32_t> i)
             self.hot.count(key, length, is_write, -1 if server is None else server.index, self.drawn, self.turn.now_us)
-            self.pace()
+            self.n_looked += 1
+            if self.n_looked >= PACE_SAMPLES:
+                self.pace()
             i += self.draw()
         self.ahead = i - n_keys + 1
         return 0
@@ -178,17 +183,25 @@ cdef class Observer:
 
     cdef void pace(self) noexcept:
         """All keys are looked at when they are few, and fewer and fewer of many."""
-        cdef int64_t past_us = self.turn.now_us - self.paced_us
-        cdef double every
-        self.n_looked += 1
-        if self.n_looked < PACE_SAMPLES and past_us < PACE_US:
-            return
-        every = self.every * (self.n_looked * 1e6 / (max(past_us, 1) * <double> SAMPLES_PER_S))
-        # in steps, because a batch says little about what comes behind it
-        every = min(max(every, self.every / 4.0), self.every * 4.0)
+        cdef double past_us = max(1, self.turn.now_us - self.paced_us)
+        cdef double every = self.every * (max(1, self.n_looked) * 1e6 / (past_us * SAMPLES_PER_S))
+        # upwards in steps, because a batch says little about what comes behind it
+        every = min(every, self.every * 4.0)
         self.every = <uint32_t> min(max(every, 1.0), <double> MOST_EVERY)
         self.n_looked = 0
         self.paced_us = self.turn.now_us
+
+    cdef void tick(self) noexcept:
+        """To be called now and then. When requests have become few, the one that was drawn may be far ahead."""
+        cdef int64_t ahead = self.ahead
+        cdef uint32_t drawn = self.drawn
+        if not self.finds_hot or self.turn.now_us - self.paced_us < PACE_US:
+            return
+        self.pace()
+        self.ahead = self.draw()
+        if ahead <= self.ahead:
+            self.ahead = ahead
+            self.drawn = drawn
 
     # ---------------------------------------------------------------- slow ones, taps
 

@@ -138,6 +138,7 @@ cdef class Context:
         """End what has taken its time; to be called now and then."""
         cdef MultiGet exchange
         self.timers.expire()
+        self.observer.tick()
         while self.deadlines:
             exchange = self.deadlines[0]
             if not exchange.done and exchange.deadline_us > self.turn.now_us:

@@ -25,7 +25,6 @@ def worker_of(proxy: Proxy, wire: Wire) -> int:
 
 
 def kill_worker_of(duo: Duo, wire: Wire, then: Callable[[], None] | None = None) -> None:
-    duo.proxy.wait_for_log("memagent is ready")
     gone = worker_of(duo.proxy, wire)
     os.kill(gone, signal.SIGKILL)
     if then is not None:

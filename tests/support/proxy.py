@@ -29,6 +29,7 @@ class Proxy:
         self.unix: str | None = None
         self.command: list[str] = []
         self._workers = 1
+        self._log_file: Path | None = None
         self._process: Process | None = None
 
     @classmethod
@@ -96,10 +97,11 @@ class Proxy:
             "pools": {"main": {**main, **(pool or {})}},
         }
         whole.update(settings or {})
+        self._log_file = Path(whole["log_file"]) if "log_file" in whole else None
         self.config.write_text(yaml.safe_dump(whole, sort_keys=False))
 
     def restart(self, wait: bool = True) -> None:
-        """Start `command`, ending what ran before; returns when every worker is there and it answers."""
+        """Start `command`, ending what ran before; returns when every worker is ready and it answers."""
         if self._process is not None and self._process.alive:
             self.stop()
         log = self.folder / "log"
@@ -112,13 +114,14 @@ class Proxy:
     def wait_ready(self, deadline_s: float = 20.0) -> None:
         process = self.process
         wait_until(lambda: self._answers() or not process.alive, deadline_s, process.describe)
+        # One worker answers while others start: whoever ends one of those ends the start.
+        wait_until(
+            lambda: not process.alive or "memagent is ready" in self._log(),
+            deadline_s,
+            lambda: f"all workers of {process.describe()}",
+        )
         if not process.alive:
             raise RuntimeError(f"the proxy ended with {process.exit_code}: {process.describe()}")
-        wait_until(
-            lambda: len(self.worker_pids()) >= self._workers,
-            deadline_s,
-            lambda: f"{self._workers} workers of {process.describe()}",
-        )
 
     @property
     def process(self) -> Process:
@@ -185,6 +188,10 @@ class Proxy:
         """End whatever is left, remove every file."""
         self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _log(self) -> str:
+        """Wherever it goes."""
+        return self.output() if self._log_file is None else self._log_file.read_text()
 
     def _answers(self) -> bool:
         try:

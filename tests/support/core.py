@@ -322,7 +322,7 @@ class World:
                 parser,
                 has_copies=has_copies,
                 standing=standings[i] if standings else None,
-                latency=self._histograms(len(VERB_CLASSES) + i, 1) if times_requests else None,
+                latency=self.histograms(len(VERB_CLASSES) + i, 1) if times_requests else None,
                 **server_settings,
             )
             for i, block in enumerate(self.server_counters)
@@ -342,7 +342,7 @@ class World:
             acknowledge=acknowledge,
             marks=marks,
             multiget_deadline_us=multiget_deadline_us,
-            latencies=self._histograms(0, len(VERB_CLASSES)) if times_requests else None,
+            latencies=self.histograms(0, len(VERB_CLASSES)) if times_requests else None,
         )
         self.hot = HotKeys(_block_of(bytearray(8 * hot_slots())))
         self.shared_slow = bytearray(8 * sightings_slots(SIGHTINGS))
@@ -417,7 +417,7 @@ class World:
     def server_latency_us(self, server: int) -> tuple[int, int]:
         return self._latency(len(VERB_CLASSES) + server)
 
-    def _histograms(self, first: int, n: int) -> Histograms:
+    def histograms(self, first: int, n: int) -> Histograms:
         return Histograms(Block(self._latencies, first * histogram_slots(), n * histogram_slots()))
 
     def _latency(self, index: int) -> tuple[int, int]:

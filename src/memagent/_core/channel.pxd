@@ -31,6 +31,7 @@ cdef struct Ticket:
     uint32_t part
     uint32_t expects
     uint64_t end            # place in the stream behind the request's last byte
+    int64_t asked_us
     int64_t deadline_us
 
 
@@ -52,7 +53,6 @@ cdef class Channel:
     cdef size_t first
     cdef size_t count
     cdef size_t count_done         # replies so far
-    cdef int64_t timeout_us        # of requests: their deadline less this is when they were accepted
     cdef int64_t latency_us        # from a request to its reply, a moving average
     cdef Histograms latency        # the same of every reply, all channels of the server in one; None: not measured
     cdef uint64_t popped_end       # `end` of the last ticket that left

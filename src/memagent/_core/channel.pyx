@@ -45,7 +45,7 @@ cdef class Awaiting:
 cdef class Channel:
     """`peer` is the Server that this is a way to; it stands here for those who find a channel in turn.channels.
 
-    It says what `timeout_us` and `latency` are (`Server.configure`).
+    It says what `latency` is (`Server.configure`).
     """
 
     def __cinit__(self, object peer, Memory memory not None, Block counters not None, Turn turn not None,
@@ -89,6 +89,7 @@ cdef class Channel:
         ticket.part = part
         ticket.expects = expects
         ticket.end = self.appended_total
+        ticket.asked_us = self.turn.now_us
         ticket.deadline_us = deadline_us
         self.count += 1
         self.turn.in_flight += 1
@@ -152,9 +153,7 @@ cdef class Channel:
         cdef int wrong
         if self.count:
             # one sample a batch: how long the first of these replies took
-            self.latency_us += (
-                self.turn.now_us - (self.tickets[self.first].deadline_us - self.timeout_us) - self.latency_us
-            ) // 16
+            self.latency_us += (self.turn.now_us - self.tickets[self.first].asked_us - self.latency_us) // 16
         while at < n:
             if self.count == 0 or not self.is_sent(0):
                 self.reason = "a reply to nothing"
@@ -176,7 +175,7 @@ cdef class Channel:
             self.need = 0
             self.counters.slot[S_REPLIES] += 1
             if self.latency is not None:
-                self.latency.add(0, self.turn.now_us - (ticket.deadline_us - self.timeout_us))
+                self.latency.add(0, self.turn.now_us - ticket.asked_us)
             if code >= R_ERROR:
                 self.counters.slot[S_ERRORS] += 1
             if ticket.awaiting != NULL:

@@ -109,7 +109,6 @@ cdef class Server:
         self.journal.max_bytes = self.player.played.max_bytes = journal_bytes
         self.player.timeout_us = request_timeout_us
         for channel in self.channels:
-            channel.timeout_us = request_timeout_us
             channel.latency = latency
 
     cdef Channel channel(self, const unsigned char *key, size_t length):

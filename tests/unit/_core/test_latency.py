@@ -187,3 +187,20 @@ def test_without_histograms_nothing_is_timed():
     world = World(1)
     assert world.ask(world.client(), b"get a\r\n") == b"END\r\n"
     assert world.pool.latencies is None
+
+
+@pytest.mark.parametrize("request_timeout_us", [1_000, 60_000_000])
+def test_a_request_whose_server_gets_another_time_meanwhile(request_timeout_us: int):
+    world = World(1, times_requests=True)
+    client, fake = world.client(), world.servers[0]
+    fake.holds = True
+    client.send(b"get a\r\n")
+    world.run()
+    fake.server.configure(
+        request_timeout_us=request_timeout_us, latency=world.histograms(len(VERB_CLASSES), 1)
+    )
+    world.turn.now_us += 3_000
+    fake.release()
+    world.run()
+    assert client.take() == b"END\r\n"
+    assert world.server_latency_us(0) == (1, 3_000)

@@ -102,6 +102,7 @@ WORKER_COUNTERS: Final[tuple[Counter, ...]] = (
     _worker("client_errors", "replies", "CLIENT_ERROR answered by the proxy"),
     _worker("server_errors", "replies", "SERVER_ERROR answered by the proxy"),
     _worker("bad_keys", "requests", "refused because of a key"),
+    _worker("unrouted_requests", "requests", "refused because no pool takes their keys"),
     _worker("lines_too_long", "requests", "refused because the request line did not end in time"),
     _worker("store_too_large", "requests", "values refused because of max_item_bytes"),
     _worker("memory_refused", "requests", "refused: the worker's buffers were full"),

@@ -58,7 +58,7 @@ class Topology:
         self._turn = turn
         self._memory = memory
         self._parser = ReplyParser()
-        self._timers = Timers(turn)
+        self.timers = Timers(turn)
         self._marks = segment.marks(worker)
 
     def marks_of(self, worker: int) -> Marks:
@@ -95,7 +95,7 @@ class Topology:
                 servers,
                 backups,
                 placement,
-                timers=self._timers,
+                timers=self.timers,
                 marks=self._marks,
                 epoch_us=time.time_ns() // 1000 - time.monotonic_ns() // 1000,
                 worker=self._worker,

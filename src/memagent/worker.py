@@ -26,8 +26,8 @@ from memagent._core.buffer import Memory
 from memagent._core.doubt import adopt
 from memagent._core.metrics import Block
 from memagent._core.observer import Observer, Tap
-from memagent._core.pool import Pool
 from memagent._core.repair import refill
+from memagent._core.routes import Route, Routes
 from memagent._core.server import Server
 from memagent._core.session import Context
 from memagent._core.turn import Turn
@@ -95,12 +95,13 @@ class Worker:
         self._context = Context(
             turn,
             memory,
-            self._pool,
+            self._topology.timers,
             self._block,
             answer_stats=self._answer_stats,
             version=_VERSION.encode(),
             observer=self._observer,
         )
+        self._routes = Routes([])
         self._loop = Loop(self._context, self._block)
         self._loop.on_gone = self._server_gone
         for inherited in start.listeners:
@@ -136,10 +137,6 @@ class Worker:
         offset = self._segment.worker_offset_slots(number)
         return Block(self._segment.buffer, offset, len(WORKER_COUNTERS))
 
-    @property
-    def _pool(self) -> Pool:
-        return next(iter(self._topology.pools.values()))
-
     def _reload(self, message: Reload) -> None:
         self._config = Config.model_validate(message.config)
         self._segment.fit()
@@ -166,8 +163,9 @@ class Worker:
             listener.max_connections = config.max_connections
         self._server_facts = stats.server_facts(config.pools, numbers)
         self._observer.configure(hot_keys=config.hot_keys, slow_us=config.slow_ms * 1000)
+        pools = self._topology.pools.values()
+        self._routes.configure([Route(b"", pool) for pool in pools])
         self._context.configure(
-            self._pool,
             max_item_bytes=config.max_item_bytes,
             pause_bytes=config.client_pause_bytes,
             close_bytes=config.client_close_bytes,
@@ -199,7 +197,9 @@ class Worker:
         is_tcp = kind.family != socket.AF_UNIX
         kind.close()
         self._loop.listeners.append(
-            Listener(self._loop.poller, inherited.fd, is_tcp=is_tcp, worker_blocks=self._blocks)
+            Listener(
+                self._loop.poller, inherited.fd, self._routes, is_tcp=is_tcp, worker_blocks=self._blocks
+            )
         )
 
     def _server_gone(self, number: int) -> None:

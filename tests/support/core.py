@@ -18,6 +18,7 @@ from itertools import count
 from memagent._core.buffer import Memory
 from memagent._core.channel import Channel
 from memagent._core.exchange import Broadcast
+from memagent._core.gathering import Gathering, Share
 from memagent._core.hot import HotKeys, hot_slots
 from memagent._core.identity import Identity, make_mark
 from memagent._core.latency import Histograms, histogram_slots
@@ -31,10 +32,12 @@ from memagent._core.repair import Repair
 from memagent._core.reply import ReplyParser
 from memagent._core.retrieval import Retrieval
 from memagent._core.ring import Placement
+from memagent._core.routes import Route, Routes
 from memagent._core.server import Server
 from memagent._core.session import Context, Session
 from memagent._core.sighting import Sightings, sightings_slots
 from memagent._core.standing import Standing
+from memagent._core.timers import Timers
 from memagent._core.turn import Turn
 from memagent.counters import SERVER_COUNTERS, SERVER_INDEX, VERB_CLASSES, WORKER_COUNTERS, WORKER_INDEX
 
@@ -224,8 +227,8 @@ class FakeServer:
 
 
 class Client:
-    def __init__(self, context: Context) -> None:
-        self.session: Session | None = Session(context)
+    def __init__(self, context: Context, routes: Routes) -> None:
+        self.session: Session | None = Session(context, routes)
         self.unsent = b""
         self.reads = True
         self.received = b""
@@ -331,6 +334,7 @@ class World:
             server.on_change = lambda server, state, reason: self.changes.append((server.name, state, reason))
         named = [(server.name, "127.0.0.1", 11211, 1) for server in servers]
         self.placement = Placement(named[:n_servers], named[n_servers:], distribution, key_hash)
+        self.timers = Timers(self.turn)
         self.pool = Pool(
             "pool",
             servers[:n_servers],
@@ -340,6 +344,7 @@ class World:
             miss_when_down=miss_when_down,
             fallback=fallback,
             acknowledge=acknowledge,
+            timers=self.timers,
             marks=marks,
             multiget_deadline_us=multiget_deadline_us,
             latencies=self.histograms(0, len(VERB_CLASSES)) if times_requests else None,
@@ -353,7 +358,7 @@ class World:
         self.context = Context(
             self.turn,
             self.memory,
-            self.pool,
+            self.timers,
             self.counters,
             max_item_bytes=max_item_bytes,
             pause_bytes=pause_bytes,
@@ -361,11 +366,12 @@ class World:
             answer_stats=lambda words: b"STAT words %b\r\nEND\r\n" % words,
             observer=self.observer,
         )
+        self.routes = Routes([Route(b"", self.pool)])
         self.servers = [FakeServer(server) for server in servers]
         self.clients: list[Client] = []
 
     def client(self) -> Client:
-        self.clients.append(Client(self.context))
+        self.clients.append(Client(self.context, self.routes))
         return self.clients[-1]
 
     def run(self) -> None:
@@ -437,7 +443,6 @@ class World:
             left[f"tickets of {fake.server.name}"] = sum(len(channel) for channel in fake.server.channels)
         self.turn.sessions.clear()
         self.turn.servers.clear()
-        left["multigets with a deadline"] = len(self.context.deadlines)
         left["buffered bytes"] = self.memory.used_bytes
         return {name: n for name, n in left.items() if n}
 
@@ -446,12 +451,11 @@ def _block_of(shared: bytearray) -> Block:
     return Block(shared, 0, len(shared) // 8)
 
 
+_EACH_REQUEST_MAKES = (Retrieval, Mutation, MultiGet, Broadcast, Gathering, Share, Repair, Session)
+
+
 def live_objects() -> dict[str, int]:
     """Objects of the core that should be gone once every world is finished."""
     gc.collect()
-    names = [
-        type(each).__name__
-        for each in gc.get_objects()
-        if isinstance(each, Retrieval | Mutation | MultiGet | Broadcast | Repair | Session)
-    ]
+    names = [type(each).__name__ for each in gc.get_objects() if isinstance(each, _EACH_REQUEST_MAKES)]
     return {name: names.count(name) for name in sorted(set(names))}

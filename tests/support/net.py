@@ -193,7 +193,7 @@ class Scene:
     def join(self, theirs: socket.socket, ours: socket.socket) -> tuple[Peer, ClientConnection]:
         """The loop gets `ours`, the play has `theirs`."""
         ours.setblocking(False)
-        return self.peer(theirs), ClientConnection(self.poller, ours.detach())
+        return self.peer(theirs), ClientConnection(self.poller, ours.detach(), self.world.routes)
 
     def peer(self, theirs: socket.socket) -> Peer:
         self._clients.append(Peer(theirs))
@@ -211,8 +211,13 @@ class Scene:
     ) -> None:
         listening.setblocking(False)
         is_tcp = listening.family != socket.AF_UNIX
-        blocks = [self.world.counters, *others]
-        listener = Listener(self.poller, listening.detach(), is_tcp=is_tcp, worker_blocks=blocks)
+        listener = Listener(
+            self.poller,
+            listening.detach(),
+            self.world.routes,
+            is_tcp=is_tcp,
+            worker_blocks=[self.world.counters, *others],
+        )
         listener.max_connections = max_connections
         self.loop.listeners.append(listener)
 

@@ -24,10 +24,10 @@ cdef class Exchange(Hurried):
     cdef Exchange behind         # the client's next one
     cdef Block counters
     cdef Memory memory
+    cdef Pool pool               # of its key
     cdef Verb verb
     cdef VerbClass timed_as
     cdef bint quiet
-    cdef bint done
     cdef int64_t started_us      # when the request had been read
     cdef int64_t stepped_us      # when a second step began, 0: there was none
     cdef unsigned char *reply    # kept here while earlier exchanges are under way
@@ -44,7 +44,6 @@ cdef class Exchange(Hurried):
 
 
 cdef class Broadcast(Exchange):
-    cdef Pool pool
     cdef list servers
     cdef size_t outstanding
     cdef str trouble

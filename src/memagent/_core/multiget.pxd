@@ -1,10 +1,9 @@
 """A retrieval of several keys, split over servers and put together again."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from memagent._core.channel cimport Channel
 from memagent._core.exchange cimport Exchange
-from memagent._core.pool cimport Pool
 from memagent._core.request cimport RequestParser
 from memagent._core.server cimport Server
 
@@ -34,7 +33,6 @@ cdef struct Part:
 
 
 cdef class MultiGet(Exchange):
-    cdef Pool pool
     cdef unsigned char *text     # from the space before the first key on
     cdef bytes exptime           # gat, gats
     cdef list servers            # by part
@@ -48,7 +46,6 @@ cdef class MultiGet(Exchange):
     cdef uint32_t outstanding
     cdef uint32_t answered
     cdef uint32_t last_part      # that was answered, or failed
-    cdef readonly int64_t deadline_us
 
     cdef int seek(self, uint32_t i, int owner_index, list touched) except -1
     cdef void place(self, uint32_t first, RequestParser request, const unsigned char *p, int *owners) noexcept
@@ -65,4 +62,3 @@ cdef class MultiGet(Exchange):
     cdef int missed(self, uint32_t n) except -1
     cdef int part_done(self, const unsigned char *borrowed) except -1
     cdef int finish(self, const unsigned char *borrowed) except -1
-    cdef int expire(self) except -1

@@ -3,5 +3,4 @@ from typing import final
 from memagent._core.exchange import Exchange
 
 @final
-class MultiGet(Exchange):
-    deadline_us: int
+class MultiGet(Exchange): ...

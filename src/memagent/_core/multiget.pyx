@@ -40,7 +40,6 @@ from memagent._core.metrics cimport (
     W_MISSES_DEADLINE,
     W_MISSES_SERVER_DOWN,
     W_MISSES_SERVER_FAILED,
-    W_MULTIGETS,
     W_READS_AGAIN,
     W_TOUCH_HITS,
     W_TOUCH_MISSES,
@@ -86,7 +85,8 @@ cdef class MultiGet(Exchange):
         memcpy(self.text, p + text_start, text_length)
         if self.verb >= V_GAT:
             self.exptime = p[request.argument.start:request.argument.start + request.argument.length]
-        self.counters.slot[W_MULTIGETS] += 1
+        if pool.multiget_deadline_us:
+            pool.timers.due(self, self.started_us + pool.multiget_deadline_us)
         self.outstanding = 1
         for i in range(self.n_keys):
             wanted = &self.wanted[i]
@@ -434,9 +434,6 @@ cdef class MultiGet(Exchange):
         return self.settle(reply.head(), reply.length())
 
     cdef int too_late(self) except -1:
-        return self.expire()
-
-    cdef int expire(self) except -1:
         """multiget_deadline_ms has passed: what is there is the answer."""
         cdef uint32_t i
         if self.done:

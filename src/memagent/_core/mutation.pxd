@@ -12,7 +12,6 @@ from memagent._core.server cimport Server
 
 
 cdef class Mutation(Exchange):
-    cdef Pool pool
     cdef Asked asked             # ms, md, ma
     cdef Verb kind               # the verb, or the classic one that does the same as the meta one
     cdef Server owner

@@ -6,13 +6,11 @@ from memagent._core.asked cimport Asked
 from memagent._core.channel cimport Channel, Failure
 from memagent._core.exchange cimport Exchange
 from memagent._core.limits cimport MAX_KEY_BYTES
-from memagent._core.pool cimport Pool
 from memagent._core.request cimport RequestParser
 from memagent._core.server cimport Server
 
 
 cdef class Retrieval(Exchange):
-    cdef Pool pool
     cdef Server owner
     cdef Server server           # that was asked
     cdef Server missed_by        # who did not have it

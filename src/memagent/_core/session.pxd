@@ -9,6 +9,7 @@ from memagent._core.metrics cimport Block
 from memagent._core.observer cimport Observer
 from memagent._core.pool cimport Pool
 from memagent._core.request cimport Parsed, RequestParser
+from memagent._core.routes cimport Routes
 from memagent._core.timers cimport Timers
 from memagent._core.turn cimport Turn
 
@@ -18,8 +19,7 @@ cdef class Context:
 
     cdef readonly Turn turn
     cdef readonly Memory memory
-    cdef readonly Pool pool
-    cdef Timers timers
+    cdef readonly Timers timers
     cdef Block counters
     cdef RequestParser parser
     cdef readonly Observer observer
@@ -27,7 +27,6 @@ cdef class Context:
     cdef size_t close_bytes
     cdef object answer_stats     # (words: bytes) -> bytes
     cdef bytes version
-    cdef readonly object deadlines  # MultiGets with a deadline, the earliest first
 
     cdef int expire(self) except -1
     cdef bint waits(self) noexcept
@@ -35,6 +34,7 @@ cdef class Context:
 
 cdef class Session(Waiting):
     cdef Context context
+    cdef Routes routes           # of its listener
     cdef object connection       # its socket, for whoever owns one
     cdef Buffer out
     cdef Buffer left             # the beginning of a request, or requests beyond the window
@@ -59,6 +59,7 @@ cdef class Session(Waiting):
     cdef int resume(self) except -1
     cdef Py_ssize_t parse(self, const unsigned char *p, size_t n) except -1
     cdef int dispatch(self, const unsigned char *p) except -1
+    cdef Pool lead(self, VerbClass timed_as, const unsigned char *p)
     cdef int add(self, Exchange exchange, VerbClass timed_as) except -1
     cdef int answer(self, const unsigned char *p, size_t n) except -1
     cdef int write(self, const unsigned char *p, size_t n) except -1

@@ -1,27 +1,25 @@
-from collections import deque
 from collections.abc import Callable
 from typing import Self, final
 
 from memagent._core.buffer import Memory
 from memagent._core.exchange import Waiting
 from memagent._core.metrics import Block
-from memagent._core.multiget import MultiGet
 from memagent._core.observer import Observer
-from memagent._core.pool import Pool
+from memagent._core.routes import Routes
+from memagent._core.timers import Timers
 from memagent._core.turn import Turn
 
 @final
 class Context:
     turn: Turn
     memory: Memory
-    pool: Pool
-    deadlines: deque[MultiGet]
+    timers: Timers
     observer: Observer
     def __new__(
         cls,
         turn: Turn,
         memory: Memory,
-        pool: Pool,
+        timers: Timers,
         counters: Block,
         *,
         answer_stats: Callable[[bytes], bytes] | None = None,
@@ -30,13 +28,13 @@ class Context:
         **limits: int,
     ) -> Self: ...
     def configure(
-        self, pool: Pool, *, max_item_bytes: int = ..., pause_bytes: int = ..., close_bytes: int = ...
+        self, *, max_item_bytes: int = ..., pause_bytes: int = ..., close_bytes: int = ...
     ) -> None: ...
     def pass_time(self) -> None: ...
 
 @final
 class Session(Waiting):
-    def __new__(cls, context: Context) -> Self: ...
+    def __new__(cls, context: Context, routes: Routes) -> Self: ...
     def feed(self, data: bytes) -> None: ...
     def settle_down(self) -> None: ...
     def output(self) -> bytes: ...

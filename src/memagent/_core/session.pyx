@@ -15,10 +15,9 @@ Invariants:
 cimport cython
 from libc.stdint cimport int64_t, uint64_t
 
-from collections import deque
-
 from memagent._core.buffer cimport Buffer, Memory
 from memagent._core.exchange cimport Broadcast, Exchange, Waiting
+from memagent._core.gathering cimport Gathering
 from memagent._core.latency cimport (
     L_ADD,
     L_CAS,
@@ -58,6 +57,7 @@ from memagent._core.metrics cimport (
     W_LINES_TOO_LONG,
     W_MEMORY_PAUSED,
     W_MEMORY_REFUSED,
+    W_MULTIGETS,
     W_QUIET_REQUESTS,
     W_REQUESTS,
     W_SERVER_ERRORS,
@@ -90,6 +90,8 @@ from memagent._core.request cimport (
     Verb,
 )
 from memagent._core.retrieval cimport Retrieval
+from memagent._core.routes cimport Route, Routes
+from memagent._core.timers cimport Timers
 from memagent._core.turn cimport Turn
 
 cdef enum:
@@ -109,57 +111,47 @@ cdef bytes OUT_OF_MEMORY = b"SERVER_ERROR out of buffer memory\r\n"
 
 @cython.final
 cdef class Context:
-    """What all sessions of a worker share. `answer_stats` gets the words behind "stats" and returns the whole reply.
+    """What all sessions of a worker share. `answer_stats` gets the words behind "stats" and returns the whole reply."""
 
-    The pools of a worker have the same timers, which the first one brings along.
-    """
-
-    def __cinit__(self, Turn turn not None, Memory memory not None, Pool pool not None, Block counters not None, *,
+    def __cinit__(self, Turn turn not None, Memory memory not None, Timers timers not None, Block counters not None, *,
                   object answer_stats=None, bytes version=b"memagent", Observer observer=None, **limits):
         self.turn = turn
         self.memory = memory
         self.counters = counters
-        self.timers = pool.timers
+        self.timers = timers
         self.observer = Observer(turn) if observer is None else observer
-        self.configure(pool, **limits)
+        self.configure(**limits)
         self.answer_stats = answer_stats
         self.version = version
-        self.deadlines = deque()
 
-    def configure(self, Pool pool not None, *, size_t max_item_bytes=1 << 20, size_t pause_bytes=16 << 20,
-                  size_t close_bytes=64 << 20):
+    def configure(self, *, size_t max_item_bytes=1 << 20, size_t pause_bytes=16 << 20, size_t close_bytes=64 << 20):
         """What holds from now on: not from inside a request."""
-        self.pool = pool
         self.parser = RequestParser(max_item_bytes)
         self.pause_bytes = pause_bytes
         self.close_bytes = close_bytes
 
     cdef int expire(self) except -1:
         """End what has taken its time; to be called now and then."""
-        cdef MultiGet exchange
         self.timers.expire()
         self.observer.tick()
-        while self.deadlines:
-            exchange = self.deadlines[0]
-            if not exchange.done and exchange.deadline_us > self.turn.now_us:
-                break
-            self.deadlines.popleft()
-            exchange.expire()
         return 0
 
     cdef bint waits(self) noexcept:
         """Is there anything that time brings?"""
-        return len(self.deadlines) > 0 or self.timers.waits()
+        return self.timers.waits()
 
     def pass_time(self):
-        """For tests: end the multigets whose deadline has passed at turn.now_us."""
+        """For tests: end what has taken its time at turn.now_us."""
         self.expire()
 
 
 @cython.final
 cdef class Session(Waiting):
-    def __cinit__(self, Context context not None):
+    """`routes`: where its requests go."""
+
+    def __cinit__(self, Context context not None, Routes routes not None):
         self.context = context
+        self.routes = routes
         self.out = Buffer(context.memory)
         self.left = Buffer(context.memory)
         self.window = WINDOW_START
@@ -277,6 +269,7 @@ cdef class Session(Waiting):
         cdef RequestParser parser = self.context.parser
         cdef bytes key = p[parser.keys[0].start:parser.keys[0].start + parser.keys[0].length]
         cdef bytes request
+        cdef Pool pool
         cdef size_t skip = parser.skip
         cdef size_t used = parser.used
         if parser.verb == V_MS and parser.meta.binary:
@@ -285,8 +278,10 @@ cdef class Session(Waiting):
             request = b"delete " + key + b"\r\n"
         parser.next(request, len(request), 0)
         parser.quiet = True
-        self.add(Mutation.__new__(Mutation), NOT_TIMED)
-        self.last.start(self.context.pool, parser, request)
+        pool = self.lead(NOT_TIMED, request) if self.routes.only is None else self.routes.only
+        if pool is not None:
+            self.add(Mutation.__new__(Mutation), NOT_TIMED)
+            self.last.start(pool, parser, request)
         parser.skip = skip
         parser.used = used
         return 0
@@ -297,8 +292,8 @@ cdef class Session(Waiting):
         cdef RequestParser parser = context.parser
         cdef uint64_t *count = context.counters.slot
         cdef Verb verb = parser.verb
+        cdef Pool pool = self.routes.only
         cdef Exchange exchange
-        cdef MultiGet multiget
         cdef VerbClass timed_as
         count[W_REQUESTS] += 1
         count[W_QUIET_REQUESTS] += parser.quiet
@@ -314,11 +309,8 @@ cdef class Session(Waiting):
             if verb >= V_GAT:
                 count[W_CMD_TOUCH] += parser.n_keys
             if parser.n_keys > 1:
-                multiget = MultiGet.__new__(MultiGet)
-                if context.pool.multiget_deadline_us:
-                    multiget.deadline_us = context.turn.now_us + context.pool.multiget_deadline_us
-                    context.deadlines.append(multiget)
-                exchange = multiget
+                exchange = MultiGet.__new__(MultiGet)
+                count[W_MULTIGETS] += 1
                 timed_as = L_MULTIGET
             else:
                 exchange = Retrieval.__new__(Retrieval)
@@ -336,12 +328,34 @@ cdef class Session(Waiting):
             elif verb == V_TOUCH:
                 count[W_CMD_TOUCH] += 1
             exchange = Mutation.__new__(Mutation)
+        if pool is None:
+            pool = self.lead(timed_as, p)
+            if pool is None:
+                return 0
         self.add(exchange, timed_as)
-        exchange.start(context.pool, parser, p)
+        exchange.start(pool, parser, p)
         context.observer.ahead -= <int64_t> parser.n_keys
         if context.observer.ahead <= 0:
             context.observer.sample(exchange)
         return 0
+
+    cdef Pool lead(self, VerbClass timed_as, const unsigned char *p):
+        """The pool that the request goes to as it is. None: it is on its way, to several or without a prefix."""
+        cdef RequestParser parser = self.context.parser
+        cdef Gathering gathering
+        cdef Route route = None
+        if parser.verb != V_FLUSH_ALL:
+            route = self.routes.common(parser, p)
+        if route is not None and not route.strip:
+            return route.pool
+        gathering = Gathering.__new__(Gathering)
+        gathering.routes = self.routes
+        gathering.shares_timed_as = timed_as
+        gathering.observer = self.context.observer
+        gathering.connection = self.connection
+        self.add(gathering, NOT_TIMED)
+        gathering.start(None, parser, p)
+        return None
 
     cdef int count_meta(self, RequestParser parser) except -1:
         """As the classic verb that does the same."""
@@ -399,10 +413,12 @@ cdef class Session(Waiting):
     cdef int settled(self, Exchange exchange, const unsigned char *p, size_t n) except -1:
         cdef Exchange head = self.first
         cdef Memory memory = self.context.memory
-        cdef Histograms latencies = self.context.pool.latencies
+        cdef Histograms latencies
         cdef int64_t took_us = self.context.turn.now_us - exchange.started_us
-        if latencies is not None and exchange.timed_as != NOT_TIMED:
-            latencies.add(exchange.timed_as, took_us)
+        if exchange.timed_as != NOT_TIMED:
+            latencies = exchange.pool.latencies
+            if latencies is not None:
+                latencies.add(exchange.timed_as, took_us)
         if took_us >= self.context.observer.least_us:
             self.context.observer.saw(exchange, self.connection, p, n)
         if n > SMALL_BYTES and memory.used_bytes + n > memory.limit_bytes and self.must_yield():

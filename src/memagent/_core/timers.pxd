@@ -10,7 +10,8 @@ from memagent._core.turn cimport Turn
 cdef class Hurried(Awaiting):
     """Whoever has something to do at a time of its own."""
 
-    cdef int64_t due_us
+    cdef int64_t due_us          # 0: nothing to end
+    cdef bint done               # answered: nothing is left to end
 
     cdef int too_late(self) except -1
     cdef int resume(self) except -1
@@ -22,6 +23,7 @@ cdef class Timers:
     cdef int64_t n_hurried
     cdef object paused             # (when, Hurried) of those that wait for a moment, the earliest first
 
+    cdef int due(self, Hurried exchange, int64_t due_us) except -1
     cdef int hurry(self, Hurried exchange, int64_t started_us, Server server) except -1
     cdef int pause(self, Hurried waiting) except -1
     cdef int expire(self) except -1

@@ -1,7 +1,7 @@
 """What of a worker's requests waits for a time: the end of its last step, or a moment's pause.
 
-    hurry ─▶ heap, the first that is too late on top ─┐
-    pause ─▶ queue, each waits for as long ───────────┴─ expire, now and then ─▶ too_late, resume
+    due, hurry ─▶ heap, the first that is too late on top ─┐
+    pause ──────▶ queue, each waits for as long ───────────┴─ expire, now and then ─▶ too_late, resume
 
 One for all pools of a worker: a request that waits is called also when its pool is configured no more.
 """
@@ -39,14 +39,24 @@ cdef class Timers:
         self.hurried = []
         self.paused = deque()
 
-    cdef int hurry(self, Hurried exchange, int64_t started_us, Server server) except -1:
-        """The next step of a request that has taken long: it must end soon after the time of one step is over."""
-        if self.turn.now_us - started_us < SLOW_US or exchange.due_us:
+    def __len__(self):
+        """How many wait; those who do not need it any more count until their turn comes."""
+        return len(self.hurried) + len(self.paused)
+
+    cdef int due(self, Hurried exchange, int64_t due_us) except -1:
+        """It must end at this time, or sooner where that has been said."""
+        if exchange.due_us and exchange.due_us <= due_us:
             return 0
         self.n_hurried += 1
-        exchange.due_us = started_us + server.request_timeout_us + GRACE_US
-        heappush(self.hurried, (exchange.due_us, self.n_hurried, exchange))
+        exchange.due_us = due_us
+        heappush(self.hurried, (due_us, self.n_hurried, exchange))
         return 0
+
+    cdef int hurry(self, Hurried exchange, int64_t started_us, Server server) except -1:
+        """The next step of a request that has taken long: it must end soon after the time of one step is over."""
+        if self.turn.now_us - started_us < SLOW_US:
+            return 0
+        return self.due(exchange, started_us + server.request_timeout_us + GRACE_US)
 
     cdef int pause(self, Hurried waiting) except -1:
         """Another worker may be done in a moment: `waiting.resume` is called then."""
@@ -57,7 +67,9 @@ cdef class Timers:
         """End what has taken too long, go on with what was paused; to be called now and then."""
         while self.paused and <int64_t> self.paused[0][0] <= self.turn.now_us:
             (<Hurried> self.paused.popleft()[1]).resume()
-        while self.hurried and <int64_t> self.hurried[0][0] <= self.turn.now_us:
+        while self.hurried and (
+            (<Hurried> self.hurried[0][2]).done or <int64_t> self.hurried[0][0] <= self.turn.now_us
+        ):
             (<Hurried> heappop(self.hurried)[2]).too_late()
         return 0
 

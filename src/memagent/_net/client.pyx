@@ -23,6 +23,7 @@ from memagent._core.metrics cimport (
     W_CURR_CONNECTIONS,
     W_LOOP_TURNS,
 )
+from memagent._core.routes cimport Routes
 from memagent._core.session cimport Session
 from memagent._net.poller cimport SCRATCH_BYTES, Handler, Poller
 from memagent._net.posix cimport (
@@ -51,10 +52,10 @@ cdef enum:
 
 @cython.final
 cdef class ClientConnection(Handler):
-    def __cinit__(self, Poller poller not None, int fd):
+    def __cinit__(self, Poller poller not None, int fd, Routes routes not None):
         self.poller = poller
         self.fd = fd
-        self.session = Session(poller.context)
+        self.session = Session(poller.context, routes)
         self.session.connection = self
         # first what may fail: a client that nobody watches must not be counted, and its fd is soon another's
         poller.watch(self, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)

@@ -1,10 +1,12 @@
 """A listening socket."""
 
+from memagent._core.routes cimport Routes
 from memagent._net.poller cimport Handler, Poller
 
 
 cdef class Listener(Handler):
     cdef Poller poller
+    cdef readonly Routes routes
     cdef readonly bint is_tcp
     cdef public size_t max_connections
     cdef list worker_blocks

@@ -13,6 +13,7 @@ from memagent._core.metrics cimport (
     W_TOTAL_CONNECTIONS,
     Block,
 )
+from memagent._core.routes cimport Routes
 from memagent._net.client cimport ClientConnection
 from memagent._net.poller cimport Handler, Poller
 from memagent._net.posix cimport (
@@ -39,11 +40,15 @@ cdef enum:
 
 @cython.final
 cdef class Listener(Handler):
-    """`worker_blocks` are the counters of all workers: `max_connections`, to be set, bounds their sum."""
+    """`worker_blocks` are the counters of all workers: `max_connections`, to be set, bounds their sum.
 
-    def __cinit__(self, Poller poller not None, int fd, *, bint is_tcp, list worker_blocks not None):
+    `routes`: where the requests go of those who come in here.
+    """
+
+    def __cinit__(self, Poller poller not None, int fd, Routes routes not None, *, bint is_tcp, list worker_blocks not None):
         self.poller = poller
         self.fd = fd
+        self.routes = routes
         self.is_late = True
         self.is_tcp = is_tcp
         self.worker_blocks = worker_blocks
@@ -98,7 +103,7 @@ cdef class Listener(Handler):
                 setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one))
             self.poller.counters.slot[W_TOTAL_CONNECTIONS] += 1
             try:
-                ClientConnection(self.poller, fd)
+                ClientConnection(self.poller, fd, self.routes)
             except OSError:
                 self.poller.counters.slot[W_ACCEPT_FAILURES] += 1
                 close_fd(fd)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from memagent._core.routes import Route
 from tests.support.copies import Pair
 
 PAUSE_US = 10_000
@@ -149,7 +150,7 @@ def test_it_ends_also_where_its_pool_was_configured_away_meanwhile(request_: byt
     pair.other_worker.begin_key(b"k")
     pair.someone.send(request_)
     pair.run()
-    pair.context.configure(Pair().pool)
+    pair.routes.configure([Route(b"", Pair().pool)])
     pair.pass_time(PAUSE_US)
     pair.servers[1].release()
     pair.run()

@@ -239,11 +239,11 @@ def test_multigets_that_were_answered_do_not_hold_up_the_deadlines(make_world: M
     for _ in range(4):
         world.pass_time(DEADLINE_US // 5)
         assert world.ask(quick, b"get %b\r\n" % b" ".join(own[0])) == items(own[0])
-    assert len(world.context.deadlines) == 5
+    assert len(world.timers) == 5
     world.pass_time(DEADLINE_US // 5)
     world.run()
     assert slow.take() == b"END\r\n"
-    assert len(world.context.deadlines) == 0
+    assert len(world.timers) == 0
 
 
 @pytest.mark.parametrize("wrong_last", [True, False])

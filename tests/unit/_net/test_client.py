@@ -307,7 +307,7 @@ def test_a_client_is_named_for_people(scene: Scene, tmp_path: Path, family: sock
         listening.listen()
         theirs.connect(listening.getsockname())
         ours, _ = listening.accept()
-        client = ClientConnection(scene.poller, ours.detach())
+        client = ClientConnection(scene.poller, ours.detach(), scene.world.routes)
         own = theirs.getsockname()
         form = {socket.AF_INET: "{}:{}", socket.AF_INET6: "[{}]:{}", socket.AF_UNIX: "unix"}[family]
         assert client.peer() == form.format(*own[:2]).encode()

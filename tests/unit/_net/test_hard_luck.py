@@ -32,6 +32,6 @@ def test_waits_end_even_where_every_turn_is_long(make_scene: MakeScene) -> None:
 def test_a_client_that_cannot_be_watched_is_no_client(scene: Scene) -> None:
     """epoll takes no regular file; of a socket it says the same when it has no memory."""
     with open(__file__, "rb") as file, pytest.raises(OSError, match="epoll_ctl"):
-        ClientConnection(scene.poller, file.fileno())
+        ClientConnection(scene.poller, file.fileno(), scene.world.routes)
     assert not scene.poller.clients
     assert scene.count("curr_connections") == 0

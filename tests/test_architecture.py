@@ -96,7 +96,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         *("control", "errors", "logs", "orphans", "processes", "pulse", "segment", "snapshot", "tasks"),
     ),
     "leader": (*("lifecycle", "snapshot", "settings", "fleet", "segment", "control", "logs", "rewarms"),),
-    "reload": ("settings", "rows", "differences"),
+    "reload": ("settings", "rows", "differences", "units"),
     "reloader": (
         *("admin.requests", "config", "control", "errors", "fleet", "leader", "logs", "names", "notify"),
         *("reload", "segment", "settings", "threads"),

@@ -129,7 +129,13 @@ class _Reader:
         except ValueError as error:
             self._note(key, where, f"the name {error}")
             return None
-        read = {part: partial(self._items, self._server, part) for part in ("servers", "backups")}
+        read: dict[str, _Read] = {
+            part: partial(self._items, self._server, part) for part in ("servers", "backups")
+        }
+        read |= {
+            "listen": partial(self._items, self._listen, "listen"),
+            "prefixes": partial(self._items, self._prefix, "prefixes"),
+        }
         return self._table(PoolConfig, node, where, read, given={"name": name})
 
     def _server(self, node: Node, where: str) -> ServerConfig | None:
@@ -148,6 +154,16 @@ class _Reader:
             self._note(node, where, quoted(text), str(error))
             return None
         return ListenAddress.model_validate(text)
+
+    def _prefix(self, node: Node, where: str) -> str | None:
+        text = self._text(node, where)
+        if text is None:
+            return None
+        try:
+            return str(read_setting(PoolConfig, "prefixes", (text,))[0])
+        except ValueError as error:
+            self._note(node, where, quoted(text), str(error))
+            return None
 
     # ------------------------------------------------------------ tables, lists, values
 
@@ -296,7 +312,7 @@ def _blamed(conflict: Conflict, nodes: Mapping[str, Node], table: Node) -> tuple
         if isinstance(node, SequenceNode) and isinstance(step, int):
             node, path = node.value[step], f"{path}[{step}]"
         elif isinstance(node, MappingNode):
-            path = f"{path}: {step}"
+            path = f"pool {quoted(step)}" if path == "pools" else f"{path}: {step}"
             node = next((value for key, value in node.value if key.value == step), node)
     return node, path
 

@@ -30,10 +30,11 @@ _LONGEST_QUEUE: Final = 10_000
 
 @checked(frozen=True, config=_STRICT)
 class Listener:
-    """A listening socket that the worker has inherited."""
+    """A listening socket that the worker has inherited. `pool`: whose it is, "" of all with prefixes."""
 
     fd: int
     address: str
+    pool: str = ""
 
 
 @checked(frozen=True, config=_STRICT)
@@ -41,7 +42,7 @@ class Start:
     """The first message: everything that a worker needs.
 
     `numbers` of the servers and their `addresses`, in the order of the configuration: IP addresses, none for
-    a Unix socket or a name not resolved yet.
+    a Unix socket or a name not resolved yet; `pools`: the numbers of the pools, in that order too.
     """
 
     config: dict[str, Any]
@@ -50,6 +51,7 @@ class Start:
     listeners: tuple[Listener, ...]
     numbers: tuple[int, ...]
     addresses: tuple[tuple[str, ...], ...]
+    pools: tuple[int, ...]
     type: Literal["start"] = "start"
 
 
@@ -61,6 +63,7 @@ class Reload:
     config: dict[str, Any]
     numbers: tuple[int, ...]
     addresses: tuple[tuple[str, ...], ...]
+    pools: tuple[int, ...]
     type: Literal["reload"] = "reload"
 
 

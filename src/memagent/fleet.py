@@ -15,7 +15,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from memagent.addresses import Address, parse_address
-from memagent.settings import Config, PoolConfig, ServerConfig
+from memagent.settings import MOST_POOLS, Config, PoolConfig, ServerConfig
 from memagent.topology import name_on_ring
 from memagent.units import quoted
 
@@ -42,11 +42,15 @@ class Member:
 
 
 class Change(NamedTuple):
-    """What a new configuration means: servers by their numbers, and what those are to be that move."""
+    """What a new configuration means: servers by their numbers, and what those are to be that move.
+
+    `new_pools`: the numbers of pools that were not there.
+    """
 
     joined: tuple[int, ...]
     left: tuple[int, ...]
     moving: dict[int, ServerConfig]
+    new_pools: tuple[int, ...]
 
 
 class Fleet:
@@ -56,6 +60,7 @@ class Fleet:
         self.config = config
         self._replaced: set[int] = set()
         self._leaving: set[int] = set()
+        self._pools = {pool.name: number for number, pool in enumerate(config.pools)}
         self._settle(range(sum(1 for _ in _seats(config))))
 
     def _settle(self, numbers: Iterable[int]) -> None:
@@ -68,6 +73,22 @@ class Fleet:
     def numbers(self) -> tuple[int, ...]:
         """In the order of the configuration."""
         return tuple(self.members)
+
+    @property
+    def pool_numbers(self) -> tuple[int, ...]:
+        """In the order of the configuration."""
+        return tuple(self._pools[pool.name] for pool in self.config.pools)
+
+    def _number_pools(self, config: Config) -> tuple[int, ...]:
+        """A pool keeps its number; the numbers of pools that came."""
+        before = self._pools
+        names = [pool.name for pool in config.pools]
+        kept = {name: before[name] for name in names if name in before}
+        # what has just left may still be counted for: other numbers first
+        free = sorted(set(range(MOST_POOLS)).difference(kept.values()), key=set(before.values()).__contains__)
+        new = dict(zip([name for name in names if name not in before], free, strict=False))
+        self._pools = kept | new
+        return tuple(new.values())
 
     def change(self, config: Config) -> "Change":
         """From now on it is so. A server that moves stays where it is until `replace` is called for it."""
@@ -89,12 +110,13 @@ class Fleet:
         joined = tuple(number for number in numbers if number not in self.members)
         self._leaving.update(left)
         self._replaced.clear()
+        new_pools = self._number_pools(config)
         self.config = config
         self._settle(numbers)
         for number, server in moving.items():
             self.config = self._with(number, there[number].model_copy(update={"weight": server.weight}))
         self._settle(numbers)
-        return Change(joined, left, moving)
+        return Change(joined, left, moving, new_pools)
 
     @property
     def leaving(self) -> frozenset[int]:

@@ -258,12 +258,13 @@ class Leader:
     def pool_snapshots(self) -> tuple[PoolSnapshot, ...]:
         return tuple(
             PoolSnapshot(
+                number,
                 pool.name,
                 pool.distribution,
                 pool.has_copies,
                 tuple(self.server_snapshot(member.number) for member in self.fleet.of_pool(pool)),
             )
-            for pool in self.fleet.config.pools
+            for number, pool in zip(self.fleet.pool_numbers, self.fleet.config.pools, strict=True)
         )
 
     def server_snapshot(self, number: int) -> ServerSnapshot:

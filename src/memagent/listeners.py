@@ -14,7 +14,7 @@ import errno
 import os
 import socket
 import stat
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from memagent.activation import Activated
@@ -41,20 +41,22 @@ class Listeners:
         self._private = private
         self._activated = activated or Activated()
         self._by_worker: list[list[socket.socket]] = []
+        self._pools: list[str] = []  # of the sockets of each worker
         self._files: list[UnixFile] = []
         self.addresses: list[str] = []
 
     @classmethod
     def bind(
         cls,
-        listen: Sequence[ListenAddress],
+        listen: Mapping[str, Sequence[ListenAddress]],
         workers: int,
         owner: tuple[int, int] | None = None,
         setting: str = "listen",
         private: bool = False,
         activated: Activated | None = None,
     ) -> "Listeners":
-        """`owner`: the uid and gid that Unix sockets are given to; `private`: nobody else may connect there.
+        """`listen`: addresses by the pool whose they are. `owner`: the uid and gid that Unix sockets are
+        given to; `private`: nobody else may connect there.
 
         What `activated` has for these addresses is ours from now on. StartError if an address cannot be
         had, and names the `setting`.
@@ -62,7 +64,7 @@ class Listeners:
         listeners = cls(setting, private, activated)
         listeners._by_worker = [[] for _ in range(workers)]
         try:
-            for address in listen:
+            for pool, address in ((pool, each) for pool, addresses in listen.items() for each in addresses):
                 try:
                     if address.path is not None:
                         listeners._bind_unix(address.path, owner)
@@ -70,13 +72,15 @@ class Listeners:
                         listeners._bind_tcp(address.host or "", address.port)
                 except OSError as error:
                     raise listeners._start_error(address, error) from None
+                listeners._pools += [pool] * (len(listeners._by_worker[0]) - len(listeners._pools))
         except BaseException:
             listeners.close()
             raise
         return listeners
 
     def of_worker(self, worker: int) -> tuple[Listener, ...]:
-        return tuple(Listener(each.fileno(), _name(each)) for each in self._by_worker[worker])
+        each = zip(self._by_worker[worker], self._pools, strict=True)
+        return tuple(Listener(found.fileno(), _name(found), pool) for found, pool in each)
 
     def sockets(self) -> list[socket.socket]:
         """Of the first worker, or of whoever is the only one to accept."""
@@ -91,6 +95,7 @@ class Listeners:
         for each in {id(each): each for sockets in self._by_worker for each in sockets}.values():
             each.close()
         self._by_worker = [[] for _ in self._by_worker]
+        self._pools.clear()
         for file in self._files:
             file.remove()
         self._files.clear()

@@ -35,7 +35,8 @@ def needed(config: Config) -> int:
     to_servers = sum(
         (len(pool.servers) + len(pool.backups)) * pool.connections_per_server for pool in config.pools
     )
-    return config.max_connections + to_servers + config.workers * len(config.listen) + _SPARE
+    n_listens = sum(map(len, config.listens.values()))
+    return config.max_connections + to_servers + config.workers * n_listens + _SPARE
 
 
 def how_to_raise(config: Config) -> str:

@@ -58,6 +58,7 @@ class Reloader:
         notify: Notify,
         look_s: float = 2.0,
     ) -> None:
+        self._listens = given.listens
         self._read = read
         self._fit = fit
         self._look_s = look_s
@@ -88,7 +89,7 @@ class Reloader:
     async def _reload(self) -> Plan:
         try:
             loaded = await self._look()
-            made = plan(self._fleet.config, self._fit(loaded.config))
+            made = plan(self._fleet.config, self._fit(loaded.config), self._listens)
         except MemagentError as error:
             self._log.error("the configuration is not reloaded, nothing changes", problem=str(error))
             raise RefusedError(str(error), error.hint) from None
@@ -161,6 +162,8 @@ class Reloader:
         self._let_go()
         change = self._fleet.change(config)
         self._segment.grow(max(self._fleet.numbers) + 1)
+        for number in change.new_pools:
+            self._segment.clear_pool(number)
         for number in change.left:
             self._users[number] = set(self._crew.alive())
         self._tell_workers()
@@ -181,6 +184,7 @@ class Reloader:
                 self._fleet.config.model_dump(mode="json"),
                 numbers,
                 tuple(map(self._names.addresses_of, numbers)),
+                self._fleet.pool_numbers,
             )
         )
 

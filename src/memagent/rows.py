@@ -32,6 +32,7 @@ from memagent.units import format_bytes, format_ms, parse_bytes, parse_count, pa
 WORD = "1-255 characters without a space"
 PATH = "an absolute path"
 LISTEN = "host:port, [v6]:port, unix:/path or a port"
+PREFIX = "at most 249 bytes without a space or control character"
 SECRET = "1-4096 characters on one line"  # noqa: S105 - words, not one
 URL = "http://HOST:PORT or https://HOST:PORT, with a path or without"
 TAG = 'two printable ASCII characters such as "{}", or "" for none'
@@ -63,6 +64,16 @@ def _listen(value: str) -> str:
 def _word(value: str) -> str:
     if not value or " " in value or len(value) > 255:
         raise ValueError(f"must be {WORD}")
+    return _text_that_prints(value)
+
+
+def _prefix(value: str) -> str:
+    try:
+        text = value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"must be {PREFIX}") from None
+    if len(text) > 249 or any(byte <= 32 or byte == 127 for byte in text):
+        raise ValueError(f"must be {PREFIX}: no key begins with it")
     return _text_that_prints(value)
 
 
@@ -120,6 +131,11 @@ ListenText = Annotated[
     str, AfterValidator(_listen), WithJsonSchema({"type": ["string", "integer"], "minLength": 1})
 ]
 Word = Annotated[str, AfterValidator(_word), WithJsonSchema(WORD_SCHEMA)]
+Prefix = Annotated[
+    str,
+    AfterValidator(_prefix),
+    WithJsonSchema({"type": ["string", "number", "boolean"], "maxLength": 249, "pattern": "^[^ ]*$"}),
+]
 Path = Annotated[str, AfterValidator(_absolute), WithJsonSchema({"type": "string", "pattern": "^/"})]
 Url = Annotated[str, AfterValidator(_url), WithJsonSchema({"type": "string", "pattern": "^https?://."})]
 Tag = Annotated[

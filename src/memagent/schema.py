@@ -7,7 +7,7 @@ the root or in a pool has to be there. Rules between settings are `magent check`
 import json
 from typing import Any, Final, get_args
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from memagent.including import INCLUDE
 from memagent.rows import WORD_SCHEMA, Setting, bounds_of, json_schema_of, settings_of
@@ -95,7 +95,10 @@ def _value(model: type[BaseModel], row: Setting) -> Schema:
     return json_schema_of(model, row.name)
 
 
-def _item(model: type[BaseModel]) -> Schema:
+def _item(model: Any) -> Schema:
+    """Of an item of a list; what is no table says it itself."""
+    if not isinstance(model, type):
+        return TypeAdapter(model).json_schema()
     if model is ListenAddress:
         return {
             "anyOf": [{"type": "integer", "minimum": 1, "maximum": 65535}, {"type": "string", "minLength": 1}]

@@ -263,6 +263,13 @@ class Segment:
     def _leader_offset_slots(self, server: int) -> int:
         return self._blocks_at(server) + self.workers * _BLOCK_SLOTS
 
+    def clear_pool(self, pool: int) -> None:
+        """Another pool gets this number."""
+        nothing = memoryview(bytes(SLOT_BYTES * _POOL_SLOTS)).cast("Q")
+        for worker in range(self.workers):
+            at = self._pool_offset_slots(worker, pool)
+            self._slots[at : at + _POOL_SLOTS] = nothing
+
     def clear_server(self, server: int) -> None:
         """Another server gets this number. Only while no worker counts for the one that had it."""
         at = self.standing_offset_slots(server)

@@ -1,8 +1,9 @@
 """THE table of settings: every name, type, unit, default, bound and one-line meaning.
 
     Config                            one running proxy
-      listen: ListenAddress ...       where clients come in
+      listen: ListenAddress ...       where clients of all pools come in: keys decide by their prefixes
       pools: PoolConfig ...           where a key may live
+        listen: ListenAddress ...     where clients of this pool alone come in
         servers: ServerConfig ...     the ring that names a key's owner
         backups: ServerConfig ...     the ring that names its backup copy
 
@@ -26,6 +27,7 @@ from memagent.addresses import DEFAULT_PORT, Address, parse_address, parse_liste
 from memagent.rows import (
     LISTEN,
     PATH,
+    PREFIX,
     TAG,
     URL,
     WORD,
@@ -35,6 +37,7 @@ from memagent.rows import (
     ListenText,
     Milliseconds,
     Path,
+    Prefix,
     Secret,
     Switch,
     Tag,
@@ -55,6 +58,8 @@ KeyHash = Literal[
 
 _MIB = 1024 * 1024
 _GIB = 1024 * _MIB
+
+MOST_POOLS = 256
 
 # memcached takes a longer time for a date.
 _LONGEST_RELATIVE_MS = 30 * 86_400_000
@@ -159,6 +164,22 @@ class PoolConfig(Table):
         shown="none",
         allowed="a list of servers",
     )
+    prefixes: tuple[Prefix, ...] = setting(
+        'Keys that begin so are its own, at the addresses of all pools; the longest wins, "" is the rest',
+        (),
+        shown="with a `listen` of its own none, else the keys that no other pool takes",
+        allowed=f"a list of prefixes, each {PREFIX}",
+    )
+    strip_prefix: Switch = setting(
+        "Its servers know a key without the prefix that led here; clients see it whole", False, "switch"
+    )
+    listen: tuple[ListenAddress, ...] = setting(
+        "Addresses where every key is this pool's, whatever it begins with",
+        (),
+        shown="none",
+        allowed=f"a list of {LISTEN}",
+        at_start=True,
+    )
     distribution: Distribution = setting("How keys are spread over the servers", "ketama")
     key_hash: KeyHash = setting(
         "The hash of a key", "md5", shown="md5; one_at_a_time with the distribution consistent"
@@ -241,6 +262,11 @@ class PoolConfig(Table):
         """Does every key have a second holder?"""
         return bool(self.backups) or self.copies == 2
 
+    @property
+    def takes(self) -> tuple[str, ...]:
+        """Its prefixes at the addresses of all pools; "" takes what no other one does."""
+        return self.prefixes or (() if self.listen else ("",))
+
     @model_validator(mode="before")
     @classmethod
     def fill(cls, values: Any) -> Any:
@@ -252,6 +278,12 @@ class PoolConfig(Table):
     @classmethod
     def conflicts(cls, values: Mapping[str, Any]) -> Iterator[Conflict]:
         yield from _server_conflicts(values)
+        prefixes = values.get("prefixes", ())
+        for index, prefix in enumerate(prefixes):
+            if prefix is not None and (before := prefixes.index(prefix)) != index:
+                yield Conflict(("prefixes", index), f"{quoted(prefix)} is already prefixes[{before}]")
+        if values.get("strip_prefix") and not any(prefixes):
+            yield Conflict(("strip_prefix",), "there is nothing to strip: the pool has no prefixes")
         servers, backups = values.get("servers"), values.get("backups", ())
         distribution = values.get("distribution")
         if distribution == "magent-ketama" and values.get("key_hash", "md5") != "md5":
@@ -277,7 +309,7 @@ class Config(Table):
     """One running proxy."""
 
     listen: tuple[ListenAddress, ...] = setting(
-        "Where clients come in; a port alone is every IPv4 address",
+        "Where clients come in, of all pools; a port alone is every IPv4 address",
         (ListenAddress(host="127.0.0.1", port=DEFAULT_PORT),),
         shown=f"127.0.0.1:{DEFAULT_PORT}",
         allowed=f"a list of {LISTEN}",
@@ -295,7 +327,7 @@ class Config(Table):
         le=256,
     )
     pools: tuple[PoolConfig, ...] = setting(
-        "The pools of servers by name; for now exactly one", allowed="a mapping of names to pools"
+        f"The pools of servers by name, {MOST_POOLS} at most", allowed="a mapping of names to pools"
     )
     max_connections: Count = setting(
         "Most client connections, over all workers; one more is told so and closed",
@@ -406,19 +438,20 @@ class Config(Table):
         "Who has it may look and act, over HTTP; without one, nobody acts over TCP", None, shown="none"
     )
 
+    @property
+    def listens(self) -> dict[str, tuple[ListenAddress, ...]]:
+        """The addresses to listen on, by the pool whose they are; "": of all that have prefixes."""
+        shared = {"": self.listen} if any(pool.takes for pool in self.pools) else {}
+        return shared | {pool.name: pool.listen for pool in self.pools if pool.listen}
+
     @classmethod
     def conflicts(cls, values: Mapping[str, Any]) -> Iterator[Conflict]:
         if "listen" in values and not values["listen"]:
             yield Conflict(("listen",), "at least one address is needed")
-        first: dict[str, int] = {}
-        for index, address in enumerate(values.get("listen", ())):
-            if address is None:
-                continue
-            before = first.setdefault(str(address), index)
-            if before != index:
-                yield Conflict(("listen", index), f"{quoted(address)} is already listen[{before}]")
-        if "pools" in values and len(values["pools"]) != 1:
-            yield Conflict(("pools",), f"there must be exactly one pool, not {len(values['pools'])}")
+        if "pools" in values and not 1 <= len(values["pools"]) <= MOST_POOLS:
+            yield Conflict(("pools",), f"there must be 1 to {MOST_POOLS} of them, not {len(values['pools'])}")
+        yield from _prefix_conflicts(values)
+        yield from _address_conflicts(values)
         yield from _admin_conflicts(values)
         yield from _order_conflicts(values, "bytes", ("client_pause_bytes", "client_close_bytes"))
         for name in ("client_close_bytes", "server_queue_bytes", "worker_buffer_bytes"):
@@ -458,14 +491,60 @@ def _server_conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
             )
 
 
+def _pools(values: Mapping[str, Any]) -> list[PoolConfig]:
+    """Those that are right on their own."""
+    return [pool for pool in values.get("pools", ()) if pool is not None]
+
+
+def _prefix_conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
+    taken: dict[str, PoolConfig] = {}
+    for pool in _pools(values):
+        for index, prefix in enumerate(pool.takes):
+            other = taken.setdefault(prefix, pool)
+            if other is pool:
+                continue
+            if prefix:
+                where: tuple[str | int, ...] = ("pools", pool.name, "prefixes", index)
+                yield Conflict(
+                    where, f"{quoted(prefix)} is already a prefix of the pool {quoted(other.name)}"
+                )
+            else:
+                text = (
+                    f"{quoted(other.name)} takes the keys already that no prefix takes: give one of them "
+                    "prefixes, or a listen of its own"
+                )
+                yield Conflict(("pools", pool.name), text)
+
+
+def _address_conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
+    pools = _pools(values)
+    shared = values.get("listen", ())
+    if pools and len(pools) == len(values["pools"]) and not any(pool.takes for pool in pools):
+        if shared and shared != Config.model_fields["listen"].default:
+            text = "no pool is reached there: each has addresses of its own, and none has prefixes"
+            yield Conflict(("listen",), text)
+        shared = ()
+    first: dict[str, str] = {}
+    for name, addresses in [("", shared), *((pool.name, pool.listen) for pool in pools)]:
+        for index, address in enumerate(addresses):
+            if address is None:
+                continue
+            what = f"listen[{index}]" + (f" of the pool {quoted(name)}" if name else "")
+            before = first.setdefault(str(address), what)
+            if before != what:
+                where = ("pools", name, "listen", index) if name else ("listen", index)
+                yield Conflict(where, f"{quoted(address)} is already {before}", ("pools", name))
+
+
 def _admin_conflicts(values: Mapping[str, Any]) -> Iterator[Conflict]:
     text = values.get("admin_listen")
     if text is None:
         return
     address = parse_listen(text)
-    for index, other in enumerate(values.get("listen", ())):
-        if other is not None and str(other) == str(address):
-            yield Conflict(("admin_listen",), f"{quoted(address)} is already listen[{index}]")
+    for addresses in (values.get("listen", ()), *(pool.listen for pool in _pools(values))):
+        for index, other in enumerate(addresses):
+            if other is not None and str(other) == str(address):
+                yield Conflict(("admin_listen",), f"{quoted(address)} is already listen[{index}]")
     tokens = ("admin_read_token", "admin_operator_token")
     if address.path is None and not address.is_loopback and not any(values.get(name) for name in tokens):
         yield Conflict(

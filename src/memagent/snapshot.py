@@ -69,6 +69,7 @@ class ServerSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class PoolSnapshot:
+    number: int
     name: str
     distribution: str
     has_copies: bool

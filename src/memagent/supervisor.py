@@ -60,7 +60,7 @@ from memagent.reloader import Reloader
 from memagent.rewarm.job import Job
 from memagent.rewarm_process import RewarmProcess
 from memagent.segment import Segment
-from memagent.settings import Config
+from memagent.settings import MOST_POOLS, Config
 from memagent.snapshot import Limits, Snapshot
 from memagent.tasks import Tasks
 
@@ -82,7 +82,7 @@ def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_M
     listeners, http_listeners = Listeners(), Listeners()
     background: daemon.Daemon | None = None
     try:
-        listeners = Listeners.bind(config.listen, config.workers, owner, activated=activated)
+        listeners = Listeners.bind(config.listens, config.workers, owner, activated=activated)
         http_listeners = bind_http(config.admin_listen, owner, activated)
         activated.check_none_left()
         if config.daemon:
@@ -164,7 +164,7 @@ class Supervisor:
         self._in_a_hurry = asyncio.Event()
         self._tasks = Tasks(log)
         self._fleet = Fleet(config)
-        self._segment = Segment.create(config.workers, len(self._fleet.members), len(config.pools))
+        self._segment = Segment.create(config.workers, len(self._fleet.members), MOST_POOLS)
         self._crew = Crew(config.workers, self._segment, self, self._tasks, log)
         self._names = Names(self._fleet, self._crew.tell_all, log)
         self._leader = Leader(
@@ -329,7 +329,8 @@ class Supervisor:
         addresses = tuple(map(self._names.addresses_of, numbers))
         self._reloader.worker_starts(place)
         listeners = self._listeners.of_worker(place)
-        yield Start(config, place, self._segment.fd, listeners, numbers, addresses)
+        pools = self._fleet.pool_numbers
+        yield Start(config, place, self._segment.fd, listeners, numbers, addresses, pools)
         if self._log_reopened:
             # It may have begun with the file from before.
             yield ReopenLog()

@@ -10,6 +10,7 @@ from memagent._core.metrics import Block
 from memagent._core.pool import Pool
 from memagent._core.reply import ReplyParser
 from memagent._core.ring import Placement, ring_name
+from memagent._core.routes import Route
 from memagent._core.server import Server
 from memagent._core.timers import Timers
 from memagent._core.turn import Turn
@@ -65,12 +66,12 @@ class Topology:
         """As that worker has them."""
         return self._marks if worker == self._worker else self._segment.marks(worker)
 
-    def settle(self, config: Config, numbers: Sequence[int]) -> list[Server]:
-        """From now on it is so; `numbers` in the order of the configuration. The servers that left."""
+    def settle(self, config: Config, numbers: Sequence[int], pool_numbers: Sequence[int]) -> list[Server]:
+        """From now on it is so; numbers in the order of the configuration. The servers that left."""
         before, self.servers = self.servers, {}
         pools, self.pools = self.pools, {}
         each = iter(numbers)
-        for number, pool in enumerate(config.pools):
+        for number, pool in zip(pool_numbers, config.pools, strict=True):
             servers = [self._server(before, next(each), pool, server, config) for server in pool.servers]
             backups = [self._server(before, next(each), pool, server, config) for server in pool.backups]
             latencies = (
@@ -78,6 +79,15 @@ class Topology:
             )
             self.pools[pool.name] = self._pool(pools, pool, servers, backups, latencies)
         return [server for number, server in before.items() if number not in self.servers]
+
+    def routes(self, config: Config) -> dict[str, list[Route]]:
+        """Of the listeners by the pool whose they are; "": of all pools that have prefixes."""
+        shared = [
+            Route(prefix.encode(), self.pools[pool.name], strip=pool.strip_prefix)
+            for pool in config.pools
+            for prefix in pool.takes
+        ]
+        return {"": shared} | {name: [Route(b"", pool)] for name, pool in self.pools.items()}
 
     def _pool(
         self,

@@ -27,7 +27,7 @@ from memagent._core.doubt import adopt
 from memagent._core.metrics import Block
 from memagent._core.observer import Observer, Tap
 from memagent._core.repair import refill
-from memagent._core.routes import Route, Routes
+from memagent._core.routes import Routes
 from memagent._core.server import Server
 from memagent._core.session import Context
 from memagent._core.turn import Turn
@@ -83,7 +83,7 @@ class Worker:
         self._block = self._blocks[self._number]
         turn, memory = Turn(), Memory(0)
         self._topology = Topology(self._segment, self._number, turn, memory)
-        self._topology.settle(self._config, start.numbers)
+        self._topology.settle(self._config, start.numbers, start.pools)
         seed = int.from_bytes(os.urandom(8))
         self._observer = Observer(
             turn,
@@ -101,7 +101,7 @@ class Worker:
             version=_VERSION.encode(),
             observer=self._observer,
         )
-        self._routes = Routes([])
+        self._routes = {each.pool: Routes([]) for each in start.listeners}
         self._loop = Loop(self._context, self._block)
         self._loop.on_gone = self._server_gone
         for inherited in start.listeners:
@@ -140,7 +140,7 @@ class Worker:
     def _reload(self, message: Reload) -> None:
         self._config = Config.model_validate(message.config)
         self._segment.fit()
-        left = self._topology.settle(self._config, message.numbers)
+        left = self._topology.settle(self._config, message.numbers, message.pools)
         forgotten = {self._configured[server.index].address for server in left if _has_missed(server)}
         for server in left:
             del self._configured[server.index]
@@ -163,8 +163,10 @@ class Worker:
             listener.max_connections = config.max_connections
         self._server_facts = stats.server_facts(config.pools, numbers)
         self._observer.configure(hot_keys=config.hot_keys, slow_us=config.slow_ms * 1000)
-        pools = self._topology.pools.values()
-        self._routes.configure([Route(b"", pool) for pool in pools])
+        now = self._topology.routes(config)
+        for name, routes in self._routes.items():
+            # a listener whose pool is gone is open until the next start
+            routes.configure(now.get(name, []))
         self._context.configure(
             max_item_bytes=config.max_item_bytes,
             pause_bytes=config.client_pause_bytes,
@@ -198,7 +200,11 @@ class Worker:
         kind.close()
         self._loop.listeners.append(
             Listener(
-                self._loop.poller, inherited.fd, self._routes, is_tcp=is_tcp, worker_blocks=self._blocks
+                self._loop.poller,
+                inherited.fd,
+                self._routes[inherited.pool],
+                is_tcp=is_tcp,
+                worker_blocks=self._blocks,
             )
         )
 

@@ -70,7 +70,7 @@ def snapshot_of(*servers: ServerSnapshot) -> Snapshot:
         limits=Limits(4096, 65536, 67108864),
         latency_metrics=True,
         workers=(),
-        pools=(PoolSnapshot("main", "ketama", True, numbered),),
+        pools=(PoolSnapshot(0, "main", "ketama", True, numbered),),
     )
 
 

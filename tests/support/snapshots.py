@@ -19,6 +19,7 @@ def snapshot_of(
     fleet, states = Fleet(config), states or {}
     pools = tuple(
         PoolSnapshot(
+            number,
             pool.name,
             pool.distribution,
             pool.has_copies,
@@ -31,6 +32,6 @@ def snapshot_of(
                 for each in fleet.of_pool(pool)
             ),
         )
-        for pool in config.pools
+        for number, pool in enumerate(config.pools)
     )
     return Snapshot("1", 1, 2.0, 1.0, (), draining, Limits(1, 2, 3), True, (), pools)

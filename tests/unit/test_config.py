@@ -141,7 +141,7 @@ pools:
         ("# nothing\n", "m.yaml: the file is empty: it needs at least a pool with one server"),
         ("[]", "m.yaml:1: must be a mapping of settings, such as {pools: ...}"),
         ("workers: 2", 'm.yaml:1: the setting "pools" is missing'),
-        ("pools: {}", "m.yaml:1: pools: there must be exactly one pool, not 0"),
+        ("pools: {}", "m.yaml:1: pools: there must be 1 to 256 of them, not 0"),
         ("pools: [a]", "m.yaml:1: pools: must be a mapping of names to pools"),
         ("pools: {main: {}}", 'm.yaml:1: pool "main": the setting "servers" is missing'),
         ("pools: {main: }", 'm.yaml:1: pool "main": must be a mapping of settings, such as {servers: ...}'),
@@ -154,7 +154,8 @@ pools:
         ("pools:\n m: {servers: [a]}\n m: {servers: [b]}", 'm.yaml:3: the pool "m" is there twice'),
         (
             "pools: {a: {servers: [a]}, b: {servers: [b]}}",
-            "m.yaml:1: pools: there must be exactly one pool, not 2",
+            'm.yaml:1: pool "b": "a" takes the keys already that no prefix takes: give one of them prefixes, '
+            "or a listen of its own",
         ),
         ("pools: {main: {servers: [a], weight: 2}}", "it belongs in a server: servers: [{address: ...}]"),
         ("pools: {main: {servers: [!!binary aaaa]}}", 'unknown YAML tag "tag:yaml.org,2002:binary"'),
@@ -410,3 +411,90 @@ def test_one_wrong_character_is_a_config_or_a_config_error(position, character):
 def test_any_environment_is_a_config_or_a_config_error(environ):
     with contextlib.suppress(ConfigError):
         config.parse(ONE_POOL, "m.yaml", (), {f"MEMAGENT_{name}": text for name, text in environ.items()})
+
+
+SEVERAL = """\
+listen: [11300]
+pools:
+  main: {servers: [a]}
+  users:
+    servers: [b]
+    prefixes: ["user:", 5, yes, '{v}:']
+    strip_prefix: true
+  own:
+    servers: [c]
+    listen: ["127.0.0.1:11301"]
+"""
+
+
+def test_several_pools():
+    main, users, own = config.parse(SEVERAL, "m.yaml").pools
+    assert (main.takes, own.takes) == (("",), ())
+    assert (users.takes, users.strip_prefix) == (("user:", "5", "yes", "{v}:"), True)
+    assert [str(address) for address in own.listen] == ["127.0.0.1:11301"]
+
+
+def test_the_environment_gives_a_pool_prefixes_and_addresses():
+    environ = {
+        "MEMAGENT_POOLS__USERS__PREFIXES": "u:, v:",
+        "MEMAGENT_POOLS__USERS__SERVERS": "b",
+        "MEMAGENT_POOLS__OWN__SERVERS": "c",
+        "MEMAGENT_POOLS__OWN__LISTEN": "127.0.0.1:5,unix:/run/x",
+    }
+    _, own, users = config.parse(ONE_POOL, "m.yaml", (), environ).pools
+    assert (users.name, users.takes) == ("users", ("u:", "v:"))
+    assert (own.name, len(own.listen)) == ("own", 2)
+
+
+def test_mistakes_between_pools_stand_where_they_were_made():
+    text = """\
+listen: [11300]
+pools:
+  main: {servers: [a]}
+  users:
+    servers: [b]
+    prefixes: ["user:", "u:", "a b"]
+  three:
+    servers: [c]
+    listen: [11300]
+    prefixes:
+    - "x:"
+  four:
+    servers: [c]
+    strip_prefix: true
+    prefixes:
+    - "y:"
+    - "x:"
+    - {}
+  five:
+    servers: [e]
+  six:
+    servers: [e]
+    strip_prefix: true
+    listen: [0.0.0.0:11300]
+"""
+    assert mistakes(text) == [
+        'm.yaml:6: pool "users": prefixes[2]: "a b": must be at most 249 bytes without a space or control '
+        "character: no key begins with it",
+        'm.yaml:9: pool "three": listen[0]: "0.0.0.0:11300" is already listen[0]',
+        'm.yaml:18: pool "four": prefixes[2]: must be a single value, not a mapping',
+        'm.yaml:20: pool "five": "main" takes the keys already that no prefix takes: give one of them '
+        "prefixes, or a listen of its own",
+        'm.yaml:23: pool "six": strip_prefix: there is nothing to strip: the pool has no prefixes',
+    ]
+    right = text.replace('"a b"', '"c:"').replace("    - {}\n", "").replace("    strip_prefix: true\n", "")
+    assert mistakes(right) == [
+        'm.yaml:9: pool "three": listen[0]: "0.0.0.0:11300" is already listen[0]',
+        'm.yaml:16: pool "four": prefixes[1]: "x:" is already a prefix of the pool "three"',
+        'm.yaml:18: pool "five": "main" takes the keys already that no prefix takes: give one of them '
+        "prefixes, or a listen of its own",
+        'm.yaml:21: pool "six": listen[0]: "0.0.0.0:11300" is already listen[0]',
+    ]
+    assert mistakes("listen: [1]\npools: {a: {servers: [a], listen: [2]}}") == [
+        "m.yaml:1: listen: no pool is reached there: each has addresses of its own, and none has prefixes"
+    ]
+
+
+@pytest.mark.parametrize("text", ["prefixes: a", "prefixes: {a: b}", "prefixes: [[a]]", "prefixes: [!x a]"])
+def test_prefixes_are_a_list(text: str) -> None:
+    assert len(mistakes(f"pools: {{m: {{servers: [a], {text}}}}}")) == 1

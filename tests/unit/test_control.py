@@ -54,7 +54,7 @@ def raw() -> Iterator[tuple[SupervisorEnd, socket.socket]]:
 
 
 def start(config: dict[str, object]) -> Start:
-    return Start(config, 3, 9, (Listener(7, "127.0.0.1:11211"),), (0, 1), (("10.0.0.1", "::1"), ()))
+    return Start(config, 3, 9, (Listener(7, "127.0.0.1:11211"),), (0, 1), (("10.0.0.1", "::1"), ()), (0,))
 
 
 TO_WORKER: list[ToWorker] = [

@@ -115,3 +115,21 @@ def test_the_file_wins_over_what_an_operator_did():
     assert found.members[0].replaced
     [(number, server)] = found.change(config).moving.items()
     assert (number, server.address, found.members[0].address) == (0, "a:1", "x:9")
+
+
+def pools(*names: str) -> Config:
+    return Config.model_validate(
+        {"pools": [{"name": name, "servers": [f"{name}:1"], "prefixes": [name]} for name in names]}
+    )
+
+
+def test_a_pool_keeps_its_number_and_one_that_left_is_given_again_late():
+    found = Fleet(pools("a", "b", "c"))
+    assert found.pool_numbers == (0, 1, 2)
+    assert found.change(pools("c", "d", "a")).new_pools == (3,)
+    assert found.pool_numbers == (2, 3, 0)
+    assert found.change(pools("d", "e")).new_pools == (1,)
+    assert found.change(pools("f", "e")).new_pools == (0,)
+    many = [f"p{number}" for number in range(256)]
+    assert sorted(found.change(pools(*many)).new_pools) == list(range(256))
+    assert sorted(found.change(pools("z", *many[1:])).new_pools) == [found.pool_numbers[0]]

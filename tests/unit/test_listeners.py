@@ -28,7 +28,7 @@ def bind() -> Iterator[Bind]:
         owner: tuple[int, int] | None = None,
         handed: Sequence[socket.socket] = (),
     ) -> Listeners:
-        listen = [ListenAddress.model_validate(address) for address in addresses]
+        listen = {"": [ListenAddress.model_validate(address) for address in addresses]}
         activated = Activated(handed)
         made.append(Listeners.bind(listen, workers, owner, activated=activated))
         activated.check_none_left()
@@ -54,14 +54,27 @@ def test_each_worker_has_its_own_tcp_socket_and_shares_the_unix_one(bind: Bind, 
             assert copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
 
 
+def test_each_socket_says_whose_it_is(tmp_path: Path):
+    port, path = free_port(), tmp_path / "s"
+    given = {"": [f"localhost:{port}"], "own": [f"unix:{path}", f"127.0.0.2:{port}"]}
+    listen = {name: [ListenAddress.model_validate(each) for each in texts] for name, texts in given.items()}
+    listeners = Listeners.bind(listen, 2)
+    try:
+        found = [(each.pool, each.address) for each in listeners.of_worker(1)]
+        assert found[-2:] == [("own", f"unix:{path}"), ("own", f"127.0.0.2:{port}")]
+        assert {pool for pool, _ in found[:-2]} == {""}
+    finally:
+        listeners.close()
+
+
 def test_a_private_socket_is_for_its_owner_and_errors_name_the_setting(tmp_path: Path):
     address = ListenAddress.model_validate(f"unix:{tmp_path}/s")
-    listeners = Listeners.bind([address], 1, None, "admin_listen", private=True)
+    listeners = Listeners.bind({"": [address]}, 1, None, "admin_listen", private=True)
     assert stat.S_IMODE(os.stat(tmp_path / "s").st_mode) == 0o600
     [each] = listeners.sockets()
     assert each.getsockname() == f"{tmp_path}/s"
     with pytest.raises(StartError, match="admin_listen unix:"):
-        Listeners.bind([address], 1, None, "admin_listen")
+        Listeners.bind({"": [address]}, 1, None, "admin_listen")
     listeners.close()
     assert listeners.sockets() == []
     assert Listeners().sockets() == []
@@ -178,7 +191,7 @@ def test_nobody_else_may_connect_to_a_private_socket_of_systemds(tmp_path: Path)
         path.chmod(mode)
         try:
             return Listeners.bind(
-                [address], 1, None, "admin_listen", private=True, activated=Activated([given])
+                {"": [address]}, 1, None, "admin_listen", private=True, activated=Activated([given])
             )
         finally:
             path.unlink()

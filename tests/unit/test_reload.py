@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from memagent.reload import plan
+from memagent import reload
+from memagent.reload import Plan
 from memagent.rows import settings_of
 from memagent.settings import Config, PoolConfig, ServerConfig, Table
 
@@ -12,6 +13,11 @@ NOW = {
     "workers": 2,
     "pools": [{"name": "main", "servers": [{"address": "a:1", "name": "one"}, "b:2"], "backups": ["c:3"]}],
 }
+
+
+def plan(now: Config, new: Config) -> Plan:
+    """Of a proxy that was started so."""
+    return reload.plan(now, new, now.listens)
 
 
 def changed(**given: Any) -> Config:
@@ -67,6 +73,42 @@ def test_what_waits_for_the_next_start_stays_as_it_is():
     assert made.config == changed(drain_ms=5)
 
 
-@pytest.mark.parametrize("model", [PoolConfig, ServerConfig])
-def test_only_settings_of_the_whole_proxy_wait(model: type[Table]):
-    assert [name for name, row in settings_of(model).items() if row.at_start] == []
+@pytest.mark.parametrize(("model", "waiting"), [(PoolConfig, ["listen"]), (ServerConfig, [])])
+def test_of_a_pool_only_its_addresses_wait(model: type[Table], waiting: list[str]):
+    assert [name for name, row in settings_of(model).items() if row.at_start] == waiting
+
+
+def two(*, first: dict[str, Any] | None = None, second: dict[str, Any] | None = None) -> Config:
+    pools = [{**NOW["pools"][0], **(first or {})}]  # type: ignore[index, dict-item]
+    if second is not None:
+        pools.append({"name": "users", "servers": ["u:1"], **second})
+    return changed(pools=pools)
+
+
+def test_a_pool_that_comes_with_prefixes_is_in_force_at_once():
+    new = two(second={"prefixes": ["u:"]})
+    made = plan(changed(), new)
+    assert made.changes == ('pool "users": 1 server comes',)
+    assert (made.config, made.waiting) == (new, ())
+    back = plan(new, two(second={"prefixes": ["u:", "v:"], "strip_prefix": True}))
+    assert back.changes == (
+        'pool "users": prefixes: v: comes',
+        'pool "users": strip_prefix: false becomes true',
+    )
+
+
+def test_addresses_of_a_pool_wait_for_the_next_start_and_its_routes_do_not():
+    now = two(second={"prefixes": ["u:"]})
+    new = two(second={"prefixes": ["u:"], "listen": ["127.0.0.1:5"]})
+    made = plan(now, new)
+    assert (made.changes, made.waiting) == ((), ('pool "users": listen',))
+    assert reload.plan(new, new, now.listens).waiting == made.waiting
+    gone = plan(new, changed())
+    assert (gone.changes, gone.waiting) == (('pool "users": 1 server goes',), ('pool "users": listen',))
+
+
+def test_the_addresses_of_all_are_wanted_first_when_a_pool_has_prefixes():
+    now = two(first={"listen": ["127.0.0.1:4"]}, second={"listen": ["127.0.0.1:5"]})
+    new = two(first={"listen": ["127.0.0.1:4"]}, second={"listen": ["127.0.0.1:5"], "prefixes": ["u:"]})
+    made = plan(now, new)
+    assert (made.changes, made.waiting) == (('pool "users": prefixes: u: comes',), ("listen",))

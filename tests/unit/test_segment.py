@@ -64,6 +64,12 @@ def test_latencies_are_summed_over_workers_and_each_has_slots_of_its_own(segment
     for bad in (-1, 2):
         with pytest.raises(IndexError):
             segment.pool_histograms(0, bad)
+    segment.clear_pool(1)
+    assert [sum(each.sum_us for each in segment.verb_latencies(pool).values()) > 0 for pool in (0, 1)] == [
+        True,
+        False,
+    ]
+    assert segment.server_latency(0).sum_us == expected["server", 0, 0]
     del histograms
     gc.collect()
     other.close()

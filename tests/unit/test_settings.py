@@ -152,8 +152,21 @@ def test_what_looks_odd_and_is_right(settings):
         ({"listen": []}, "at least one address is needed"),
         ({"listen": ["0.0.0.0:1", "[::]:1", "1"]}, r'"0.0.0.0:1" is already listen\[0\]'),
         ({"listen": ["unix:/s", "unix:/s"]}, "already"),
-        ({"pools": []}, "exactly one pool, not 0"),
-        ({"pools": [pool(), pool()]}, "exactly one pool, not 2"),
+        ({"pools": []}, "there must be 1 to 256 of them, not 0"),
+        ({"pools": [pool(name=f"p{i}", prefixes=[f"{i}:"]) for i in range(257)]}, "256 of them, not 257"),
+        ({"pools": [pool(), pool(name="b")]}, '"main" takes the keys already that no prefix takes'),
+        (
+            {"pools": [pool(prefixes=["a", "b"]), pool(name="b", prefixes=["b"])]},
+            '"b" is already a prefix of the pool "main"',
+        ),
+        ({"pools": [pool(listen=["1"])], "listen": ["2"]}, "no pool is reached there"),
+        ({"pools": [pool(listen=["1", "1"])]}, r'already listen\[0\] of the pool "main"'),
+        (
+            {"pools": [pool(listen=["1"]), pool(name="b", listen=["1"])]},
+            r'"0.0.0.0:1" is already listen\[0\] of the pool "main"',
+        ),
+        ({"pools": [pool(), pool(name="b", listen=["3"])], "listen": ["3"]}, r"already listen\[0\]"),
+        ({"pools": [pool(listen=["127.0.0.1:3"])], "admin_listen": "127.0.0.1:3"}, r"already listen\[0\]"),
         ({"client_pause_bytes": "65MiB"}, "client_close_bytes"),
         (
             {"max_item_bytes": "100MiB"},
@@ -195,3 +208,39 @@ def test_all_broken_rules_are_named_at_once():
     assert "already servers[0]" in text
     assert "second copy" in text
     assert "probe_max_ms" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"prefixes": ["a", "b", "a"]}, r'"a" is already prefixes\[0\]'),
+        ({"prefixes": ["a b"]}, "no key begins with it"),
+        ({"prefixes": ["a\tb"]}, "no key begins with it"),
+        ({"prefixes": ["a\x7f"]}, "no key begins with it"),
+        ({"prefixes": ["x" * 250]}, "at most 249 bytes"),
+        ({"prefixes": ["\u20ac" * 84]}, "at most 249 bytes"),
+        ({"prefixes": ["\ud800"]}, "at most 249 bytes"),
+        ({"strip_prefix": True}, "nothing to strip"),
+        ({"strip_prefix": True, "prefixes": [""]}, "nothing to strip"),
+    ],
+)
+def test_rules_of_prefixes(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        pool(**settings)
+
+
+def test_what_a_pool_takes_and_where_it_is_reached():
+    assert pool().takes == ("",)
+    assert pool(prefixes=["a:", ""]).takes == ("a:", "")
+    assert pool(listen=["127.0.0.1:1"]).takes == ()
+    assert pool(listen=["127.0.0.1:1"], prefixes=["\u00e9:"]).takes == ("\u00e9:",)
+    own = pool(name="own", listen=["127.0.0.1:1"])
+    assert {name: [*map(str, found)] for name, found in config(pools=[pool(), own]).listens.items()} == {
+        "": ["127.0.0.1:11211"],
+        "own": ["127.0.0.1:1"],
+    }
+    # the default is not opened in vain, and it may be a pool's own
+    alone = config(pools=[pool(listen=["127.0.0.1:11211"])])
+    assert {name: [*map(str, found)] for name, found in alone.listens.items()} == {
+        "main": ["127.0.0.1:11211"]
+    }

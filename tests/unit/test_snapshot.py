@@ -63,7 +63,7 @@ WHOLE = Snapshot(
     limits=Limits(4096, 65536, 67108864),
     latency_metrics=True,
     workers=(WorkerSnapshot(0, 8, 0), WorkerSnapshot(1, 0, 3)),
-    pools=(PoolSnapshot("main", "ketama", True, (SERVER, BACKUP)),),
+    pools=(PoolSnapshot(0, "main", "ketama", True, (SERVER, BACKUP)),),
 )
 
 

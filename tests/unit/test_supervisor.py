@@ -32,7 +32,7 @@ CONFIG = Config.model_validate(
 class Case:
     def __init__(self) -> None:
         self.log = Memory()
-        listeners = Listeners.bind([], CONFIG.workers)
+        listeners = Listeners.bind({}, CONFIG.workers)
         self.supervisor = Supervisor(
             *(CONFIG, CONFIG, lambda: None, listeners, self.log, None, {}, "no.module", None),  # type: ignore[arg-type]
             *(Listeners(), Notify()),

@@ -73,12 +73,37 @@ def test_rings_are_made_once_for_each_configuration(monkeypatch: pytest.MonkeyPa
     settled = Topology(segment, 0, Turn(), Memory(1 << 20))
     first = Config.model_validate({"pools": [{"name": "main", "servers": ["a", "b"]}]})
     second = Config.model_validate({"pools": [{"name": "main", "servers": ["a", "c"]}]})
-    settled.settle(first, (0, 1))
+    settled.settle(first, (0, 1), (0,))
     assert made == [*first.pools]
     pool = settled.pools["main"]
     assert {owner.name for owner, _ in map(pool.place, KEYS)} == {"a:11211", "b:11211"}
-    settled.settle(second, (0, 2))
+    settled.settle(second, (0, 2), (0,))
     assert made == [*first.pools, *second.pools]
     assert settled.pools["main"] is pool
     assert {owner.name for owner, _ in map(pool.place, KEYS)} == {"a:11211", "c:11211"}
     os.close(segment.fd)
+
+
+def test_routes_are_those_of_all_and_those_of_each_pool_alone():
+    config = Config.model_validate(
+        {
+            "pools": [
+                {"name": "rest", "servers": ["a"]},
+                {"name": "users", "servers": ["b", "c"], "prefixes": ["u:", "\u00e9"], "strip_prefix": True},
+                {"name": "own", "servers": ["d"], "listen": ["127.0.0.1:1"]},
+            ]
+        }
+    )
+    segment = Segment.create(1, 4, 5)
+    settled = Topology(segment, 0, Turn(), Memory(1 << 20))
+    assert settled.settle(config, (0, 1, 2, 3), (4, 0, 2)) == []
+    found = {
+        name: [(route.prefix, route.pool.name, route.strip) for route in routes]
+        for name, routes in settled.routes(config).items()
+    }
+    assert found == {
+        "": [(b"", "rest", False), (b"u:", "users", True), ("\u00e9".encode(), "users", True)],
+        "rest": [(b"", "rest", False)],
+        "users": [(b"", "users", False)],
+        "own": [(b"", "own", False)],
+    }

@@ -64,7 +64,9 @@ class Post:
         """As the supervisor does; `told` is in the channel before the worker looks."""
         fds = (self.segment.fd, self.listener.fileno())
         listeners = (control.Listener(self.listener.fileno(), "127.0.0.1"),)
-        start = Start(self.config.model_dump(mode="json"), 0, self.segment.fd, listeners, (0,), (addresses,))
+        start = Start(
+            self.config.model_dump(mode="json"), 0, self.segment.fd, listeners, (0,), (addresses,), (0,)
+        )
         self.channel, theirs = control.pair()
         for message in (start, *told) if starts else told:
             assert self.channel.send(message)
@@ -301,7 +303,7 @@ def test_nonsense_is_counted_logged_and_survived(make: Callable[..., Post]) -> N
     said = [message for message in post.listen() if isinstance(message, Log)]
     assert {message.level for message in said} == {"warning"}
     assert all("makes no sense" in message.text for message in said)
-    assert post.channel.send(Start(post.config.model_dump(mode="json"), 0, 0, (), (0,), ((),)))
+    assert post.channel.send(Start(post.config.model_dump(mode="json"), 0, 0, (), (0,), ((),), (0,)))
     post.wait_for(Log("error", "told to start twice"))
     with post.wire() as wire:
         wire.expect(b"get a\r\n", HIT)

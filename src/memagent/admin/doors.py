@@ -38,7 +38,7 @@ def bind_http(
         missing = f"admin_listen needs what is not installed: {error.name}"
         raise StartError(missing, "pip install 'memagent[admin]'") from None
     address = ListenAddress.model_validate(listen)
-    return Listeners.bind([address], 1, owner, "admin_listen", private=True, activated=activated)
+    return Listeners.bind({"": [address]}, 1, owner, "admin_listen", private=True, activated=activated)
 
 
 class Doors:

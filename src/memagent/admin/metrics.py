@@ -134,8 +134,8 @@ def _by_verb(snapshot: Snapshot, segment: Segment) -> Family:
         "how long requests of clients took, from being read to their reply",
         (
             (Labels(pool=pool.name, verb=verb), latency)
-            for number, pool in enumerate(snapshot.pools)
-            for verb, latency in segment.verb_latencies(number).items()
+            for pool in snapshot.pools
+            for verb, latency in segment.verb_latencies(pool.number).items()
         ),
     )
 

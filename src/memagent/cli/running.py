@@ -23,7 +23,7 @@ from memagent.cli.flags import load_any
 from memagent.counts import Counts
 from memagent.errors import ConfigError, ControlError
 from memagent.observed import Hot, Slow, Tapped
-from memagent.settings import Config
+from memagent.settings import Config, ListenAddress
 from memagent.snapshot import ServerSnapshot, Snapshot, from_json
 from memagent.units import quoted
 
@@ -54,7 +54,7 @@ class RunningProxy:
         if socket_path is not None:
             return cls.at(socket_path)
         config = load_any(config_path) if config_path is not None else None
-        listen = str(config.listen[0]) if config is not None else f"127.0.0.1:{DEFAULT_PORT}"
+        listen = f"127.0.0.1:{DEFAULT_PORT}" if config is None else str(_first_of(config))
         paths = _paths(config, listen)
         there = [path for path in paths if os.path.lexists(path)]
         if not there and config is None:
@@ -199,6 +199,11 @@ class RunningProxy:
             f"what listens at {self.path} answers in a language that this command does not know",
             "are the proxy and this command of the same version? is it memagent's control socket?",
         )
+
+
+def _first_of(config: Config) -> ListenAddress:
+    """What the proxy goes by, too."""
+    return next(iter(config.listens.values()))[0]
 
 
 def _paths(config: Config | None, listen: str) -> list[str]:

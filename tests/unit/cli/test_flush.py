@@ -24,8 +24,10 @@ def flush(stand_in, capfd, monkeypatch):
     def run(*arguments, servers=(SERVER,), has_copies=True, typed=None):
         whole = snapshot_of(*servers)
         pools = tuple(
-            PoolSnapshot(name, "ketama", has_copies, tuple(each for each in servers if each.pool == name))
-            for name in dict.fromkeys(each.pool for each in servers)
+            PoolSnapshot(
+                number, name, "ketama", has_copies, tuple(each for each in servers if each.pool == name)
+            )
+            for number, name in enumerate(dict.fromkeys(each.pool for each in servers))
         )
         flushes = []
 

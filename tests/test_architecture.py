@@ -134,7 +134,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         ),
     ),
     # They ask where keys are, as `magent explain` does.
-    "admin.keys": ("admin", "inspection", "topology", "settings", "snapshot", "threads"),
+    "admin.keys": ("admin", "errors", "inspection", "topology", "settings", "snapshot", "threads"),
     "admin.readiness": ("inspection.moves", "topology", "settings", "snapshot"),
     # Reads shared memory, which is a table of numbers; touches no worker and no socket.
     "admin.metrics": ("admin", "snapshot", "counters", "segment", "usage"),

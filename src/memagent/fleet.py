@@ -142,14 +142,18 @@ class Fleet:
         return tuple(each.number for each in others)
 
     def find(self, name: str, pool: str | None, backup: bool | None) -> list[Member]:
-        """By name or address: the one, none, or those that it may be."""
+        """By name or address, or POOL/NAME as `magent servers` has it: the one, none, or all that fit."""
         among = [
             each
             for each in self.members.values()
             if (pool is None or each.pool.name == pool) and (backup is None or each.backup == backup)
         ]
-        named = [each for each in among if each.server.name == name]
-        return named or [each for each in among if name in (each.address, each.server.address)]
+        named = [each for each in among if name in (each.server.name, f"{each.pool.name}/{each.server.name}")]
+        return named or [
+            each
+            for each in among
+            if name in (each.address, each.server.address, f"{each.pool.name}/{each.address}")
+        ]
 
     def with_address(self, number: int, text: str) -> ServerConfig:
         """What the server would be at this address; ValueError, in words, if it cannot be there."""

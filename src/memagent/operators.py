@@ -248,7 +248,7 @@ class Operators:
         which = ", ".join(
             f"{'backup' if each.backup else 'server'} of the pool {each.pool.name}" for each in found
         )
-        hint = "say the pool, and whether it is a backup"
+        hint = "say the pool, as POOL/SERVER, and whether it is a backup"
         raise RefusedError(f"{quoted(request.server)} may be: {which}", hint)
 
     def _life(self, member: Member) -> Life:

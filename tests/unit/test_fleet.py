@@ -38,6 +38,8 @@ def test_found_by_name_or_address():
     assert [each.number for each in named.find("cache", None, None)] == [0, 2]
     assert [each.number for each in named.find("cache", "main", True)] == [2]
     assert [each.number for each in named.find("a:1", None, False)] == [0]
+    assert [each.number for each in named.find("main/cache", None, False)] == [0]
+    assert [each.number for each in named.find("main/b:1", None, None)] == [1]
     assert named.find("cache", "other", None) == named.find("c", None, None) == []
     assert [each.number for each in fleet().find("10.0.0.1", None, None)] == [0]
 

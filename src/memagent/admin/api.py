@@ -46,7 +46,7 @@ class Proxy:
     answer: Answer
     snapshot: Callable[[], Snapshot]
     gaps: Callable[[], list[str]]
-    look_up: Callable[[bytes], Awaitable[_Line]]
+    look_up: Callable[[bytes, str | None], Awaitable[_Line]]
     log: Logger
 
 
@@ -247,6 +247,7 @@ def _looking(proxy: Proxy) -> APIRouter:
         request: Request,
         key: str,
         is_base64: Annotated[bool, Query(alias="base64", description="The path is base64.")] = False,
+        pool: Annotated[str | None, Query(description="As at an address of this pool's own.")] = None,
     ) -> dict[str, Any]:
         """Where a key belongs, and what its servers have of it. Its value is not shown."""
         # By the path as it came: a key need not be UTF-8.
@@ -256,7 +257,7 @@ def _looking(proxy: Proxy) -> APIRouter:
                 raw = base64.b64decode(raw.translate(_URL_SAFE), validate=True)
             except binascii.Error as error:
                 raise InvalidError(f"the key is no base64: {error}") from None
-        return await proxy.look_up(raw)
+        return await proxy.look_up(raw, pool)
 
     return router
 

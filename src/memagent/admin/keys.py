@@ -7,9 +7,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from memagent.admin.requests import InvalidError, RefusedError
+from memagent.errors import ConfigError
 from memagent.inspection.explain import explain
 from memagent.inspection.keys import HINT, problem_of
-from memagent.inspection.places import Places
+from memagent.inspection.routing import Routed, routed
 from memagent.settings import Config
 from memagent.snapshot import Snapshot
 from memagent.threads import in_thread
@@ -28,12 +29,18 @@ class KeyLookup:
         self._snapshot = snapshot
         self._free = threading.Semaphore(_MOST_AT_ONCE)
 
-    async def look_up(self, key: bytes) -> dict[str, Any]:
-        """InvalidError for what is no key; RefusedError when its servers take too long."""
+    async def look_up(self, key: bytes, pool: str | None = None) -> dict[str, Any]:
+        """`pool`: as at an address of its own. InvalidError for what is no key, or one that no pool takes;
+        RefusedError when its servers take too long.
+        """
         problem = problem_of(key)
         if problem is not None:
             raise InvalidError(problem.encode(errors="backslashreplace").decode(), HINT)
-        work = self._work(key)
+        try:
+            way = routed(self._config(), key, pool)
+        except ConfigError as error:
+            raise InvalidError(error.message.encode(errors="backslashreplace").decode(), error.hint) from None
+        work = self._work(key, way)
         if not self._free.acquire(blocking=False):
             raise RefusedError(f"{_MOST_AT_ONCE} keys are looked up already", "try again")
         try:
@@ -44,21 +51,18 @@ class KeyLookup:
         text = key.decode(errors="backslashreplace")
         return {**found, "key": text, "key_base64": base64.b64encode(key).decode()}
 
-    def _work(self, key: bytes) -> Callable[[], dict[str, Any]]:
+    def _work(self, key: bytes, way: Routed) -> Callable[[], dict[str, Any]]:
         """The loop's part is done here."""
-        pool = self._config().pools[0]
         states = {
             ("backup" if server.backup else "server", server.name): str(server.state)
             for server in self._snapshot().servers()
-            if server.pool == pool.name
+            if server.pool == way.pool.name
         }
 
         def work() -> dict[str, Any]:
             try:
-                placement = make_placement(pool)
-                places = Places(pool, placement)
-                found = explain(places, key, placement.hash_of(key), states, _FOR_EACH_SERVER_S)
-                return found.as_dict()
+                placement = make_placement(way.pool)
+                return explain(key, way, placement, states, _FOR_EACH_SERVER_S).as_dict()
             finally:
                 # Here, because a thread that nobody waits for any more still takes its place.
                 self._free.release()

@@ -11,7 +11,7 @@ from memagent.config import Loaded
 from memagent.origins import origins
 from memagent.schema import schema_text
 from memagent.settings import Config, PoolConfig, ServerConfig
-from memagent.units import parse_count
+from memagent.units import parse_count, quoted
 
 _SAMPLE = 100_000
 _WIDEST_VALUE = 60
@@ -84,9 +84,30 @@ def _origins(loaded: Loaded) -> list[str]:
 
 
 def _summary(config: Config) -> list[str]:
-    lines = [f"listen   {', '.join(map(str, config.listen))}", f"workers  {config.workers}"]
+    lines = []
+    for name, addresses in config.listens.items():
+        whose = f" (pool {name})" if name else ""
+        lines.append(f"listen   {', '.join(map(str, addresses))}{whose}")
+    lines.append(f"workers  {config.workers}")
+    if len(config.pools) > 1:
+        lines += _routes(config)
     for pool in config.pools:
         lines += _pool(pool)
+    return lines
+
+
+def _routes(config: Config) -> list[str]:
+    """Longest first, as they are looked for."""
+    ways = [(prefix, pool) for pool in config.pools for prefix in pool.takes]
+    ways.sort(key=lambda way: (-len(way[0].encode()), way[0]))
+    width = max((len(quoted(prefix)) for prefix, _ in ways), default=0)
+    lines = []
+    for prefix, pool in ways:
+        stripped = ", which strips the prefix" if prefix and pool.strip_prefix else ""
+        what = quoted(prefix) if prefix else "all else"
+        lines.append(f"route    {what:<{width}} -> pool {pool.name}{stripped}")
+    if ways and "" not in dict(ways):
+        lines.append("route    all else is refused: CLIENT_ERROR no route for this key")
     return lines
 
 

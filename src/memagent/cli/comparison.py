@@ -10,6 +10,7 @@ from memagent.errors import ConfigError
 from memagent.inspection.keys import HINT, problem_of
 from memagent.inspection.moves import Moves, count_moves, made_up_keys
 from memagent.inspection.places import Places
+from memagent.inspection.routing import routed
 from memagent.reading import Mistakes
 from memagent.settings import Config
 from memagent.units import quoted
@@ -26,16 +27,41 @@ def compare(old: Config, new: Config, old_name: str, keys_path: str | None, samp
     click.echo("\n".join(aligned(rows)))
     keys = read_keys(keys_path) if keys_path is not None else None
     before = {pool.name: pool for pool in old.pools}
+    staying, elsewhere = _by_pool(keys or [], old, new)
 
     from memagent.topology import make_placement
 
     for pool in new.pools:
         if pool.name in before:
             then, now = (Places(each, make_placement(each)) for each in (pool, before[pool.name]))
-            moves = count_moves(made_up_keys(sample) if keys is None else keys, now, then)
+            known = made_up_keys(sample) if keys is None else staying.get(pool.name, [])
+            moves = count_moves(known, now, then)
             kind = "made-up keys" if keys is None else "given keys"
             click.echo(f"\nof {moves.keys} {kind} in the pool {quoted(pool.name)}:\n")
             click.echo("\n".join(aligned(list(_moved(moves, then.pool.has_copies)), right=(0, 1))))
+    if elsewhere:
+        click.echo(f"\n{elsewhere} of {len(keys or [])} given keys get another pool, another prefix or none")
+
+
+def _by_pool(keys: list[bytes], old: Config, new: Config) -> tuple[dict[str, list[bytes]], int]:
+    """Keys as their pool's servers know them, by pool, and how many are not where they were."""
+    found: dict[str, list[bytes]] = {}
+    elsewhere = 0
+    for key in keys:
+        before, after = (_way(config, key) for config in (old, new))
+        if before != after:
+            elsewhere += 1
+        elif after is not None:
+            found.setdefault(after[0], []).append(after[1])
+    return found, elsewhere
+
+
+def _way(config: Config, key: bytes) -> tuple[str, bytes] | None:
+    try:
+        way = routed(config, key)
+    except ConfigError:
+        return None
+    return way.pool.name, way.stored
 
 
 def _moved(moves: Moves, has_copies: bool) -> Iterator[tuple[str, str, str]]:

@@ -6,7 +6,7 @@ import sys
 import click
 
 from memagent.cli.looking import find_subject
-from memagent.cli.reach import print_json, reach_options
+from memagent.cli.reach import pool_option, print_json, reach_options
 from memagent.cli.table import aligned, for_how_long
 from memagent.cli.values import TIMEOUT
 from memagent.errors import ConfigError
@@ -14,7 +14,8 @@ from memagent.inspection.client import FOREVER
 from memagent.inspection.explain import Explanation, Found
 from memagent.inspection.explain import explain as look_at
 from memagent.inspection.keys import HINT, as_text, problem_of
-from memagent.inspection.places import Places
+from memagent.inspection.routing import routed
+from memagent.units import quoted
 
 _VERDICTS = {
     "agree": "owner and copy agree",
@@ -31,19 +32,25 @@ _VERDICTS = {
 @click.option(
     "--timeout", "timeout_s", type=TIMEOUT, default="1s", show_default=True, help="For each server."
 )
+@pool_option
 @reach_options
 def explain(
-    key: str, timeout_s: float, socket_path: str | None, config_path: str | None, as_json: bool
+    key: str,
+    timeout_s: float,
+    pool: str | None,
+    socket_path: str | None,
+    config_path: str | None,
+    as_json: bool,
 ) -> None:
     """Tell where one KEY belongs, and what is there now.
 
-    Its hash, its owner, its copy, how they stand and whether they agree. The servers are asked directly; the
-    value is compared and never shown. Where they know meta commands (1.6.0 and later), looking does not count
-    as a read; but of an item that is marked stale (md with I) it takes the win, as any mg does: the next
-    client sees Z and not W. With -c and no running proxy, all but the servers' states is told. A key that
-    starts with - goes after --.
+    Its pool, its hash, its owner, its copy, how they stand and whether they agree. The servers are asked
+    directly; the value is compared and never shown. Where they know meta commands (1.6.0 and later),
+    looking does not count as a read; but of an item that is marked stale (md with I) it takes the win, as
+    any mg does: the next client sees Z and not W. With -c and no running proxy, all but the servers' states
+    is told. A key that starts with - goes after --.
     """
-    found = explained(key, timeout_s, socket_path, config_path)
+    found = explained(key, timeout_s, pool, socket_path, config_path)
     if as_json:
         print_json(found.as_dict())
     else:
@@ -53,24 +60,28 @@ def explain(
         sys.stdout.flush()
 
 
-def explained(key: str, timeout_s: float, socket_path: str | None, config_path: str | None) -> Explanation:
-    """`key` as it was typed; ConfigError if none can be so."""
+def explained(
+    key: str, timeout_s: float, pool: str | None, socket_path: str | None, config_path: str | None
+) -> Explanation:
+    """`key` as it was typed; ConfigError if none can be so, or no pool takes it."""
     raw = os.fsencode(key)
     problem = problem_of(raw)
     if problem is not None:
         raise ConfigError(problem, HINT)
     subject = find_subject(socket_path, config_path)
 
+    way = routed(subject.config, raw, pool)
+
     from memagent.topology import make_placement
 
-    placement = make_placement(subject.pool)
-    return look_at(Places(subject.pool, placement), raw, placement.hash_of(raw), subject.states, timeout_s)
+    return look_at(raw, way, make_placement(way.pool), subject.states(way.pool), timeout_s)
 
 
 def describe(found: Explanation) -> list[str]:
     """For people; a key's bytes that are no UTF-8 are surrogates."""
     lines = [
         f"key     {as_text(found.key)}",
+        *_way(found),
         f"hash    {found.hash_value} (0x{found.hash_value:08x}), {found.key_hash}",
         f"pool    {found.pool}, {found.distribution}",
         "",
@@ -92,6 +103,13 @@ def describe(found: Explanation) -> list[str]:
     else:
         verdict = _VERDICTS[found.verdict]
     return [*lines, "", verdict]
+
+
+def _way(found: Explanation) -> list[str]:
+    if not found.prefix:
+        return []
+    stripped = f", its servers know the key as {as_text(found.stored)}" if found.stored != found.key else ""
+    return [f"route   {quoted(found.prefix)}{stripped}"]
 
 
 def _row(what: str, found: Found) -> tuple[str, ...]:

@@ -34,6 +34,12 @@ def proxy_options(command: _Command) -> _Command:
     return command
 
 
+def pool_option(command: _Command) -> _Command:
+    """--pool, where a key or the only pool does not say it."""
+    text = "This pool, as at an address of its own; else the key says which, or there is only one."
+    return click.option("--pool", metavar="NAME", help=text)(command)
+
+
 def server_argument(command: _Command) -> _Command:
     """SERVER, and what tells two of one name apart."""
     return click.argument("server", metavar="SERVER")(server_options(command))

@@ -12,11 +12,13 @@ import click
 
 from memagent import environment
 from memagent.cli.flags import load_any, load_magent, magent_flags, to_flags
+from memagent.cli.reach import pool_option
 from memagent.cli.table import aligned
 from memagent.errors import ConfigError
 from memagent.inspection.keys import HINT, as_text, problem_of
+from memagent.inspection.routing import Routed, pool_of, routed
 from memagent.reading import Mistakes
-from memagent.settings import Config, PoolConfig
+from memagent.settings import Config
 
 _ROWS_AT_ONCE = 1000
 
@@ -38,16 +40,19 @@ class Place:
     "-c", "--config", "path", metavar="FILE", help="YAML, or magent's INI file if it ends in .conf."
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@pool_option
 @magent_flags("-s", "-b", "-k")
 @click.argument("keys", metavar="KEY...", nargs=-1)
-def route(path: str | None, as_json: bool, keys: tuple[str, ...], **given: Any) -> None:
-    """Show on which server each KEY lives, and on which backup its copy.
+def route(path: str | None, as_json: bool, pool: str | None, keys: tuple[str, ...], **given: Any) -> None:
+    """Show in which pool and on which server each KEY lives, and on which backup its copy.
 
     `-` reads keys from standard input, one a line. The servers come from a configuration file (-c), or
     from magent's flags as they stand in your start script: those that say nothing about servers may stay.
     No server is contacted. A key that starts with - goes after --.
     """
-    pool = _config(path, given).pools[0]
+    config = _config(path, given)
+    if pool is not None:
+        pool_of(config, pool)
     if not keys:
         raise click.UsageError("no KEY: give some, or - to read them from standard input")
 
@@ -56,9 +61,11 @@ def route(path: str | None, as_json: bool, keys: tuple[str, ...], **given: Any) 
     mistakes = Mistakes(HINT)
     stdin = sys.stdin.buffer if "-" in keys else None
     good = (key for where, key in _each_key(keys, stdin) if _is_good(key, where, mistakes))
-    places = _places(good, pool, make_placement(pool).locate)
+    locate = {each.name: make_placement(each).locate for each in config.pools}
+    ways = _routed(good, config, pool, mistakes)
+    places = (_place(key, way, locate[way.pool.name]) for key, way in ways)
     at_once = 1 if stdin is not None and stdin.isatty() else _ROWS_AT_ONCE
-    _print(places, pool, as_json, sys.stdout.buffer, at_once)
+    _print(places, config, as_json, sys.stdout.buffer, at_once)
     mistakes.raise_if_any()
 
 
@@ -88,20 +95,30 @@ def _is_good(key: bytes, where: str, mistakes: Mistakes) -> bool:
     return problem is None
 
 
-def _places(
-    keys: Iterable[bytes], pool: PoolConfig, locate: Callable[[bytes], tuple[int, int]]
-) -> Iterator[Place]:
-    copies = pool.backups or pool.servers
+def _routed(
+    keys: Iterable[bytes], config: Config, pool: str | None, mistakes: Mistakes
+) -> Iterator[tuple[bytes, Routed]]:
     for key in keys:
-        owner, copy = locate(key)
-        backup = copies[copy].name if copy >= 0 else None
-        server = pool.servers[owner].name
-        yield Place(as_text(key), pool.name, server, owner, backup, copy if copy >= 0 else None)
+        try:
+            way = routed(config, key, pool)
+        except ConfigError as error:
+            mistakes.note(error.message)
+        else:
+            yield key, way
 
 
-def _print(places: Iterator[Place], pool: PoolConfig, as_json: bool, out: BinaryIO, at_once: int) -> None:
-    header: tuple[str, ...] = ("KEY", "SERVER", "INDEX")
-    if pool.backups or pool.copies > 1:
+def _place(key: bytes, way: Routed, locate: Callable[[bytes], tuple[int, int]]) -> Place:
+    pool = way.pool
+    owner, copy = locate(way.stored)
+    backup = (pool.backups or pool.servers)[copy].name if copy >= 0 else None
+    server = pool.servers[owner].name
+    return Place(as_text(key), pool.name, server, owner, backup, copy if copy >= 0 else None)
+
+
+def _print(places: Iterator[Place], config: Config, as_json: bool, out: BinaryIO, at_once: int) -> None:
+    has_pools = len(config.pools) > 1
+    header: tuple[str, ...] = ("KEY", "POOL", "SERVER", "INDEX") if has_pools else ("KEY", "SERVER", "INDEX")
+    if any(pool.has_copies for pool in config.pools):
         header += ("BACKUP", "INDEX")
     above = [header]
     while batch := list(islice(places, at_once)):
@@ -109,14 +126,16 @@ def _print(places: Iterator[Place], pool: PoolConfig, as_json: bool, out: Binary
         if as_json:
             lines = map(_json, batch)
         else:
-            lines = aligned(above + [_row(place)[: len(header)] for place in batch])
+            lines = aligned(above + [_row(place, has_pools)[: len(header)] for place in batch])
             above = []
         out.write("".join(line + "\n" for line in lines).encode(errors="surrogateescape"))
         out.flush()
 
 
-def _row(place: Place) -> tuple[str, ...]:
-    return place.key, place.server, str(place.index), str(place.backup), str(place.backup_index)
+def _row(place: Place, has_pools: bool) -> tuple[str, ...]:
+    where = (place.pool, place.server) if has_pools else (place.server,)
+    copy = ("-", "-") if place.backup is None else (place.backup, str(place.backup_index))
+    return place.key, *where, str(place.index), *copy
 
 
 def _json(place: Place) -> str:

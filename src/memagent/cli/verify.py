@@ -11,13 +11,14 @@ from rich.live import Live
 from rich.text import Text
 
 from memagent.cli.looking import find_subject
-from memagent.cli.reach import print_json, reach_options, talk
+from memagent.cli.reach import pool_option, print_json, reach_options, talk
 from memagent.cli.table import aligned
 from memagent.cli.values import COUNT, TIMEOUT, between, unit
 from memagent.errors import ConfigError, ServerError
 from memagent.inspection.comparing import Finding
 from memagent.inspection.keys import visible
 from memagent.inspection.places import Places
+from memagent.inspection.routing import pool_of
 from memagent.inspection.verify import Progress, Report
 from memagent.inspection.verify import verify as compare
 from memagent.units import parse_count
@@ -46,12 +47,14 @@ _FINDINGS: tuple[tuple[Finding, str], ...] = (
 )
 @click.option("--timeout", "timeout_s", type=TIMEOUT, default="1s", help="For each question to a server.")
 @click.option("--seed", type=COUNT, help="Of the choice of keys.  [default: another one each time]")
+@pool_option
 @reach_options
 def verify(
     count: int,
     rate: int,
     timeout_s: float,
     seed: int | None,
+    pool: str | None,
     socket_path: str | None,
     config_path: str | None,
     as_json: bool,
@@ -64,19 +67,21 @@ def verify(
     servers evict. Of an item that is marked stale (md with I) a look takes the win, as any mg does.
     """
     subject = find_subject(socket_path, config_path)
-    if not subject.pool.has_copies:
+    chosen = pool_of(subject.config, pool)
+    if not chosen.has_copies:
         raise ConfigError(
-            f'pool "{subject.pool.name}" keeps no copies: there is nothing to compare',
+            f'pool "{chosen.name}" keeps no copies: there is nothing to compare',
             "give it backups, or copies: 2",
         )
 
     from memagent.topology import make_placement
 
-    places = Places(subject.pool, make_placement(subject.pool))
+    places = Places(chosen, make_placement(chosen))
+    states = subject.states(chosen)
     used_seed = secrets.randbits(32) if seed is None else seed
     chance = random.Random(used_seed)  # noqa: S311 - a sample is no secret
     report = _watched(
-        lambda progress: compare(places, count, rate, timeout_s, chance, progress, states=subject.states)
+        lambda progress: compare(places, count, rate, timeout_s, chance, progress, states=states)
     )
     if not report.compared and report.problems:
         raise ServerError(

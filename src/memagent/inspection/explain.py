@@ -2,15 +2,20 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from memagent.errors import ServerError
 from memagent.inspection.client import Item
 from memagent.inspection.comparing import Pair, Part
 from memagent.inspection.keys import as_text
-from memagent.inspection.places import Holder, Looker, Places
+from memagent.inspection.places import Holder, Looker, Places, Placing
+from memagent.inspection.routing import Routed
 
 Verdict = Literal["agree", "differ", "missing_copy", "missing_owner", "nowhere", "no_copy", "not_known"]
+
+
+class Hashing(Placing, Protocol):
+    def hash_of(self, key: bytes) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,8 @@ class Found:
 @dataclass(frozen=True, slots=True)
 class Explanation:
     key: bytes
+    stored: bytes  # as the servers know it
+    prefix: str | None  # that led to the pool
     pool: str
     key_hash: str
     hash_value: int
@@ -54,6 +61,8 @@ class Explanation:
     def as_dict(self) -> dict[str, Any]:
         return {
             "key": as_text(self.key),
+            "stored_key": as_text(self.stored),
+            "prefix": self.prefix,
             "pool": self.pool,
             "key_hash": self.key_hash,
             "hash": self.hash_value,
@@ -66,17 +75,19 @@ class Explanation:
 
 
 def explain(
-    places: Places, key: bytes, hash_value: int, states: Mapping[tuple[str, str], str], timeout_s: float
+    key: bytes, way: Routed, placement: Hashing, states: Mapping[tuple[str, str], str], timeout_s: float
 ) -> Explanation:
-    """`states` by role and name, as far as they are known. `key` is valid."""
-    owner, copy = places.of(key)
+    """`states` of the pool's servers by role and name, as far as they are known. `key` is valid."""
+    pool, stored, prefix = way
+    owner, copy = Places(pool, placement).of(stored)
     with Looker(timeout_s) as looker:
-        at_owner = _look(looker, owner, key, states)
-        at_copy = _look(looker, copy, key, states) if copy is not None else None
+        at_owner = _look(looker, owner, stored, states)
+        at_copy = _look(looker, copy, stored, states) if copy is not None else None
     verdict, differs_in = _judge(at_owner, at_copy)
-    pool = places.pool
+    hash_value = placement.hash_of(stored)
     return Explanation(
-        key, pool.name, pool.key_hash, hash_value, pool.distribution, at_owner, at_copy, verdict, differs_in
+        *(key, stored, prefix, pool.name, pool.key_hash, hash_value, pool.distribution),
+        *(at_owner, at_copy, verdict, differs_in),
     )
 
 

@@ -61,7 +61,7 @@ class Case:
     def snapshot(self) -> Snapshot:
         return Snapshot("1", 1, 2.0, 1.0, (), self.draining, Limits(1, 2, 3), True, (), ())
 
-    async def look_up(self, key: bytes) -> dict[str, Any]:
+    async def look_up(self, key: bytes, pool: str | None = None) -> dict[str, Any]:
         self.keys.append(key)
         return {"key": "k"}
 

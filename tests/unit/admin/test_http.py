@@ -50,7 +50,7 @@ def snapshot() -> Snapshot:
     return snapshot_of(config_of(servers=["10.0.0.1:1"]))
 
 
-async def look_up(key: bytes) -> dict[str, Any]:
+async def look_up(key: bytes, pool: str | None = None) -> dict[str, Any]:
     await asyncio.Event().wait()
     return {}
 

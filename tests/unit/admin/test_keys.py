@@ -10,6 +10,7 @@ import pytest
 from memagent.admin import keys
 from memagent.admin.keys import KeyLookup
 from memagent.admin.requests import InvalidError, RefusedError
+from memagent.settings import Config
 from tests.support.ports import free_port
 from tests.support.snapshots import config_of, snapshot_of
 
@@ -60,3 +61,19 @@ def test_a_server_that_hangs_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatc
         if thread.name == "look up a key":
             thread.join(10)
     assert case.lookup._free.acquire(blocking=False)
+
+
+def test_the_pool_that_takes_the_key_or_is_named():
+    pools = [
+        {"name": "a", "servers": [f"127.0.0.1:{free_port()}"], "prefixes": ["a:"], "strip_prefix": True},
+        {"name": "own", "servers": [f"127.0.0.1:{free_port()}"], "listen": ["5"]},
+    ]
+    config = Config.model_validate({"workers": 1, "pools": pools})
+    lookup = KeyLookup(lambda: config, lambda: snapshot_of(config))
+    found = asyncio.run(lookup.look_up(b"a:k"))
+    assert (found["pool"], found["key"], found["stored_key"], found["prefix"]) == ("a", "a:k", "k", "a:")
+    assert asyncio.run(lookup.look_up(b"a:k", "own"))["stored_key"] == "a:k"
+    with pytest.raises(InvalidError, match="no pool takes the key"):
+        asyncio.run(lookup.look_up(b"b\xff"))
+    with pytest.raises(InvalidError, match='no pool "c"'):
+        asyncio.run(lookup.look_up(b"b", "c"))

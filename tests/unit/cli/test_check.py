@@ -81,3 +81,28 @@ def test_there_are_examples():
 def test_every_example_is_good(path, capsys):
     assert cli.call(["check", str(path)]) == 0
     assert capsys.readouterr().out.startswith(f"{path}: good")
+
+
+SEVERAL = """\
+pools:
+  main: {servers: [a]}
+  users: {servers: [b], prefixes: ["user:", "u:"], strip_prefix: true}
+  own: {servers: [c], listen: ["127.0.0.1:5"]}
+"""
+
+
+def test_several_pools_and_what_leads_to_them(tmp_path, capsys):
+    path = tmp_path / "magent.yaml"
+    path.write_text(SEVERAL)
+    assert cli.call(["check", str(path)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line for line in out if line.startswith(("listen", "route"))] == [
+        "listen   127.0.0.1:11211",
+        "listen   127.0.0.1:5 (pool own)",
+        'route    "user:" -> pool users, which strips the prefix',
+        'route    "u:"    -> pool users, which strips the prefix',
+        "route    all else -> pool main",
+    ]
+    path.write_text(SEVERAL.replace("main: {", "main: {prefixes: ['m:'], "))
+    assert cli.call(["check", str(path)]) == 0
+    assert "route    all else is refused: CLIENT_ERROR no route for this key" in capsys.readouterr().out

@@ -108,3 +108,15 @@ def test_nobody_to_compare_with(files, tmp_path, capsys):
     _, new = files(OLD, OLD)
     assert cli.call(["check", new, "--diff", "--socket", str(tmp_path / "none.sock")]) == 1
     assert "no proxy listens at" in capsys.readouterr().err
+
+
+def test_given_keys_that_another_pool_takes(files, capsys, tmp_path):
+    old = "pools: {m: {servers: [a]}, u: {servers: [b], prefixes: ['u:']}}"
+    given = tmp_path / "keys"
+    given.write_text("u:1\nu:2\nv:1\nx\n")
+    old_path, new_path = files(old, old.replace("['u:']", "['v:', 'u:2']"))
+    assert cli.call(["check", new_path, "--old", old_path, "--keys", str(given)]) == 0
+    out = capsys.readouterr().out
+    assert 'of 1 given keys in the pool "m":' in out
+    assert 'of 1 given keys in the pool "u":' in out
+    assert out.endswith("\n2 of 4 given keys get another pool, another prefix or none\n")

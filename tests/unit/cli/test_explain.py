@@ -109,3 +109,26 @@ def test_mistakes(told, arguments, says):
     code, out, err = told(*arguments)
     assert (code, out) == (2, b"")
     assert says in err
+
+
+def test_the_route_and_the_key_that_the_servers_know(memcached_factory, tmp_path, capfdbinary):
+    server = memcached_factory()
+    server.set(b"k", b"v")
+    path = tmp_path / "magent.yaml"
+    path.write_text(
+        f"control_socket: {tmp_path}/none.sock\n"
+        f"pools: {{main: {{servers: [a]}}, "
+        f"users: {{servers: ['{server.address}'], prefixes: ['u:'], strip_prefix: true}}}}\n"
+    )
+    assert cli.call(["explain", "-c", str(path), "u:k"]) == 0
+    lines = capfdbinary.readouterr().out.decode().splitlines()
+    assert lines[:2] == ["key     u:k", 'route   "u:", its servers know the key as k']
+    assert lines[3] == "pool    users, ketama"
+    assert " yes " in lines[6]
+    assert cli.call(["explain", "-c", str(path), "--pool", "users", "--json", "k"]) == 0
+    told = json.loads(capfdbinary.readouterr().out)
+    assert (told["pool"], told["prefix"], told["stored_key"], told["owner"]["present"]) == (
+        *("users", None, "k", True),
+    )
+    assert cli.call(["verify", "-c", str(path)]) == 2
+    assert b"which pool is meant? There are main, users" in capfdbinary.readouterr().err

@@ -19,15 +19,16 @@ def test_the_running_proxy_knows_best(stand_in, tmp_path):
     path = tmp_path / "magent.yaml"
     path.write_text(f"control_socket: {proxy.path}\npools: {{main: {{servers: [10.0.0.1]}}}}")
     found = find_subject(None, str(path))
-    assert found.pool == POOL
-    assert found.states == {("server", "a"): "up", ("backup", "10.0.0.8:11211"): "down"}
+    assert found.config.pools == (POOL,)
+    assert found.states(POOL) == {("server", "a"): "up", ("backup", "10.0.0.8:11211"): "down"}
 
 
 def test_the_file_alone(tmp_path, capsys):
     path = tmp_path / "magent.yaml"
     path.write_text(f"control_socket: {tmp_path}/no.sock\npools: {{main: {{servers: [10.0.0.1]}}}}")
     found = find_subject(None, str(path))
-    assert (found.pool.servers[0].name, found.states) == ("10.0.0.1:11211", {})
+    [pool] = found.config.pools
+    assert (pool.servers[0].name, found.states(pool)) == ("10.0.0.1:11211", {})
     err = capsys.readouterr().err
     assert err == (
         f"no proxy listens at {tmp_path}/no.sock: by the configuration file alone, and no server's state is"

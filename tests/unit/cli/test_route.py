@@ -150,3 +150,24 @@ def test_mistakes(arguments, says, capfdbinary):
     out, err = capfdbinary.readouterr()
     assert out == b""
     assert says in err.decode()
+
+
+def test_keys_of_several_pools(tmp_path, capfdbinary):
+    path = tmp_path / "magent.yaml"
+    path.write_text(
+        "pools: {main: {servers: [a], prefixes: ['m:']}, "
+        "users: {servers: [b, c], backups: [d], prefixes: ['u:'], strip_prefix: true, "
+        "distribution: modula, key_hash: djb}, own: {servers: [e], listen: [5]}}"
+    )
+    assert cli.call(["route", "-c", str(path), "u:a", "m:a", "x", "u:"]) == 2
+    out, err = capfdbinary.readouterr()
+    assert [line.split() for line in out.decode().splitlines()] == [
+        ["KEY", "POOL", "SERVER", "INDEX", "BACKUP", "INDEX"],
+        ["u:a", "users", ("b:11211", "c:11211")[OWNER_OF_TWO["a"]], str(OWNER_OF_TWO["a"]), "d:11211", "0"],
+        ["m:a", "main", "a:11211", "0", "-", "-"],
+    ]
+    assert b'no pool takes the key "x"' in err
+    assert b'"u:" is nothing but the prefix that the pool "users" strips' in err
+    assert cli.call(["route", "-c", str(path), "--pool", "own", "--json", "x"]) == 0
+    assert rows(capfdbinary)[0]["pool"] == "own"
+    assert cli.call(["route", "-c", str(path), "--pool", "none", "x"]) == 2

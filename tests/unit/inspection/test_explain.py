@@ -5,6 +5,7 @@ import json
 import pytest
 
 from memagent.inspection.explain import explain
+from memagent.inspection.routing import Routed
 from memagent.topology import make_placement
 from tests.unit.inspection.pools import places, store
 
@@ -12,8 +13,8 @@ KEY = b"SNSGOU1"
 
 
 def explained(found, key=KEY, states=None, timeout_s=5.0):
-    value = make_placement(found.pool).hash_of(key)
-    return explain(found, key, value, states or {}, timeout_s)
+    way = Routed(found.pool, key, "")
+    return explain(key, way, make_placement(found.pool), states or {}, timeout_s)
 
 
 @pytest.fixture(params=["old", "new"])

@@ -35,7 +35,7 @@ class TopProxy:
         return f"{'backup' if server.backup else 'server'} {server.name} is {server.state}"
 
     def explain(self, key: str) -> list[str]:
-        lines = describe(explained(key, _EXPLAIN_S, self._path, None))
+        lines = describe(explained(key, _EXPLAIN_S, None, self._path, None))
         return [os.fsencode(line).decode(errors="backslashreplace") for line in lines]
 
     def close(self) -> None:

@@ -94,6 +94,24 @@ def test_flush_all_reaches_what_its_address_reaches(case: Case) -> None:
     assert case.servers[2].get(b"k") is None
 
 
+def test_operators_name_a_server_by_its_pool_too(proxy_factory: Start, servers: list[Memcached]) -> None:
+    """One machine in two pools."""
+    pools = {
+        "a": a_pool(servers[0], backups=(servers[1],)),
+        "b": a_pool(servers[0], backups=(servers[1],), prefixes=["b:"]),
+    }
+    proxy = proxy_factory((), settings={"pools": pools})
+    name = servers[0].address
+    shown = magent("servers", "-c", str(proxy.config)).stdout
+    assert [line.split()[0] for line in shown.splitlines()[1:4:2]] == [f"a/{name}", f"b/{name}"]
+    refused = magent("drain", "-c", str(proxy.config), name)
+    assert refused.returncode != 0
+    assert "server of the pool a, server of the pool b" in refused.stderr
+    assert magent("drain", "-c", str(proxy.config), f"b/{name}").returncode == 0
+    stats = proxy.stats("servers")
+    assert (stats[f"a:{name}:up"], stats[f"b:{name}:up"]) == ("1", "0")
+
+
 def test_one_pool_is_down_and_the_others_do_not_notice(case: Case) -> None:
     case.servers[0].set(b"a", b"1")
     case.servers[1].kill()

@@ -23,7 +23,7 @@ from libc.string cimport memcpy
 from memagent._core.buffer cimport Memory
 from memagent._core.channel cimport F_DOWN, F_GARBAGE, F_REFUSED, F_RESET, F_TIMED_OUT, Channel, Failure
 from memagent._core.marks cimport FLUSH_MARK
-from memagent._core.metrics cimport S_BUSY_REJECTIONS, W_CMD_FLUSH, W_EXCHANGES, W_SERVER_ERRORS, Block
+from memagent._core.metrics cimport S_BUSY_REJECTIONS, W_EXCHANGES, W_SERVER_ERRORS, Block
 from memagent._core.pool cimport Pool
 from memagent._core.reply cimport E_OK, R_OK, Code, ReplyParser
 from memagent._core.request cimport RequestParser, Verb
@@ -150,7 +150,6 @@ cdef class Broadcast(Exchange):
         cdef Server server
         cdef Channel channel
         cdef uint32_t part = 0
-        self.counters.slot[W_CMD_FLUSH] += 1
         self.pool = pool
         self.servers = pool.servers + pool.backups
         for server in self.servers:

@@ -97,6 +97,11 @@ cdef class Share(Waiting):
         self.whole = None
         return whole.share_done()
 
+    cdef int hold_back(self) except -1:
+        if self.whole.waiting is not None:
+            self.whole.waiting.hold_back()
+        return 0
+
     cdef bint is_refused(self) noexcept:
         """Is the reply to a retrieval an error line?"""
         cdef Exchange exchange = self.exchange

@@ -50,6 +50,7 @@ from memagent._core.metrics cimport (
     W_CLIENT_CLOSED_PROTOCOL,
     W_CLIENT_ERRORS,
     W_CLIENT_PAUSED,
+    W_CMD_FLUSH,
     W_CMD_GET,
     W_CMD_META,
     W_CMD_SET,
@@ -322,6 +323,7 @@ cdef class Session(Waiting):
                 exchange = Mutation.__new__(Mutation)
         elif verb == V_FLUSH_ALL:
             exchange = Broadcast.__new__(Broadcast)
+            count[W_CMD_FLUSH] += 1
         else:
             if verb <= V_CAS:
                 count[W_CMD_SET] += 1

@@ -48,8 +48,8 @@ class KeyLookup:
                 found = await in_thread(work, "look up a key")
         except TimeoutError:
             raise RefusedError(f"its servers did not answer within {_FOR_ALL_S:g} s") from None
-        text = key.decode(errors="backslashreplace")
-        return {**found, "key": text, "key_base64": base64.b64encode(key).decode()}
+        texts = {"key": _text(key), "stored_key": _text(way.stored)}
+        return {**found, **texts, "key_base64": base64.b64encode(key).decode()}
 
     def _work(self, key: bytes, way: Routed) -> Callable[[], dict[str, Any]]:
         """The loop's part is done here."""
@@ -68,3 +68,7 @@ class KeyLookup:
                 self._free.release()
 
         return work
+
+
+def _text(key: bytes) -> str:
+    return key.decode(errors="backslashreplace")

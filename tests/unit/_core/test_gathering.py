@@ -17,9 +17,10 @@ NO_ROUTE = b"CLIENT_ERROR no route for this key\r\n"
 BAD_KEY = b"CLIENT_ERROR bad key\r\n"
 
 
-def routed(make_world: MakeWorld, rest: bool = True, **each: dict[str, Any]) -> World:
-    """Three pools of one server each; `each`: settings of a pool by its name."""
-    world = make_world(3)
+def routed(make_world: MakeWorld, rest: bool = True, **given: Any) -> World:
+    """Three pools of one server each; `given`: settings of a pool by its name, and of the world."""
+    each = {name: given.pop(name) for name in "abc" if name in given}
+    world = make_world(3, **given)
     servers = world.pool.servers
     pools = [
         Pool(
@@ -229,6 +230,21 @@ def test_flush_all_reaches_every_pool(make_world: MakeWorld) -> None:
     assert reply == b"SERVER_ERROR server s1 is down: not flushed\r\n"
 
 
+def test_a_flush_of_several_pools_holds_back_what_may_be_quicker(make_world: MakeWorld) -> None:
+    world = routed(make_world, n_channels=2)
+    for fake in world.servers:
+        fake.holds = True
+    client = world.client()
+    client.send(b"flush_all\r\nget b:1\r\n")
+    world.run()
+    assert lines(world)[B] == [b"flush_all"] * 2
+    for fake in world.servers:
+        fake.release()
+    world.run()
+    assert client.take() == b"OK\r\nEND\r\n"
+    assert world.count("cmd_flush") == 1
+
+
 def test_a_set_that_is_too_large_takes_the_old_value_of_its_pool(make_world: MakeWorld) -> None:
     world = routed(make_world)
     world.context.configure(max_item_bytes=1024)
@@ -343,3 +359,26 @@ def test_an_error_line_is_passed_on_as_it_is(make_world: MakeWorld, refusal: byt
     world.run()
     assert client.take() == refusal
     world.servers[C].wire.replies = b""
+
+
+# ---------------------------------------------------------------- what is looked at of single requests
+
+
+def test_shares_are_observed_by_the_keys_that_their_servers_know(make_world: MakeWorld) -> None:
+    world = routed(make_world, hot_keys=True, slow_us=1000)
+    client = world.client()
+    world.turn.now_us += 100_000
+    world.ask(client, b"get a c:a b:a\r\n")
+    world.ask(client, b"set c:k 0 0 1\r\nx\r\n")
+    world.ask(client, b"get b:a b:b\r\n")
+    found = world.hot.read(world.turn.now_us)
+    assert found is not None
+    assert {key for key, *_ in found[0]} == {b"a", b"b:a", b"k", b"b:b"}
+    world.servers[C].holds = True
+    client.send(b"get a c:a\r\n")
+    world.run()
+    world.turn.now_us += 2000
+    world.servers[C].release()
+    world.run()
+    assert client.take() == b"END\r\n"
+    assert [each[6] for each in world.slow.read()] == [b"a"]

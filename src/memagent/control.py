@@ -1,8 +1,7 @@
 """Messages between the supervisor and its workers.
 
-    supervisor ── Start, Reload, Addresses, Hold, Replace, Flush, Adopt, Taps, ReopenLog ─▶ worker
-    supervisor ── Drain, Stop ─▶ worker
-    supervisor ◀─ Ready, Reloaded, Gone, Resolve, StateChange, Adopted, Log, DrainingDone ─ worker
+  to workers:   Start, Reload, Addresses, Hold, Replace, Flush, FlushPool, Adopt, Taps, ReopenLog, Drain, Stop
+  from workers: Ready, Reloaded, Gone, Resolve, StateChange, Flushed, Adopted, Log, DrainingDone
 
 One SOCK_SEQPACKET socket pair per worker, one JSON object per packet; an object too large for a packet
 travels in several, "+" before each piece but the last and "=" before that.
@@ -107,6 +106,15 @@ class Flush:
 
 
 @checked(frozen=True, config=_STRICT)
+class FlushPool:
+    """Forget everything on every server of a pool. Answered by `Flushed` with this number."""
+
+    number: int
+    pool: str
+    type: Literal["flush_pool"] = "flush_pool"
+
+
+@checked(frozen=True, config=_STRICT)
 class Adopt:
     """The worker in this place is dead: see to what it had under way. Answered by Adopted, as long as that
     has not come nobody else may write where the dead one has.
@@ -201,6 +209,15 @@ class StateChange:
 
 
 @checked(frozen=True, config=_STRICT)
+class Flushed:
+    """What a client would have been answered to a flush_all of this pool alone."""
+
+    number: int
+    reply: str
+    type: Literal["flushed"] = "flushed"
+
+
+@checked(frozen=True, config=_STRICT)
 class Adopted:
     """What `Adopt` asks for has begun, and readers can rely on this worker's marks."""
 
@@ -224,8 +241,10 @@ class DrainingDone:
     type: Literal["draining_done"] = "draining_done"
 
 
-ToWorker = Start | Reload | Addresses | Hold | Replace | Flush | Adopt | Taps | ReopenLog | Drain | Stop
-FromWorker = Ready | Reloaded | Gone | Resolve | StateChange | Adopted | Log | DrainingDone
+ToWorker = (
+    Start | Reload | Addresses | Hold | Replace | Flush | FlushPool | Adopt | Taps | ReopenLog | Drain | Stop
+)
+FromWorker = Ready | Reloaded | Gone | Resolve | StateChange | Flushed | Adopted | Log | DrainingDone
 
 _to_worker: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="type")])
 _from_worker: TypeAdapter[FromWorker] = TypeAdapter(Annotated[FromWorker, Field(discriminator="type")])

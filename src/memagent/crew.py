@@ -208,6 +208,12 @@ class Crew:
                 # It has not read for very long; it would act on what is no longer so.
                 worker.signal(signal.SIGKILL)
 
+    def tell_one(self, message: ToWorker) -> None:
+        """Any that is ready, if there is one."""
+        ready = [worker for worker in self._workers.values() if worker.is_ready]
+        if ready:
+            ready[0].send(message)
+
     def alive(self) -> Collection[int]:
         """The workers that are told what is new."""
         return self._workers.keys()

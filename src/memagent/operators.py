@@ -43,7 +43,8 @@ class Operators:
         resolve: Resolve,
         reload: Callable[[], Awaitable[Plan]],
         set_verbose: Callable[[bool, float | None], Awaitable[None]],
-        flush: Callable[[str | None], Awaitable[None]],
+        flush_pool: Callable[[str], Awaitable[None]],
+        flush_server: Callable[[str], Awaitable[None]],
         observing: Observing,
     ) -> None:
         self._leader = leader
@@ -54,7 +55,8 @@ class Operators:
         self._resolve = resolve
         self._reload = reload
         self._set_verbose = set_verbose
-        self._flush = flush
+        self._flush_pool = flush_pool
+        self._flush_at = flush_server
         self._observing = observing
 
     async def answer(self, request: Request) -> AsyncGenerator[dict[str, Any], None]:
@@ -83,7 +85,7 @@ class Operators:
                 yield {"ok": True, "level": "debug" if is_verbose else "info"}
             case requests.Flush(pool=pool):
                 self._check_pool(pool)
-                await self._flush(None)
+                await self._flush_pool(pool)
                 yield {"ok": True}
             case requests.FlushServer():
                 member = self._find(request)
@@ -137,7 +139,7 @@ class Operators:
             raise RefusedError(f"{name} is down", "restart it, and it comes back empty")
         if life.warm_runs:
             raise RefusedError(f"{name} is being refilled", "wait until that is done, or abort it")
-        await self._flush(next(iter(self._tried(member)), member.address))
+        await self._flush_at(next(iter(self._tried(member)), member.address))
 
     async def _tap(self, request: requests.Tap) -> AsyncGenerator[dict[str, Any], None]:
         """Progress only, until nobody listens any more."""

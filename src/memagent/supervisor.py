@@ -26,13 +26,15 @@ from memagent.activation import Activated
 from memagent.admin.counting import count
 from memagent.admin.doors import Doors, bind_http
 from memagent.admin.families import Family
-from memagent.admin.flushing import flush_all
+from memagent.admin.flushing import PoolFlush, flush_all
 from memagent.admin.metrics import exposition, families
 from memagent.admin.otel import Sender
 from memagent.admin.readiness import Readiness
 from memagent.admin.requests import RefusedError
 from memagent.config import Loaded
 from memagent.control import (
+    Flushed,
+    FlushPool,
     FromWorker,
     Gone,
     Hold,
@@ -182,6 +184,7 @@ class Supervisor:
             log,
             notify,
         )
+        self._pool_flush = PoolFlush(lambda number, pool: self._crew.tell_one(FlushPool(number, pool)))
         self._operators = Operators(
             self._leader,
             self.snapshot,
@@ -191,7 +194,8 @@ class Supervisor:
             self._names.resolver.resolve,
             self._reloader.reload,
             self._reloader.set_verbose,
-            self._flush,
+            self._pool_flush.flush,
+            flush_all,
             Observing(self._fleet, self._segment, self._crew.tell_all),
         )
         self._readiness = Readiness()
@@ -348,6 +352,8 @@ class Supervisor:
                 self._leader.heard(message)
             case Resolve(server) if server in self._fleet.members:
                 self._tasks.spawn(self._answer_resolve(worker, server))
+            case Flushed(number, reply):
+                self._pool_flush.heard(number, reply)
             case Reloaded() | Gone():
                 self._reloader.heard(worker.number, message)
             case _:
@@ -401,10 +407,3 @@ class Supervisor:
         if not self._crew.all_ready.is_set():
             return ["the proxy is starting"]
         return self._readiness.gaps(self._config, self.snapshot())
-
-    async def _flush(self, server: str | None) -> None:
-        """One server, or through a client's door all of them."""
-        if server is not None:
-            await flush_all(server)
-        else:
-            await flush_all(self._listeners.addresses[0], "a server that is down is flushed on return")

@@ -24,6 +24,7 @@ from typing import Any, Final, Literal
 from memagent import __version__, control, stats
 from memagent._core.buffer import Memory
 from memagent._core.doubt import adopt
+from memagent._core.exchange import flush
 from memagent._core.metrics import Block
 from memagent._core.observer import Observer, Tap
 from memagent._core.repair import refill
@@ -42,6 +43,8 @@ from memagent.control import (
     Drain,
     DrainingDone,
     Flush,
+    Flushed,
+    FlushPool,
     Gone,
     Hold,
     Ready,
@@ -222,6 +225,9 @@ class Worker:
         if not self._channel.send(change):
             self._log.warning(f"server {server.name} is {state}: {reason}")
 
+    def _flushed(self, number: int, reply: bytes) -> None:
+        self._channel.send(Flushed(number, reply.decode(errors="backslashreplace").strip()))
+
     def _resolve(self, server: int) -> None:
         self._channel.send(Resolve(server))
 
@@ -252,6 +258,9 @@ class Worker:
                         endpoint.release()
             case Replace(number, address, addresses, keep_data) if number in self._endpoints:
                 self._replace(number, address, addresses, keep_data)
+            case FlushPool(number, name) if name in self._topology.pools:
+                told = partial(self._flushed, number)
+                flush(self._topology.pools[name], self._block, self._context.memory, told)
             case Flush(number) if number in self._endpoints:
                 self._endpoints[number].server.owe_flush("it may have what it must not have")
             case Reload():

@@ -94,6 +94,25 @@ def test_flush_all_reaches_what_its_address_reaches(case: Case) -> None:
     assert case.servers[2].get(b"k") is None
 
 
+def test_an_operator_flushes_one_pool_of_an_address(case: Case) -> None:
+    for server in case.servers:
+        server.set(b"k", b"v")
+    done = magent("flush", "--all", "--pool", "users", "--yes", "-c", str(case.proxy.config))
+    assert done.stdout == "1 server is flushed\n", done.stderr
+    assert [server.get(b"k") for server in case.servers] == [b"v", None, b"v"]
+    assert magent("flush", "--all", "--yes", "-c", str(case.proxy.config)).returncode == 0
+    assert [server.get(b"k") for server in case.servers] == [None] * 3
+    case.servers[1].kill()
+    with case.proxy.connect() as wire:
+        wait_until(
+            lambda: wire.ask(b"set user:a 0 0 1\r\nx\r\n").startswith(b"SERVER_ERROR server"),
+            10,
+            "it is down",
+        )
+    refused = magent("flush", "--all", "--pool", "users", "--yes", "-c", str(case.proxy.config))
+    assert "the pool users is not flushed as a whole: SERVER_ERROR server" in refused.stderr
+
+
 def test_operators_name_a_server_by_its_pool_too(proxy_factory: Start, servers: list[Memcached]) -> None:
     """One machine in two pools."""
     pools = {

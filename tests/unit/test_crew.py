@@ -178,6 +178,16 @@ def test_who_does_not_read_for_very_long_is_ended():
     run(test)
 
 
+def test_one_that_is_ready_is_told():
+    async def test(case: Case) -> None:
+        first, second = await case.start()
+        before = [len(each.told) for each in (first, second)]
+        case.crew.tell_one(HELLO)
+        assert [len(each.told) for each in (first, second)] == [before[0] + 1, before[1]]
+
+    run(test)
+
+
 def test_what_workers_say_is_logged_or_passed_on():
     async def test(case: Case) -> None:
         first, _ = await case.start()

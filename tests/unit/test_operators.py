@@ -29,9 +29,9 @@ class Case:
         self.observing = Observing(leading.fleet, leading.segment, self.taps.append)
         self.operators = Operators(
             *(leading.leader, self.snapshot, self.metrics, self.count, leading.addresses_of, self.resolve),
-            *(self.reload, self.set_verbose, self.flush, self.observing),
+            *(self.reload, self.set_verbose, self.flush, self.flush, self.observing),
         )
-        self.flushed: list[str | None] = []
+        self.flushed: list[str] = []
         self.level_for_s: float | None = None
 
     def snapshot(self) -> Snapshot:
@@ -56,8 +56,8 @@ class Case:
         fleet = self.leading.fleet
         fleet.config = fleet.config.model_copy(update={"verbose": verbose})
 
-    async def flush(self, server: str | None) -> None:
-        self.flushed.append(server)
+    async def flush(self, what: str) -> None:
+        self.flushed.append(what)
 
     async def lines(self, line: str) -> list[dict[str, Any]]:
         return [answer async for answer in self.operators.answer(read_request(line.encode()))]
@@ -106,7 +106,7 @@ def test_a_flush_is_confirmed_and_of_a_pool():
         assert isinstance(refusal, UnknownError)
         assert case.flushed == []
         assert await case.last('{"verb": "flush", "pool": "main", "confirm": "flush_all"}') == {"ok": True}
-        assert case.flushed == [None]
+        assert case.flushed == ["main"]
 
     lead(test)
 
@@ -295,7 +295,7 @@ def test_what_changes_while_the_name_is_looked_up_counts():
 
         slow = Operators(
             *(leading.leader, case.snapshot, case.metrics, case.count, leading.addresses_of, resolve),
-            *(case.reload, case.set_verbose, case.flush, case.observing),
+            *(case.reload, case.set_verbose, case.flush, case.flush, case.observing),
         )
 
         async def replace(name: str, address: str) -> None:

@@ -43,6 +43,10 @@ cdef class Exchange(Hurried):
     cdef void let_go(self) noexcept
 
 
+cdef class Told(Waiting):
+    cdef object tell             # (reply: bytes) -> None
+
+
 cdef class Broadcast(Exchange):
     cdef list servers
     cdef size_t outstanding

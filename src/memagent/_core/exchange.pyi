@@ -1,7 +1,11 @@
+from collections.abc import Callable
 from typing import final
 
 from typing_extensions import disjoint_base
 
+from memagent._core.buffer import Memory
+from memagent._core.metrics import Block
+from memagent._core.pool import Pool
 from memagent._core.timers import Hurried
 
 @disjoint_base
@@ -11,4 +15,9 @@ class Waiting: ...
 class Exchange(Hurried): ...
 
 @final
+class Told(Waiting): ...
+
+@final
 class Broadcast(Exchange): ...
+
+def flush(pool: Pool, counters: Block, memory: Memory, tell: Callable[[bytes], object]) -> None: ...

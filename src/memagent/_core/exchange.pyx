@@ -198,3 +198,27 @@ cdef class Broadcast(Exchange):
         (<Server> self.servers[part]).missed_flush()
         self.note(f"{explain(<Server> self.servers[part], why)}: perhaps not flushed")
         return self.finish_one()
+
+
+@cython.final
+cdef class Told(Waiting):
+    """Python code that is told the reply."""
+
+    cdef int settled(self, Exchange exchange, const unsigned char *p, size_t n) except -1:
+        self.tell(<bytes> p[:n])
+        return 0
+
+    cdef int hold_back(self) except -1:
+        return 0
+
+
+def flush(Pool pool not None, Block counters not None, Memory memory not None, tell not None):
+    """What a client's flush_all does, of one pool; `tell` is called with the reply, perhaps at once."""
+    cdef RequestParser request = RequestParser(0)
+    cdef bytes text = b"flush_all\r\n"
+    cdef Broadcast made = Broadcast.__new__(Broadcast)
+    cdef Told told = Told.__new__(Told)
+    told.tell = tell
+    request.next(text, len(text), 0)
+    made.begin(told, counters, memory, request.verb, False, pool.timers.turn.now_us)
+    made.start(pool, request, text)

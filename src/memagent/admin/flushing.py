@@ -1,6 +1,7 @@
-"""flush_all as a client asks for it: of one server, or of the proxy itself with all its servers."""
+"""flush_all as a client asks for it: of one server, or of all of a pool, which a worker does."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from memagent.addresses import parse_address
@@ -9,8 +10,39 @@ from memagent.admin.requests import RefusedError
 _DEADLINE_S: Final = 10.0
 
 
-async def flush_all(at: str, hint: str | None = None) -> None:
-    """RefusedError unless who listens there says that it is done; `hint` is for a refusal of theirs."""
+class PoolFlush:
+    """One at a time. `tell` a worker: with which number to answer, and which pool it is about."""
+
+    def __init__(self, tell: Callable[[int, str], None]) -> None:
+        self._tell = tell
+        self._one_at_a_time = asyncio.Lock()
+        self._number = 0
+        self._reply: asyncio.Future[str] | None = None
+
+    async def flush(self, pool: str) -> None:
+        """RefusedError unless every server has done it."""
+        async with self._one_at_a_time:
+            self._number += 1
+            self._reply = asyncio.get_running_loop().create_future()
+            self._tell(self._number, pool)
+            try:
+                reply = await asyncio.wait_for(self._reply, _DEADLINE_S)
+            except TimeoutError:
+                raise RefusedError(
+                    f"no answer within {_DEADLINE_S:g} s", "it may be done nevertheless"
+                ) from None
+        if reply != "OK":
+            hint = "a server that is down is flushed on return"
+            raise RefusedError(f"the pool {pool} is not flushed as a whole: {reply}", hint)
+
+    def heard(self, number: int, reply: str) -> None:
+        """What came too late was for somebody else."""
+        if number == self._number and self._reply is not None and not self._reply.done():
+            self._reply.set_result(reply)
+
+
+async def flush_all(at: str) -> None:
+    """RefusedError unless the server there says that it is done."""
     address = parse_address(at)
     try:
         async with asyncio.timeout(_DEADLINE_S):
@@ -29,4 +61,4 @@ async def flush_all(at: str, hint: str | None = None) -> None:
         raise RefusedError(f"cannot ask {at} to flush: {error}") from None
     if reply != b"OK\r\n":
         what = reply.strip().decode(errors="backslashreplace") or "it hung up"
-        raise RefusedError(f"{at} has not flushed everything: {what}", hint)
+        raise RefusedError(f"{at} has not flushed everything: {what}")

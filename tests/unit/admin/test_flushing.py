@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from memagent.admin import flushing
-from memagent.admin.flushing import flush_all
+from memagent.admin.flushing import PoolFlush, flush_all
 from memagent.admin.requests import RefusedError
 from tests.support.ports import free_port
 
@@ -57,3 +57,33 @@ def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         flush(tmp_path / "s", None)
     with pytest.raises(RefusedError, match=r"cannot ask .* to flush"):
         asyncio.run(flush_all(f"127.0.0.1:{free_port()}"))
+
+
+def test_a_pool_is_flushed_by_a_worker(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(flushing, "_DEADLINE_S", 0.05)
+    told: list[tuple[int, str]] = []
+    replies = ["OK", "SERVER_ERROR server a is down: not flushed", None, "OK"]
+
+    async def whole() -> None:
+        def tell(number: int, pool: str) -> None:
+            told.append((number, pool))
+            flush.heard(number - 1, "too late")
+            reply = replies[number - 1]
+            if reply is not None:
+                flush.heard(number, reply)
+                flush.heard(number, "twice")
+
+        flush = PoolFlush(tell)
+        flush.heard(0, "nobody asked")
+        await flush.flush("a")
+        with pytest.raises(
+            RefusedError, match=r"the pool b is not flushed as a whole: .* a is down"
+        ) as caught:
+            await flush.flush("b")
+        assert "on return" in str(caught.value.hint)
+        with pytest.raises(RefusedError, match="no answer within"):
+            await flush.flush("c")
+        await flush.flush("d")
+
+    asyncio.run(whole())
+    assert told == [(1, "a"), (2, "b"), (3, "c"), (4, "d")]

@@ -249,9 +249,9 @@ cdef class Observer:
                 before = server
             elif step != ONE_STEP:
                 before = other_of(exchange, key, length, server)
-        name = b"" if server is None else server.name.encode()
+        name = b"" if server is None else server.name.encode("utf-8", "replace")
         if before is not None:
-            name_before = before.name.encode()
+            name_before = before.name.encode("utf-8", "replace")
         sighting = where.begin()
         sighting.tap = tap
         sighting.ended_us = self.turn.now_us

@@ -104,7 +104,7 @@ class Tap:
     """`server`, `pool`, `backup`: one server, as in OfServer; without `server` any."""
 
     verb: Literal["tap"]
-    prefix: str = ""
+    prefix: Annotated[str, Field(max_length=250)] = ""
     server: str | None = None
     pool: str | None = None
     backup: bool | None = None

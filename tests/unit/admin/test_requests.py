@@ -29,6 +29,7 @@ from memagent.admin.requests import (
         ('{"verb": "snapshot"}', Snapshot("snapshot")),
         ('{"verb": "config"}', Config("config")),
         ('{"verb": "hot"}', Hot("hot", 20)),
+        ('{"verb": "tap", "prefix": "\\ud83d\\ude00"}', Tap(verb="tap", prefix="\U0001f600")),
         ('{"verb": "slow", "count": 5}', Slow("slow", 5)),
         ('{"verb": "tap"}', Tap(verb="tap")),
         (
@@ -74,6 +75,10 @@ def test_requests(line: str, request_: object):
         ('{"verb": "drain", "server": 3}', "server: Input should be a valid string"),
         ('{"verb": "drain", "server": "a", "fast": true}', "fast: Unexpected"),
         ('{"verb": "snapshot", "server": "a"}', "server: Unexpected"),
+        ('{"verb": "hot", "count": 0}', "count: Input should be greater"),
+        ('{"verb": "tap", "per_s": 1001}', "per_s: Input should be less"),
+        ('{"verb": "tap", "prefix": "\\ud800"}', "no JSON"),
+        (f'{{"verb": "tap", "prefix": "{"x" * 251}"}}', "prefix: String should have at most 250"),
         ("[" * 100_000, "no JSON"),
     ],
 )

@@ -1,4 +1,5 @@
-"""Listening sockets that systemd has made and handed over (LISTEN_FDS): a memagent.socket unit.
+"""Listening sockets that another has made and handed over: systemd (LISTEN_FDS), for a memagent.socket unit,
+or the proxy that this one takes over from (see `takeover`).
 
     take ─▶ sockets ─▶ `Listeners.bind` claims what `listen` and `admin_listen` name ─▶ none may be left
 
@@ -7,21 +8,34 @@ The variables are for this process alone: workers are told of their sockets over
 
 import os
 import socket
-from collections.abc import Iterable, MutableMapping
+from collections.abc import Collection, Iterable, MutableMapping
 from typing import Any, Final
 
 from memagent.addresses import Address
 from memagent.errors import StartError
 
 _FIRST_FD: Final = 3
+_MISMATCH: Final = "make the socket unit and the settings say the same, letter by letter"
 _HINT: Final = "a socket unit for memagent has only ListenStream= and Accept=no"
 
 
 class Activated:
-    """Sockets that listen already and that nobody has claimed yet."""
+    """Sockets that listen already and that nobody has claimed yet.
 
-    def __init__(self, sockets: Iterable[socket.socket] = ()) -> None:
+    `files`: paths of Unix sockets whose files go with the sockets; what systemd has made stays systemd's.
+    """
+
+    def __init__(
+        self,
+        sockets: Iterable[socket.socket] = (),
+        giver: str = "systemd",
+        hint: str = _MISMATCH,
+        files: Collection[str] = (),
+    ) -> None:
         self._sockets = list(sockets)
+        self._giver = giver
+        self._hint = hint
+        self.files = files
 
     @classmethod
     def take(cls, environ: MutableMapping[str, str], pid: int) -> "Activated":
@@ -53,8 +67,8 @@ class Activated:
         if self._sockets:
             left = ", ".join(str(Address.of_name(each.getsockname())) for each in self._sockets)
             raise StartError(
-                f"systemd hands over sockets that neither listen nor admin_listen names: {left}",
-                "make the socket unit and the settings say the same, letter by letter",
+                f"{self._giver} hands over sockets that neither listen nor admin_listen names: {left}",
+                self._hint,
             )
 
     def close(self) -> None:

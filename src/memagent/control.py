@@ -1,7 +1,9 @@
 """Messages between the supervisor and its workers.
 
-  to workers:   Start, Reload, Addresses, Hold, Replace, Flush, FlushPool, Adopt, Taps, ReopenLog, Drain, Stop
-  from workers: Ready, Reloaded, Gone, Resolve, StateChange, Flushed, Adopted, Log, DrainingDone
+    to workers:   Start, Accept, Reload, Addresses, Hold, Replace, Flush, FlushPool, Adopt, Taps, ReopenLog,
+                  AcceptNoMore, Drain, Stop
+    from workers: Ready, AcceptsNoMore, Reloaded, Gone, Resolve, StateChange, Flushed, Adopted, Log,
+                  DrainingDone
 
 One SOCK_SEQPACKET socket pair per worker, one JSON object per packet; an object too large for a packet
 travels in several, "+" before each piece but the last and "=" before that.
@@ -41,7 +43,8 @@ class Start:
     """The first message: everything that a worker needs.
 
     `numbers` of the servers and their `addresses`, in the order of the configuration: IP addresses, none for
-    a Unix socket or a name not resolved yet; `pools`: the numbers of the pools, in that order too.
+    a Unix socket or a name not resolved yet; `pools`: the numbers of the pools, in that order too. Without
+    `accept` the worker gets ready and takes no client before it hears Accept.
     """
 
     config: dict[str, Any]
@@ -51,6 +54,7 @@ class Start:
     numbers: tuple[int, ...]
     addresses: tuple[tuple[str, ...], ...]
     pools: tuple[int, ...]
+    accept: bool = True
     type: Literal["start"] = "start"
 
 
@@ -151,6 +155,23 @@ class ReopenLog:
 
 
 @checked(frozen=True, config=_STRICT)
+class Accept:
+    """Another proxy has handed its listening sockets over: take clients from them."""
+
+    type: Literal["accept"] = "accept"
+
+
+@checked(frozen=True, config=_STRICT)
+class AcceptNoMore:
+    """Another proxy has the listening sockets too, and who waits in them. Clients that are here may stay.
+
+    Answered by AcceptsNoMore.
+    """
+
+    type: Literal["accept_no_more"] = "accept_no_more"
+
+
+@checked(frozen=True, config=_STRICT)
 class Drain:
     """Accept no more, finish what is under way, then say DrainingDone and exit with 0."""
 
@@ -169,6 +190,13 @@ class Ready:
     """The worker accepts clients."""
 
     type: Literal["ready"] = "ready"
+
+
+@checked(frozen=True, config=_STRICT)
+class AcceptsNoMore:
+    """Its clients do not become more, from now on."""
+
+    type: Literal["accepts_no_more"] = "accepts_no_more"
 
 
 @checked(frozen=True, config=_STRICT)
@@ -242,9 +270,24 @@ class DrainingDone:
 
 
 ToWorker = (
-    Start | Reload | Addresses | Hold | Replace | Flush | FlushPool | Adopt | Taps | ReopenLog | Drain | Stop
+    Start
+    | Accept
+    | Reload
+    | Addresses
+    | Hold
+    | Replace
+    | Flush
+    | FlushPool
+    | Adopt
+    | Taps
+    | ReopenLog
+    | AcceptNoMore
+    | Drain
+    | Stop
 )
-FromWorker = Ready | Reloaded | Gone | Resolve | StateChange | Flushed | Adopted | Log | DrainingDone
+FromWorker = (
+    Ready | AcceptsNoMore | Reloaded | Gone | Resolve | StateChange | Flushed | Adopted | Log | DrainingDone
+)
 
 _to_worker: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="type")])
 _from_worker: TypeAdapter[FromWorker] = TypeAdapter(Annotated[FromWorker, Field(discriminator="type")])

@@ -2,9 +2,10 @@
 
     TCP            one socket per worker and address (SO_REUSEPORT): the kernel spreads clients over them
     Unix socket    one socket per path, which all workers accept from
-    from systemd   one socket, TCP or Unix, which all workers accept from
+    handed over    by systemd or by the proxy before us: dealt to the workers, who share if there are too few
 
-- A socket that systemd has made is taken over in place of one of our own; its file is not ours to remove.
+- A socket that is handed over is taken in place of one of our own. systemd's file is not ours to remove; that
+  of the proxy before us is from `take_over` on.
 - A replaced worker takes over its predecessor's sockets, and the clients that wait in them.
 - Two proxies never share a port by accident: an address on which somebody listens already is refused.
 - The file of a Unix socket is removed only if nobody answers on it before, or if it is our own afterwards.
@@ -41,8 +42,9 @@ class Listeners:
         self._private = private
         self._activated = activated or Activated()
         self._by_worker: list[list[socket.socket]] = []
-        self._pools: list[str] = []  # of the sockets of each worker
+        self._pools: dict[socket.socket, str] = {}  # whose clients come in there
         self._files: list[UnixFile] = []
+        self._files_to_come: list[str] = []
         self.addresses: list[str] = []
 
     @classmethod
@@ -72,19 +74,35 @@ class Listeners:
                         listeners._bind_tcp(address.host or "", address.port)
                 except OSError as error:
                     raise listeners._start_error(address, error) from None
-                listeners._pools += [pool] * (len(listeners._by_worker[0]) - len(listeners._pools))
+                for each in listeners.all():
+                    listeners._pools.setdefault(each, pool)
         except BaseException:
             listeners.close()
             raise
         return listeners
 
     def of_worker(self, worker: int) -> tuple[Listener, ...]:
-        each = zip(self._by_worker[worker], self._pools, strict=True)
-        return tuple(Listener(found.fileno(), _name(found), pool) for found, pool in each)
+        return tuple(
+            Listener(each.fileno(), _name(each), self._pools[each]) for each in self._by_worker[worker]
+        )
 
     def sockets(self) -> list[socket.socket]:
         """Of the first worker, or of whoever is the only one to accept."""
         return list(self._by_worker[0]) if self._by_worker else []
+
+    def all(self) -> list[socket.socket]:
+        """Of all workers, each once."""
+        return list({id(each): each for sockets in self._by_worker for each in sockets}.values())
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Of Unix sockets, those that we remove at the end."""
+        return tuple(file.path for file in self._files)
+
+    def take_over(self) -> None:
+        """The files of what was handed over are ours from now on."""
+        self._files += map(UnixFile.at, self._files_to_come)
+        self._files_to_come.clear()
 
     def forget(self) -> None:
         """Another process has them now and cares for the files."""
@@ -92,7 +110,7 @@ class Listeners:
 
     def close(self) -> None:
         """No client can connect any more; a worker that holds a socket too closes its own."""
-        for each in {id(each): each for sockets in self._by_worker for each in sockets}.values():
+        for each in self.all():
             each.close()
         self._by_worker = [[] for _ in self._by_worker]
         self._pools.clear()
@@ -117,13 +135,17 @@ class Listeners:
             self.addresses.append(_name(self._by_worker[0][-1]))
 
     def _claim(self, family: int, sockaddr: Any) -> bool:
-        """Has systemd made one for this address? All workers share it."""
+        """Are there sockets for this address already? Each is somebody's, and nobody has none."""
         found = self._activated.claim(family, sockaddr)
-        for sockets in self._by_worker:
-            sockets.extend(found)
-        if found:
-            self.addresses.append(_name(found[0]))
-        return bool(found)
+        if not found:
+            return False
+        workers = len(self._by_worker)
+        for index in range(max(workers, len(found))):
+            self._by_worker[index % workers].append(found[index % len(found)])
+        self.addresses.append(_name(found[0]))
+        if sockaddr in self._activated.files:
+            self._files_to_come.append(sockaddr)
+        return True
 
     def _bind_unix(self, path: str, owner: tuple[int, int] | None) -> None:
         if self._claim(socket.AF_UNIX, path):

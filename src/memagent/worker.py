@@ -2,7 +2,8 @@
 
     exec ─▶ wait for Start ─▶ build ─▶ adopt ─▶ Ready ─▶ loop.run ──Drain, SIGTERM─▶ draining ─▶ DrainingDone
                                                             │
-                                                            └── the supervisor has gone: say so, and go on
+                                                            └── the supervisor has gone: say so, and go on;
+                                                                one that has taken no client yet ends
 
 `adopt`: what the worker that had its place before has left under way, unless another one has seen to that.
 What is decided per request is compiled (`_core`, `_net`); here is what happens now and then.
@@ -37,6 +38,9 @@ from memagent._net.loop import Loop
 from memagent._net.server import Endpoint
 from memagent.addresses import Address
 from memagent.control import (
+    Accept,
+    AcceptNoMore,
+    AcceptsNoMore,
     Addresses,
     Adopt,
     Adopted,
@@ -78,6 +82,7 @@ class Worker:
         self._channel = channel
         self._config = Config.model_validate(start.config)
         self._number = start.worker
+        self._is_needed = start.accept
         self._log = WorkerLog(channel, start.worker)
         self._segment = Segment.attach(start.segment_fd)
         self._configured: dict[int, ServerConfig] = {}
@@ -107,6 +112,7 @@ class Worker:
         self._routes = {each.pool: Routes([]) for each in start.listeners}
         self._loop = Loop(self._context, self._block)
         self._loop.on_gone = self._server_gone
+        self._loop.accepting = start.accept
         for inherited in start.listeners:
             self._listen(inherited)
         self._apply(start.numbers, start.addresses)
@@ -240,6 +246,9 @@ class Worker:
             self._channel.bad_packets = 0
         if self._channel.closed:
             self._loop.poller.unwatch(self._watched)
+            if not self._is_needed:
+                self._loop.stop()
+                return
             self._log.warning("the supervisor has gone, going on without it")
             self._observer.tap([])  # nobody looks any more
             for endpoint in self._endpoints.values():
@@ -272,6 +281,12 @@ class Worker:
                 self._observer.tap([_tap(each) for each in filters])
             case ReopenLog() if self._config.log_file is not None:
                 self._log.reopen(self._config.log_file)
+            case Accept():
+                self._is_needed = True
+                self._loop.accept()
+            case AcceptNoMore():
+                self._loop.accept_no_more()
+                self._channel.send(AcceptsNoMore())
             case Drain():
                 self._drain()
             case Stop():

@@ -80,6 +80,8 @@ def test_what_is_claimed_is_not_left_and_the_rest_is_named_and_closed():
         with pytest.raises(StartError) as caught:
             activated.check_none_left()
         assert caught.value.message.endswith(f"neither listen nor admin_listen names: {name}")
+        with pytest.raises(StartError, match="another hands over"):
+            Activated([second], "another", "ask it").check_none_left()
         activated.close()
         assert (first.fileno() >= 0, second.fileno()) == (True, -1)
     Activated().check_none_left()

@@ -80,6 +80,41 @@ def test_a_private_socket_is_for_its_owner_and_errors_name_the_setting(tmp_path:
     assert Listeners().sockets() == []
 
 
+@pytest.mark.parametrize(("handed", "workers"), [(3, 3), (1, 3), (3, 2), (2, 3)])
+def test_sockets_that_are_handed_over_are_dealt_and_none_is_left(bind: Bind, handed: int, workers: int):
+    before = bind(f"127.0.0.1:{free_port()}", workers=handed)
+    sockets = [socket.socket(fileno=os.dup(each.fileno())) for each in before.all()]
+    after = bind(before.addresses[0], workers=workers, handed=sockets)
+    fds = [[each.fd for each in after.of_worker(worker)] for worker in range(workers)]
+    assert {fd for each in fds for fd in each} == {each.fileno() for each in sockets}
+    assert {len(each) for each in fds} <= {1, 2}
+    assert after.addresses == before.addresses
+    assert {each.pool for worker in range(workers) for each in after.of_worker(worker)} == {""}
+
+
+def test_the_file_of_a_handed_over_socket_is_whose_it_is_then(tmp_path: Path):
+    path = tmp_path / "s"
+    address = ListenAddress.model_validate(f"unix:{path}")
+    older = Listeners.bind({"": [address]}, 2)
+
+    def newer() -> Listeners:
+        [each] = older.all()
+        activated = Activated([each.dup()], files=older.files)
+        return Listeners.bind({"": [address]}, 1, activated=activated)
+
+    assert older.files == (str(path),)
+    newer().close()
+    assert path.exists()  # it did not come to it
+    last = newer()
+    last.take_over()
+    older.forget()
+    older.close()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(path))
+    last.close()
+    assert not path.exists()
+
+
 def test_ipv4_and_ipv6_live_side_by_side_on_one_port(bind: Bind):
     port = free_port()
     listeners = bind(f"127.0.0.1:{port}", f"[::1]:{port}")

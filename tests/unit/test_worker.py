@@ -14,12 +14,16 @@ import pytest
 from memagent import control
 from memagent._core.sighting import Sightings
 from memagent.control import (
+    Accept,
+    AcceptNoMore,
+    AcceptsNoMore,
     Addresses,
     Adopt,
     Adopted,
     Drain,
     DrainingDone,
     FromWorker,
+    Hold,
     Log,
     Ready,
     Resolve,
@@ -59,14 +63,17 @@ class Post:
         self.process: Process | None = None
 
     def start(
-        self, *told: ToWorker, addresses: tuple[str, ...] = ("127.0.0.1",), starts: bool = True
+        self,
+        *told: ToWorker,
+        addresses: tuple[str, ...] = ("127.0.0.1",),
+        starts: bool = True,
+        accept: bool = True,
     ) -> "Post":
         """As the supervisor does; `told` is in the channel before the worker looks."""
         fds = (self.segment.fd, self.listener.fileno())
         listeners = (control.Listener(self.listener.fileno(), "127.0.0.1"),)
-        start = Start(
-            self.config.model_dump(mode="json"), 0, self.segment.fd, listeners, (0,), (addresses,), (0,)
-        )
+        config = self.config.model_dump(mode="json")
+        start = Start(config, 0, self.segment.fd, listeners, (0,), (addresses,), (0,), accept)
         self.channel, theirs = control.pair()
         for message in (start, *told) if starts else told:
             assert self.channel.send(message)
@@ -182,6 +189,60 @@ def test_a_drain_told_with_the_start_is_obeyed(make: Callable[..., Post]) -> Non
         assert waiting.read_to_end() == HIT
     assert post.running.wait() == 0
     assert post.listen() == [Ready(), DrainingDone()]
+
+
+def test_one_that_is_to_wait_takes_clients_when_told(make: Callable[..., Post]) -> None:
+    post = make()
+    with post.wire() as wire:
+        wire.send(b"get a\r\n")
+        post.start(accept=False).ready()
+        turns = post.count("loop_turns")
+        assert post.channel.send(Hold(()))
+        wait_until(lambda: post.count("loop_turns") > turns, what="a turn")
+        assert post.count("total_connections") == 0
+        assert post.channel.send(Accept())
+        wire.expect(b"", HIT)
+        assert post.channel.send(Drain())
+        assert wire.read_to_end() == b""
+    assert post.running.wait() == 0
+
+
+def test_one_that_waited_in_vain_ends_and_leaves_who_waits_to_others(make: Callable[..., Post]) -> None:
+    post = make().start(accept=False).ready()
+    with post.wire() as wire:
+        wire.send(b"mn\r\n")
+        post.channel.close()
+        assert post.running.wait() == 0
+        post.start(AcceptNoMore(), Drain(), accept=False)
+        assert post.running.wait() == 0
+        assert post.count("total_connections") == 0
+        post.channel.close()
+        post.start().ready()
+        wire.expect(b"", b"MN\r\n")
+        post.channel.send(Stop())
+    assert post.running.wait() == 0
+
+
+def test_told_to_accept_no_more_it_keeps_its_clients(make: Callable[..., Post]) -> None:
+    post = make().start().ready()
+    with post.wire() as wire:
+        wire.expect(b"mn\r\n", b"MN\r\n")
+        assert post.channel.send(AcceptNoMore())
+        post.wait_for(AcceptsNoMore())
+        wire.expect(b"get a\r\n", HIT)
+        with post.wire() as late:
+            late.send(b"mn\r\n")
+            wire.expect(b"get a\r\n", HIT)
+            assert post.count("total_connections") == 1
+            assert post.channel.send(Drain())
+            assert wire.read_to_end() == b""
+            assert post.running.wait() == 0
+            # The test holds the socket, as another proxy does: nobody was turned away.
+            post.channel.close()
+            post.start().ready()
+            late.expect(b"", b"MN\r\n")
+            post.channel.send(Stop())
+    assert post.running.wait() == 0
 
 
 def test_stop_waits_for_nobody(make: Callable[..., Post], shelf: Shelf) -> None:

@@ -17,3 +17,4 @@ cdef class Listener(Handler):
     cdef int start(self) except -1
     cdef int stop(self) except -1
     cdef int close(self) except -1
+    cdef int leave(self) except -1

@@ -67,6 +67,12 @@ cdef class Listener(Handler):
         """Take the connections that the kernel has made already, then no more."""
         if self.fd >= 0:
             self.ready(EPOLLIN)
+        return self.leave()
+
+    cdef int leave(self) except -1:
+        """No more, and who waits in it is for the other processes that have this socket."""
+        if self.fd >= 0:
+            # closing alone would not end the watch: the socket lives on in those processes
             self.stop()
             self.resting = False
             close_fd(self.fd)

@@ -57,6 +57,7 @@ cdef class Loop:
         self.poller = Poller(context, counters)
         self.endpoints = []
         self.listeners = []
+        self.accepting = True
         self.drain_ms = -1
         self.timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)
         if self.timer_fd < 0:
@@ -84,8 +85,9 @@ cdef class Loop:
         self.running = True
         for endpoint in self.endpoints:
             endpoint.connect()
-        for listener in self.listeners:
-            listener.start()
+        if self.accepting:
+            for listener in self.listeners:
+                listener.start()
         self.start_ticking()
         while self.running:
             n = self.wait(timeout_ms)
@@ -122,6 +124,22 @@ cdef class Loop:
     def stop(self):
         self.running = False
 
+    def accept(self):
+        """From now on, where `accepting` was made False before `run`."""
+        cdef Listener listener
+        if not self.accepting:
+            self.accepting = True
+            for listener in self.listeners:
+                listener.start()
+
+    def accept_no_more(self):
+        """Who is here may stay, and who waits in a listening socket is for the other processes that have it."""
+        cdef Listener listener
+        self.accepting = False
+        for listener in self.listeners:
+            listener.leave()
+        self.listeners.clear()
+
     cdef int read_on(self) except -1:
         """Servers that had more to say than one turn takes in."""
         cdef list unread = self.poller.unread
@@ -145,6 +163,8 @@ cdef class Loop:
         cdef ClientConnection client
         self.draining = True
         self.drain_until_us = self.context.turn.now_us + <int64_t> self.drain_ms * 1000
+        if not self.accepting:
+            self.accept_no_more()
         for listener in self.listeners:
             listener.close()
         for client in list(self.poller.clients):

@@ -104,6 +104,33 @@ def test_a_crowd_before_a_slow_server_is_served_right(scene: Scene) -> None:
     scene.run(play())
 
 
+class TestAccepting:
+    def test_when_told_and_until_told(self, scene: Scene) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            scene.listen_on(listening.dup())
+            scene.loop.accepting = False
+            client, inside = scene.call(listening.getsockname()), scene.client()
+
+            def play() -> Play:
+                client.send(b"mn\r\n")
+                inside.send(b"mn\r\n")
+                yield lambda: inside.got(b"MN\r\n")
+                assert scene.count("total_connections") == 0
+                scene.loop.accept()
+                yield lambda: client.got(b"MN\r\n")
+                scene.loop.accept_no_more()
+                assert scene.loop.listeners == []
+                late = scene.call(listening.getsockname())
+                late.send(b"mn\r\n")
+                client.send(b"mn\r\n")
+                yield lambda: client.got(b"MN\r\n")
+
+            scene.run(play())
+            assert scene.count("total_connections") == 1
+            waiting, _ = listening.accept()
+            waiting.close()
+
+
 class TestDraining:
     def test_it_ends_with_the_last_client(self, scene: Scene) -> None:
         client, server = scene.client(), scene.server(0)
@@ -153,6 +180,19 @@ class TestDraining:
             assert client.got_end()
         with socket.socket() as late:
             assert late.connect_ex(address) != 0
+
+    def test_where_nobody_was_accepted_nobody_is(self, scene: Scene) -> None:
+        """Who waits at the door is for another process that has the socket."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            scene.listen_on(listening.dup())
+            scene.call(listening.getsockname()).send(b"mn\r\n")
+            scene.loop.accepting = False
+            scene.loop.drain(10_000)
+            scene.loop.run()
+            assert scene.count("total_connections") == 0
+            waiting, _ = listening.accept()
+            with waiting:
+                assert waiting.recv(10) == b"mn\r\n"
 
     def test_told_before_it_runs_with_a_request_for_a_server(self, scene: Scene) -> None:
         client, server = scene.call(scene.listener()), scene.server(0)

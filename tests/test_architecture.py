@@ -115,6 +115,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     # Starts the worker's module by its name, in a process of its own.
     "processes": ("control", "errors"),
+    "takeover": ("activation", "errors"),
+    "successor": ("admin.requests", "processes", "takeover"),
+    "upgrade": ("admin.requests", "crew", "leader", "logs", "successor"),
     "probe": ("snapshot", "lifecycle", "errors"),
     # A process of its own. Who starts it may only know its job and its reports.
     "rewarm": (*_TABLES, "settings", "topology", "_core"),
@@ -156,6 +159,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         ),
         *("processes", "daemon", "open_files", "notify", "logs", "log_files", "tasks", "crew", "pulse"),
         *("fleet", "leader", "names", "observing", "operators", "reloader", "rewarm.job", "rewarm_process"),
+        *("successor", "takeover", "upgrade"),
     ),
     "_core": ("errors",),
     "_net": ("_core", "errors"),

@@ -115,6 +115,12 @@ def detach() -> StartingProcess | Daemon:
     return Daemon(theirs)
 
 
+def stay() -> Daemon:
+    """For a process that one in the background has started: there is no terminal to leave, nobody waits."""
+    os.chdir("/")
+    return Daemon(os.open(os.devnull, os.O_WRONLY))
+
+
 def _account(user: str) -> pwd.struct_passwd:
     try:
         return pwd.getpwuid(int(user)) if user.isascii() and user.isdigit() else pwd.getpwnam(user)

@@ -4,7 +4,7 @@
 
 - Without $NOTIFY_SOCKET nothing is sent; what cannot be sent is dropped, and the proxy goes on.
 - A reload says READY=1 at its end, but never before the start nor after the end has been said.
-- The variables are for this process alone: workers and re-warms never see them.
+- The variables are for this process, and for who takes its place: workers and re-warms never see them.
 """
 
 import asyncio
@@ -67,11 +67,23 @@ class Notify:
         longest_us = int((drain_s + _END_S) * 1e6)
         self._send("STOPPING=1", f"STATUS={self._status}", f"EXTEND_TIMEOUT_USEC={longest_us}")
 
+    def successors(self) -> dict[str, str]:
+        """The variables for a process that is to take our place."""
+        given = {} if self._address is None else {"NOTIFY_SOCKET": self._address}
+        if self._watchdog_s is not None:
+            given["WATCHDOG_USEC"] = str(int(self._watchdog_s * 1e6))
+        return given
+
+    def hand_over(self, pid: int) -> None:
+        """That process is the service from now on; what becomes of us is nobody's business."""
+        self._send(f"MAINPID={pid}")
+        self._address = None
+
     async def keep_watchdog(self, is_well: Callable[[], bool]) -> None:
         """Until cancelled: say twice in the time of the watchdog that we are, while we are."""
         if self._address is None or self._watchdog_s is None:
             return
-        while True:
+        while self._address is not None:
             if is_well():
                 self._send("WATCHDOG=1")
             await asyncio.sleep(self._watchdog_s / 2)

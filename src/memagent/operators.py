@@ -46,6 +46,7 @@ class Operators:
         flush_pool: Callable[[str], Awaitable[None]],
         flush_server: Callable[[str], Awaitable[None]],
         observing: Observing,
+        upgrade: Callable[[bool, float], AsyncGenerator[dict[str, Any], None]],
     ) -> None:
         self._leader = leader
         self._snapshot = snapshot
@@ -58,6 +59,7 @@ class Operators:
         self._flush_pool = flush_pool
         self._flush_at = flush_server
         self._observing = observing
+        self._upgrade = upgrade
 
     async def answer(self, request: Request) -> AsyncGenerator[dict[str, Any], None]:
         """Progress, then the last line; RefusedError."""
@@ -97,6 +99,10 @@ class Operators:
                 yield {"ok": True, "slow": as_json(self._observing.slow(count))}
             case requests.Tap():
                 async with aclosing(self._tap(request)) as lines:
+                    async for line in lines:
+                        yield line
+            case requests.Upgrade():
+                async with aclosing(self._upgrade(request.force, request.ready_ms / 1000)) as lines:
                     async for line in lines:
                         yield line
             case requests.Look():

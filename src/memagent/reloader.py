@@ -107,6 +107,13 @@ class Reloader:
             self._log.warning("settings that wait for the next start", settings=made.waiting)
         return made
 
+    async def unread(self) -> tuple[str, ...]:
+        """What a reload would change. Nothing, where this version cannot make sense of the files."""
+        try:
+            return plan(self._fleet.config, self._fit((await self._look()).config), self._listens).changes
+        except MemagentError:
+            return ()
+
     async def watch(self) -> None:
         """Until it is cancelled."""
         while True:

@@ -6,6 +6,7 @@
                 ├─ Names     what servers' names mean
                 ├─ Leader    servers' states, re-warms
                 ├─ Reloader  a new configuration
+                ├─ Upgrade   a new version that takes over, as this one may have done from a Predecessor
                 └─ Doors     operators, at the control socket and over HTTP
 
 - What can be wrong with the machine is found before the first worker starts, and is a StartError in one line.
@@ -33,6 +34,9 @@ from memagent.admin.readiness import Readiness
 from memagent.admin.requests import RefusedError
 from memagent.config import Loaded
 from memagent.control import (
+    Accept,
+    AcceptNoMore,
+    AcceptsNoMore,
     Flushed,
     FlushPool,
     FromWorker,
@@ -64,7 +68,10 @@ from memagent.rewarm_process import RewarmProcess
 from memagent.segment import Segment
 from memagent.settings import MOST_POOLS, Config
 from memagent.snapshot import Limits, Snapshot
+from memagent.successor import Command, Inheritance
+from memagent.takeover import Predecessor
 from memagent.tasks import Tasks
+from memagent.upgrade import Upgrade
 
 _STATE_LEVELS: Final = {"down": logging.WARNING, "up": logging.INFO}
 
@@ -74,21 +81,23 @@ def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_M
 
     `read` gives the configuration anew when it is to be reloaded, from any working directory; ConfigError.
     """
-    config = open_files.fit(given)
-    identity = daemon.find_identity(config.user, config.group)
-    log_stream = logs.open_log(config.log_file)
-    owner = (identity.uid, identity.gid) if identity is not None else None
-    notify = Notify.take(os.environ, os.getpid())
-    activated = Activated.take(os.environ, os.getpid())
-    environment = worker_environment()
-    listeners, http_listeners = Listeners(), Listeners()
+    predecessor = Predecessor.take(os.environ, __version__)
+    activated, listeners, http_listeners = Activated(), Listeners(), Listeners()
     background: daemon.Daemon | None = None
     try:
+        config = open_files.fit(given)
+        identity = daemon.find_identity(config.user, config.group)
+        log_stream = logs.open_log(config.log_file)
+        owner = (identity.uid, identity.gid) if identity is not None else None
+        notify = Notify.take(os.environ, os.getpid())
+        systemds = Activated.take(os.environ, os.getpid())
+        activated = systemds if predecessor is None else predecessor.activated
+        environment, command = worker_environment(), Command.ours()
         listeners = Listeners.bind(config.listens, config.workers, owner, activated=activated)
         http_listeners = bind_http(config.admin_listen, owner, activated)
         activated.check_none_left()
         if config.daemon:
-            here = daemon.detach()
+            here = daemon.detach() if predecessor is None else daemon.stay()
             if isinstance(here, daemon.StartingProcess):
                 listeners.forget()
                 http_listeners.forget()
@@ -119,14 +128,20 @@ def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_M
             background,
             http_listeners,
             notify,
+            command,
+            predecessor,
         )
         asyncio.run(_run(supervisor, sieve, log))
     except StartError as error:
+        if predecessor is not None:
+            predecessor.failed(error)
         if background is None:
             raise
         background.failed(error)
         return error.exit_code
     finally:
+        if predecessor is not None:
+            predecessor.close()
         activated.close()
         listeners.close()
         http_listeners.close()
@@ -154,8 +169,11 @@ class Supervisor:
         background: daemon.Daemon | None,
         http_listeners: Listeners,
         notify: Notify,
+        command: Command,
+        predecessor: Predecessor | None = None,
     ) -> None:
         self._listeners = listeners
+        self._http_listeners = http_listeners
         self._log = log
         self._log_fd = log_fd
         self._log_reopened = False
@@ -163,6 +181,8 @@ class Supervisor:
         self._worker_module = worker_module
         self._background = background
         self._notify = notify
+        self._predecessor = predecessor
+        self._is_accepting = predecessor is None
         self._in_a_hurry = asyncio.Event()
         self._tasks = Tasks(log)
         self._fleet = Fleet(config)
@@ -185,6 +205,9 @@ class Supervisor:
             notify,
         )
         self._pool_flush = PoolFlush(lambda number, pool: self._crew.tell_one(FlushPool(number, pool)))
+        self._upgrade = Upgrade(
+            command, self, self._leader, self._crew, self._reloader.unread, log, os.getpid()
+        )
         self._operators = Operators(
             self._leader,
             self.snapshot,
@@ -197,6 +220,7 @@ class Supervisor:
             self._pool_flush.flush,
             flush_all,
             Observing(self._fleet, self._segment, self._crew.tell_all),
+            self._upgrade.answer,
         )
         self._readiness = Readiness()
         self._doors = Doors(
@@ -219,14 +243,18 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, self._told_to_reload)
         loop.add_signal_handler(signal.SIGUSR1, self._told_to_reopen_log)
         try:
-            await self._doors.open(self._listeners.addresses[0])
+            if self._predecessor is None:
+                await self._doors.open(self._listeners.addresses[0])
             await self._names.look_up_all()
             await self._crew.start()
+            if self._predecessor is not None:
+                await self._take_over(self._predecessor)
             leading = self._lead()
             await self._crew.draining.wait()
             for task in leading:
                 task.cancel()
             await self._drain()
+            await self._upgrade.say_goodbye()
         finally:
             await self._crew.kill()
             await self._doors.close()
@@ -253,7 +281,20 @@ class Supervisor:
             self._tasks.spawn(work) for work in (self._leader.run(), self._beat(), self._reloader.watch())
         ]
 
+    async def _take_over(self, predecessor: Predecessor) -> None:
+        """All workers are ready. StartError: the older proxy still has everything that it had."""
+        if self._crew.draining.is_set():
+            raise StartError("it was told to end before it took over")
+        await predecessor.ready()
+        await self._doors.open(self._listeners.addresses[0], predecessor.control)
+        self._is_accepting = True
+        self._crew.tell_all(Accept())
+        await predecessor.taken()
+        self._listeners.take_over()
+        self._doors.take_over()
+
     async def _drain(self) -> None:
+        await self._upgrade.close()
         self._log.info("draining", drain_ms=self._config.drain_ms)
         self._notify.stopping(self._config.drain_ms / 1000)
         await self._doors.close_control()
@@ -334,7 +375,7 @@ class Supervisor:
         self._reloader.worker_starts(place)
         listeners = self._listeners.of_worker(place)
         pools = self._fleet.pool_numbers
-        yield Start(config, place, self._segment.fd, listeners, numbers, addresses, pools)
+        yield Start(config, place, self._segment.fd, listeners, numbers, addresses, pools, self._is_accepting)
         if self._log_reopened:
             # It may have begun with the file from before.
             yield ReopenLog()
@@ -343,6 +384,7 @@ class Supervisor:
 
     def worker_ended(self, place: int) -> None:
         self._reloader.worker_ended(place)
+        self._upgrade.accepts_no_more(place)
         self._leader.wake()
 
     def heard(self, worker: WorkerProcess, message: FromWorker) -> bool:
@@ -354,6 +396,8 @@ class Supervisor:
                 self._tasks.spawn(self._answer_resolve(worker, server))
             case Flushed(number, reply):
                 self._pool_flush.heard(number, reply)
+            case AcceptsNoMore():
+                self._upgrade.accepts_no_more(worker.number)
             case Reloaded() | Gone():
                 self._reloader.heard(worker.number, message)
             case _:
@@ -371,6 +415,39 @@ class Supervisor:
 
     async def _answer_resolve(self, worker: WorkerProcess, server: int) -> None:
         worker.send(await self._names.ask(server))
+
+    # ------------------------------------------------------------ what a new version gets
+
+    def inheritance(self) -> Inheritance:
+        both = self._listeners, self._http_listeners
+        return Inheritance(
+            [each.fileno() for listeners in both for each in listeners.all()],
+            [path for listeners in both for path in listeners.files],
+            self._doors.control,
+            self._notify.successors(),
+        )
+
+    def pause(self) -> None:
+        self._doors.pause()
+
+    def resume(self) -> None:
+        self._doors.resume()
+
+    def hand_over(self, pid: int) -> None:
+        self._notify.hand_over(pid)
+        self._listeners.forget()
+        self._listeners.close()
+        self._doors.hand_over()
+        self._crew.tell_all(AcceptNoMore())
+
+    async def leave(self) -> None:
+        await self._doors.close_http()
+
+    def clients(self) -> int:
+        return self._segment.worker_totals()["curr_connections"]
+
+    def drain_s(self) -> float:
+        return self._config.drain_ms / 1000
 
     # ------------------------------------------------------------ what operators see
 

@@ -18,7 +18,7 @@ _running: "set[Process]" = set()
 class Process:
     """A child process that writes its output to a file and never outlives the test run.
 
-    It leads a process group: Ctrl-C in a terminal reaches pytest only, and `kill` takes the children along.
+    It leads a session: Ctrl-C in a terminal reaches pytest only, and `kill` takes along whatever is in it.
     """
 
     def __init__(
@@ -82,6 +82,9 @@ class Process:
         """SIGKILL to it and to everything that it started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
+        for pid in session(self.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self._popen.wait()
         _running.discard(self)
 
@@ -121,6 +124,16 @@ def children(pid: int) -> list[int]:
             if fields and fields[0] != "Z" and int(fields[1]) == pid:
                 found.append((int(fields[19]), int(entry.name)))
     return [child for _, child in sorted(found)]
+
+
+def session(pid: int) -> list[int]:
+    """The living processes of the session that a process leads, or has led."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        fields = _stat(int(entry.name)) if entry.name.isdigit() else []
+        if fields and fields[0] not in "ZX" and int(fields[3]) == pid:
+            found.append(int(entry.name))
+    return found
 
 
 def command_line(pid: int) -> list[str]:

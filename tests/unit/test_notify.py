@@ -53,6 +53,23 @@ def test_a_reload_never_says_ready_before_the_start_or_after_the_end(systemd: so
         heard(systemd)
 
 
+def test_another_process_takes_our_place(systemd: socket.socket):
+    notify = Notify(systemd.getsockname(), 2.5)
+    given = notify.successors()
+    assert given == {"NOTIFY_SOCKET": systemd.getsockname(), "WATCHDOG_USEC": "2500000"}
+    assert Notify.take(given, 1).successors() == {
+        "NOTIFY_SOCKET": systemd.getsockname(),
+        "WATCHDOG_USEC": "2500000",
+    }
+    assert Notify().successors() == {}
+    notify.hand_over(77)
+    assert heard(systemd) == {"MAINPID": "77"}
+    notify.stopping(1)
+    asyncio.run(notify.keep_watchdog(lambda: True))
+    with pytest.raises(BlockingIOError):
+        heard(systemd)
+
+
 def test_a_status_is_said_when_it_is_another_one(systemd: socket.socket):
     notify = Notify(systemd.getsockname())
     notify.status("a")

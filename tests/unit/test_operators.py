@@ -1,6 +1,7 @@
 """What operators ask for and are told."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -29,7 +30,7 @@ class Case:
         self.observing = Observing(leading.fleet, leading.segment, self.taps.append)
         self.operators = Operators(
             *(leading.leader, self.snapshot, self.metrics, self.count, leading.addresses_of, self.resolve),
-            *(self.reload, self.set_verbose, self.flush, self.flush, self.observing),
+            *(self.reload, self.set_verbose, self.flush, self.flush, self.observing, self.upgrade),
         )
         self.flushed: list[str] = []
         self.level_for_s: float | None = None
@@ -59,6 +60,9 @@ class Case:
     async def flush(self, what: str) -> None:
         self.flushed.append(what)
 
+    async def upgrade(self, force: bool, ready_s: float) -> AsyncGenerator[dict[str, Any], None]:
+        yield {"ok": True, "force": force, "ready_s": ready_s}
+
     async def lines(self, line: str) -> list[dict[str, Any]]:
         return [answer async for answer in self.operators.answer(read_request(line.encode()))]
 
@@ -79,6 +83,16 @@ def test_reload():
     async def test(leading: Leading) -> None:
         answer = await Case(leading).last('{"verb": "reload"}')
         assert answer == {"ok": True, "changes": ("a change",), "waiting": ("user",)}
+
+    lead(test)
+
+
+def test_upgrade():
+    async def test(leading: Leading) -> None:
+        case = Case(leading)
+        answer = await case.last('{"verb": "upgrade", "force": true, "ready_ms": 500}')
+        assert answer == {"ok": True, "force": True, "ready_s": 0.5}
+        await case.refused('{"verb": "upgrade", "ready_ms": 1}', "ready_ms")
 
     lead(test)
 
@@ -295,7 +309,7 @@ def test_what_changes_while_the_name_is_looked_up_counts():
 
         slow = Operators(
             *(leading.leader, case.snapshot, case.metrics, case.count, leading.addresses_of, resolve),
-            *(case.reload, case.set_verbose, case.flush, case.flush, case.observing),
+            *(case.reload, case.set_verbose, case.flush, case.flush, case.observing, case.upgrade),
         )
 
         async def replace(name: str, address: str) -> None:

@@ -8,6 +8,7 @@ from memagent.control import Addresses, FromWorker, Hold, Resolve, Start, StateC
 from memagent.listeners import Listeners
 from memagent.notify import Notify
 from memagent.settings import Config
+from memagent.successor import Command
 from memagent.supervisor import Supervisor
 from tests.support.crew import StandIn
 from tests.support.leading import Memory
@@ -35,7 +36,7 @@ class Case:
         listeners = Listeners.bind({}, CONFIG.workers)
         self.supervisor = Supervisor(
             *(CONFIG, CONFIG, lambda: None, listeners, self.log, None, {}, "no.module", None),  # type: ignore[arg-type]
-            *(Listeners(), Notify()),
+            *(Listeners(), Notify(), Command.ours()),
         )
         self.worker = StandIn(0)
 

@@ -25,6 +25,7 @@ listening, and what it asked for goes on.
     hot            count                           {"ok", "hot": HOT}            the keys asked for most
     slow           count                           {"ok", "slow": SLOW}          what took long
     tap            prefix, server, of_verb, per_s  there is none                 live requests, as progress
+    upgrade        force, ready_ms                 {"ok", "version", "pid"}      of the new one
     server         server                          {"ok", "server": SERVER}      as it is now
     flush_server   server, confirm                 {"ok", "server": SERVER}
     drain          server, force, wait             {"ok", "server": SERVER}      drained
@@ -46,6 +47,9 @@ listening, and what it asked for goes on.
   "force": true in the request does it nevertheless.
 - `keep_data` leaves in place what the new machine has; without it, it is flushed.
 - rewarm of a server that is up takes it out of service until it is filled; its copies serve meanwhile.
+- upgrade: what is installed now is started, takes over, and this proxy ends. Progress is {"stage": "starting"
+  or "draining", "version", "pid": of the new one, "clients": that this one still has}. Nothing changes where
+  it ends with an error. `ready_ms`: the longest that the new one may take to get ready. Not over HTTP.
 - log_level: without `level` nothing changes; a level holds for so many seconds, and until the next reload
   or start at most.
 - flush: what a client's flush_all does; flush_server: the same at one server. `confirm` must be "flush_all".

@@ -36,7 +36,7 @@ _UNREAD_S: Final = 10.0
 class Door:
     """Made by `open`."""
 
-    def __init__(self, listening: socket.socket, file: UnixFile, answer: Answer, log: Logger) -> None:
+    def __init__(self, listening: socket.socket, file: UnixFile | None, answer: Answer, log: Logger) -> None:
         self._socket = listening
         self._file = file
         self._answer = answer
@@ -65,13 +65,38 @@ class Door:
 
     @property
     def path(self) -> str:
-        return self._file.path
+        path: str = self._socket.getsockname()
+        return path
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def take_over(self) -> None:
+        """The file is ours to remove from now on."""
+        self._file = UnixFile.at(self.path)
+
+    def pause(self) -> None:
+        """Nobody comes in until `resume`; who connects meanwhile waits."""
+        self._loop.remove_reader(self._socket)
+
+    def resume(self) -> None:
+        self._listen()
+
+    def hand_over(self) -> None:
+        """Another proxy has the socket too, and its file. Who is in may stay."""
+        self._file = None
+        self._close_socket()
+
+    def _close_socket(self) -> None:
+        if self._socket.fileno() >= 0:
+            self._loop.remove_reader(self._socket)
+            self._socket.close()
 
     async def close(self) -> None:
         """Nobody comes in any more, and who is in goes out."""
-        self._file.remove()
-        self._loop.remove_reader(self._socket)
-        self._socket.close()
+        if self._file is not None:
+            self._file.remove()
+        self._close_socket()
         for task in self._connections:
             task.cancel()
         while self._connections:
@@ -145,16 +170,26 @@ class Door:
         return audited(self._answer, request, "at the control socket", await peer.facts(), self._log)
 
 
-async def open_door(given: str | None, listen: str, answer: Answer, log: Logger) -> Door | None:
+async def open_door(
+    given: str | None, listen: str, answer: Answer, log: Logger, control: socket.socket | None = None
+) -> Door | None:
     """At the path that is given, or where `place` says; `listen` is the proxy's first address.
 
+    `control` listens there already: another proxy hands it over, and has the file until `take_over`.
     StartError if the path that is given cannot be had; without the usual one the proxy runs nevertheless.
     """
     path = given or ""
     try:
         if given is None:
             path = str(Path(place.directory_of_proxy(os.environ, os.getuid()), place.file_name(listen)))
-        return await Door.open(path, answer, log)
+        if control is None:
+            return await Door.open(path, answer, log)
+        if control.getsockname() == path:
+            return Door(control, None, answer, log)
+        raise StartError(
+            f"control_socket {path}: the running proxy's is {control.getsockname()}",
+            "an upgrade keeps every address; to change one, restart",
+        )
     except InUseError:
         problem = f"{path}: another proxy answers there"
         hint = "give each proxy a control_socket of its own"

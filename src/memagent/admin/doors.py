@@ -4,6 +4,7 @@ The control socket is closed as soon as the proxy drains: who starts the next pr
 this one's. HTTP stays until the end: /health/ready says that it drains.
 """
 
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -60,12 +61,16 @@ class Doors:
         self._gaps = gaps
         self._log = log
         self._door: Door | None = None
+        self._left: Door | None = None
         self._http: HttpDoor | None = None
 
-    async def open(self, listen: str) -> None:
-        """`listen` is the proxy's first address as it has it: port 0 stands for any. StartError."""
+    async def open(self, listen: str, control: socket.socket | None = None) -> None:
+        """`listen` is the proxy's first address as it has it: port 0 stands for any. StartError.
+
+        `control`: what the proxy before us hands over in place of a control socket of our own.
+        """
         config = self._config()
-        self._door = await open_door(config.control_socket, listen, self._answer, self._log)
+        self._door = await open_door(config.control_socket, listen, self._answer, self._log, control)
         if config.admin_listen is not None:
             self._open_http(config.admin_listen)
 
@@ -76,8 +81,45 @@ class Doors:
 
     async def close(self) -> None:
         await self.close_control()
+        if self._left is not None:
+            await self._left.close()
+        await self.close_http()
+
+    async def close_http(self) -> None:
         if self._http is not None:
-            await self._http.close()
+            http, self._http = self._http, None
+            await http.close()
+
+    # ------------------------------------------------------------ from one proxy to the next
+
+    @property
+    def control(self) -> int:
+        """The control socket's file descriptor. Only where there is one."""
+        assert self._door is not None
+        return self._door.fileno()
+
+    def take_over(self) -> None:
+        """All files of what was handed over are ours."""
+        self._http_listeners.take_over()
+        if self._door is not None:
+            self._door.take_over()
+
+    def pause(self) -> None:
+        """An operator who comes now is for whoever answers at the control socket next."""
+        if self._door is not None:
+            self._door.pause()
+
+    def resume(self) -> None:
+        """It is us after all."""
+        if self._door is not None:
+            self._door.resume()
+
+    def hand_over(self) -> None:
+        """Another proxy has all sockets too. Operators who are in stay until `close`, or `close_http`."""
+        self._http_listeners.forget()
+        if self._door is not None:
+            self._left, self._door = self._door, None
+            self._left.hand_over()
 
     def _open_http(self, listen: str) -> None:
         from memagent.admin.api import Proxy

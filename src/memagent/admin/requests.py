@@ -79,6 +79,13 @@ class Flush:
 
 
 @checked(frozen=True, config=_STRICT, kw_only=True)
+class Upgrade:
+    verb: Literal["upgrade"]
+    force: bool = False
+    ready_ms: int = Field(60_000, ge=100, le=600_000)
+
+
+@checked(frozen=True, config=_STRICT, kw_only=True)
 class OfServer:
     """About one server: its name or address, and what else it takes to tell it from others."""
 
@@ -156,7 +163,7 @@ class RewarmControl(OfServer):
     verb: Literal["rewarm_pause", "rewarm_resume", "rewarm_abort"]
 
 
-OfProxy = Snapshot | Metrics | Counters | Config | Reload | LogLevel | Flush | Hot | Slow | Tap
+OfProxy = Snapshot | Metrics | Counters | Config | Reload | LogLevel | Flush | Hot | Slow | Tap | Upgrade
 Request = OfProxy | Look | FlushServer | Drain | Undrain | Replace | Rewarm | RewarmControl
 
 _request: Final[TypeAdapter[Request]] = TypeAdapter(Annotated[Request, Field(discriminator="verb")])

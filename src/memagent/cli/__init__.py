@@ -35,6 +35,7 @@ _SECTIONS = {
         "servers": "servers",
         "top": "top.command",
         "reload": "reload",
+        "upgrade": "upgrade",
         "explain": "explain",
         "verify": "verify",
         "metrics": "metrics",

@@ -96,6 +96,10 @@ class RunningProxy:
         *_, last = self._lines(verb, words)
         return last
 
+    def steps(self, verb: str, **words: Any) -> Iterator[dict[str, Any]]:
+        """Every line of the answer, as it comes."""
+        return self._lines(verb, words)
+
     def follow(self, verb: str, **words: Any) -> Iterator[ServerSnapshot | dict[str, Any]]:
         """The server as it goes along, then the last line."""
         for line in self._lines(verb, words):

@@ -79,3 +79,8 @@ def test_a_new_user_has_no_way_back(nobody: pwd.struct_passwd):
     )
     uid, gid = nobody.pw_uid, nobody.pw_gid
     assert done.stdout.strip() == f"({uid}, {uid}, {uid}) ({gid}, {gid}, {gid}) [{gid}]", done.stderr
+
+
+def test_one_whom_nobody_waits_for_says_how_it_went_all_the_same():
+    done = in_child("stay().failed(StartError('no')); print(os.getcwd())")
+    assert done.stdout == "/\n", done.stderr

@@ -105,6 +105,18 @@ def test_workers_are_told_and_numbers_given_again_when_nobody_uses_them():
     run(test)
 
 
+def test_what_is_written_and_not_in_force():
+    async def test(case: Case) -> None:
+        assert await case.reloader.unread() == ()
+        case.write("10.0.0.1:1")
+        assert await case.reloader.unread() == ('pool "main": servers: 10.0.0.2:2 goes',)
+        assert case.told == []
+        case.config = ConfigError("a setting of another version")
+        assert await case.reloader.unread() == ()
+
+    run(test)
+
+
 def test_nothing_to_change_is_told_to_nobody():
     async def test(case: Case) -> None:
         assert (await case.reloader.reload()).changes == ()

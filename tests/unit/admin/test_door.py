@@ -101,6 +101,50 @@ def test_one_connection_carries_requests_one_after_another(tmp_path: Path):
     run(tmp_path / "s", test)
 
 
+def test_from_one_proxy_to_the_next(tmp_path: Path):
+    """The same socket and the same file, which is removed by whoever has it in the end."""
+
+    async def test(older: Door) -> None:
+        path = older.path
+        handed = socket.socket(fileno=os.dup(older.fileno()))
+        inside = await Client.connect(older)
+        older.pause()
+        outside = await Client.connect(older)
+        outside.writer.write(b'{"verb": "snapshot"}\n')
+        assert await inside.ask(b'{"verb": "snapshot"}\n') == {"ok": True}
+        with pytest.raises(StartError, match="the running proxy's is"):
+            await open_door(f"{path}2", "127.0.0.1:1", answer, LOG, handed)
+        newer = await open_door(path, "127.0.0.1:1", answer, LOG, handed)
+        assert newer is not None
+        assert await outside.answer() == {"ok": True}
+        older.hand_over()
+        assert await inside.ask(b'{"verb": "snapshot"}\n') == {"ok": True}
+        await older.close()
+        assert os.path.exists(path)
+        newer.take_over()
+        await newer.close()
+        assert not os.path.exists(path)
+
+    run(tmp_path / "s", test)
+
+
+def test_one_that_paused_goes_on(tmp_path: Path):
+    async def test(door: Door) -> None:
+        door.pause()
+        client = await Client.connect(door)
+        client.writer.write(b'{"verb": "snapshot"}\n')
+        door.resume()
+        assert await client.answer() == {"ok": True}
+        handed = socket.socket(fileno=os.dup(door.fileno()))
+        newer = await open_door(door.path, "127.0.0.1:1", answer, LOG, handed)
+        assert newer is not None
+        # It ends before it has taken over.
+        await newer.close()
+        assert await (await Client.connect(door)).ask(b'{"verb": "snapshot"}\n') == {"ok": True}
+
+    run(tmp_path / "s", test)
+
+
 def test_garbage_is_answered_and_the_connection_lives(tmp_path: Path):
     async def test(door: Door) -> None:
         client = await Client.connect(door)

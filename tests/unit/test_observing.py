@@ -31,7 +31,9 @@ class Worker:
         parts = segment.hot_keys(number), segment.slow_log(number), segment.tapped(number)
         self.observer = Observer(world.turn, *parts, seed=number + 1)
         self.observer.configure(hot_keys=True, slow_us=SLOW_MS * 1000)
-        world.context = Context(world.turn, world.memory, world.pool, world.counters, observer=self.observer)
+        world.context = Context(
+            world.turn, world.memory, world.timers, world.counters, observer=self.observer
+        )
         self.world = world
         self.client: Client = world.client()
 

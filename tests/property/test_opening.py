@@ -227,3 +227,4 @@ def test_what_a_dead_worker_had_under_way_is_not_waited_for() -> None:
         proxy.do("time", 1, 1)
         heir.run()
     assert proxy.leader.opened == 1
+    proxy.workers[0].finish()  # what it had under way would outlive it here

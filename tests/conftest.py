@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 import pytest
@@ -25,7 +26,22 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["PYTHONPYCACHEPREFIX"] = str(ROOT / ".cache" / "bytecode")
 
+_WAITING = ("functional", "adversity", "chaos")
+
 _REPORT = pytest.StashKey[dict[str, pytest.TestReport]]()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files whose tests wait stand evenly among those whose tests compute: both are there at any time."""
+    files = [list(each) for _, each in groupby(items, lambda item: item.path)]
+    sizes = {True: 0, False: 0}
+    places: list[tuple[int, bool]] = []
+    for file in files:
+        waits = any(part in _WAITING for part in file[0].path.parts)
+        places.append((2 * sizes[waits] + len(file), waits))
+        sizes[waits] += len(file)
+    order = sorted(range(len(files)), key=lambda i: places[i][0] / sizes[places[i][1]])
+    items[:] = [item for i in order for item in files[i]]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -14,7 +14,7 @@ from memagent.snapshot import Snapshot
 def count(snapshot: Snapshot, segment: Segment) -> Counts:
     """Of every server in the snapshot."""
     requests = [
-        latency for pool, _ in enumerate(snapshot.pools) for latency in segment.verb_latencies(pool).values()
+        latency for pool in snapshot.pools for latency in segment.verb_latencies(pool.number).values()
     ]
     return Counts(
         at_s=time.monotonic(),

@@ -46,6 +46,16 @@ def test_sums_over_the_workers(segment: Segment):
     assert (sum(counts.servers[0].latency), counts.servers[1].latency[0]) == (0, 2)
 
 
+def test_a_pool_has_its_histograms_by_its_number(segment: Segment):
+    """A reload can take away a pool before it: its number stays, its place does not."""
+    left = dataclasses.replace(TWO, pools=tuple(dataclasses.replace(pool, number=1) for pool in TWO.pools))
+    wide = Segment.create(WORKERS, servers=2, pools=2)
+    wide.pool_histograms(0, 0).record(0, 100)
+    wide.pool_histograms(0, 1).record(0, 100)
+    wide.pool_histograms(1, 1).record(0, 100)
+    assert sum(count(left, wide).latency) == 2
+
+
 def test_every_counter_is_there(segment: Segment):
     counts = count(TWO, segment)
     assert list(counts.counters) == [counter.name for counter in WORKER_COUNTERS]

@@ -8,7 +8,7 @@
     rates      what happens between two readings
     columns    THE table of columns: value, text, width
     screen     what is shown and what a key does to it
-    answers    what is asked before something is done to a server, and what it will do
+    questions  what is asked before something is done to a server, and what it will do
     frame      the screen as lines, for a terminal of any size
     keys       bytes from a terminal as keys
     terminal   the terminal itself: taken, drawn on, given back whatever happens

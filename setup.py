@@ -14,6 +14,9 @@ TRACE = os.environ.get("MEMAGENT_TRACE") == "1"
 SANITIZE = os.environ.get("MEMAGENT_SANITIZE") == "1"
 CORES = os.cpu_count() or 1
 
+# What Cython has made of the same bytes before, cimported ones included, it does not make again.
+os.environ.setdefault("CYTHON_CACHE_DIR", ".cache/cython")
+
 compile_args = ["-fno-omit-frame-pointer", "-Wno-unused-function"]
 link_args: list[str] = []
 macros: list[tuple[str, str | None]] = []
@@ -32,7 +35,11 @@ class Build(build_ext):
     def build_extensions(self) -> None:
         directives = {"language_level": 3, "embedsignature": True, "linetrace": TRACE}
         ready = cythonize(
-            self.extensions, include_path=["src"], compiler_directives=directives, nthreads=CORES
+            self.extensions,
+            include_path=["src"],
+            compiler_directives=directives,
+            nthreads=CORES,
+            cache=True,
         )
         sources = {extension.name: extension.sources for extension in ready}
         for extension in self.extensions:

@@ -58,6 +58,7 @@ cdef class Channel:
     cdef uint64_t popped_end       # `end` of the last ticket that left
     cdef uint64_t line_start       # multiget: place in the stream where the open line began
     cdef int line_part             # its part number, -1 when no line is open
+    cdef int64_t mixed_until_us    # up to then a ticket may have a later deadline than those behind it
     cdef str reason                # why the last bytes were garbage
 
     cdef int append(self, const unsigned char *p, size_t n) except -1

@@ -10,7 +10,8 @@ Invariants:
   was sent, or one that its verb cannot have, is garbage, and nothing more on this connection can be trusted.
 - A ticket stays until its reply has come, even when nobody waits any more (timed out, client gone): only so do later
   replies meet their own tickets.
-- Deadlines of tickets never decrease from first to last: all requests of a server have the same time.
+- Deadlines of tickets never decrease from first to last: all requests of a server have the same time. Only where that
+  has become shorter may they, until the last one from before is over (`mixed_until_us`); meanwhile all are looked at.
 - A request counts as sent once the socket has taken any byte of it.
 """
 
@@ -220,7 +221,9 @@ cdef class Channel:
         for i in range(count):
             ticket = &self.tickets[(self.first + i) & (self.capacity - 1)]
             if ticket.deadline_us > self.turn.now_us:
-                break
+                if self.mixed_until_us <= self.turn.now_us:
+                    break
+                continue
             if ticket.awaiting == NULL:
                 continue
             awaiting = <object> ticket.awaiting

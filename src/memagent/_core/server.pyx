@@ -99,6 +99,11 @@ cdef class Server:
                   size_t journal_keys=1_000_000, size_t journal_bytes=64 << 20, Histograms latency=None):
         """What holds from now on; requests under way keep their time."""
         cdef Channel channel
+        cdef int64_t last_us = self.deadline()
+        for channel in self.channels:
+            channel.latency = latency
+            if request_timeout_us < self.request_timeout_us:
+                channel.mixed_until_us = max(channel.mixed_until_us, last_us)
         self.request_timeout_us = request_timeout_us
         self.failure_limit = failure_limit
         self.queue_requests = queue_requests
@@ -108,8 +113,6 @@ cdef class Server:
         self.journal.max_keys = self.player.played.max_keys = journal_keys
         self.journal.max_bytes = self.player.played.max_bytes = journal_bytes
         self.player.timeout_us = request_timeout_us
-        for channel in self.channels:
-            channel.latency = latency
 
     cdef Channel channel(self, const unsigned char *key, size_t length):
         """The way for a key: always the same one."""

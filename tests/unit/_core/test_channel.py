@@ -107,6 +107,34 @@ def test_a_late_reply_is_dropped(make_world: MakeWorld) -> None:
     assert world.server_count(0, "timeouts") == 1
 
 
+def test_nobody_waits_longer_than_the_time_that_a_reload_has_made_shorter(make_world: MakeWorld) -> None:
+    """Nor less long than what held when they asked."""
+    world, (first, second, third) = held(make_world, 3)
+    server = world.servers[0].server
+
+    def who_got_an_answer() -> list[bool]:
+        world.run()
+        return [bool(client.take()) for client in (first, second, third)]
+
+    first.send(b"get k\r\n")
+    world.run()
+    server.configure(request_timeout_us=500_000)
+    second.send(b"get k\r\n")
+    world.run()
+    world.pass_time(100_000)
+    server.configure(request_timeout_us=200_000)
+    third.send(b"get k\r\n")
+    world.run()
+    world.pass_time(199_999)
+    assert who_got_an_answer() == [False, False, False]
+    world.pass_time(1)
+    assert who_got_an_answer() == [False, False, True]
+    world.pass_time(200_000)
+    assert who_got_an_answer() == [False, True, False]
+    world.pass_time(500_000)
+    assert who_got_an_answer() == [True, False, False]
+
+
 def test_a_late_long_reply_that_had_begun_is_dropped(make_world: MakeWorld) -> None:
     world, (late, other) = held(make_world, 2)
     wire = world.servers[0].wire

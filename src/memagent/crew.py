@@ -65,6 +65,7 @@ class Crew:
         self._restarts: Counter[int] = Counter()
         self._not_ready_yet = set(range(size))
         self._start_error: StartError | None = None
+        self._is_killing = False
 
     # ------------------------------------------------------------ starting and ending
 
@@ -101,6 +102,7 @@ class Crew:
     async def kill(self) -> None:
         """Whoever still lives, and wait for the end of all."""
         self.draining.set()
+        self._is_killing = True
         for worker in self._workers.values():
             worker.signal(signal.SIGKILL)
         if self._places:
@@ -157,8 +159,10 @@ class Crew:
         self._segment.take_place(place, worker.pid)
         for message in self._boss.first_words(place):
             worker.send(message)
-        if self.draining.is_set():
-            # Told to end while this one was on its way.
+        # Told to end while this one was on its way.
+        if self._is_killing:
+            worker.signal(signal.SIGKILL)
+        elif self.draining.is_set():
             worker.send(Drain())
         return worker
 

@@ -167,6 +167,19 @@ def test_all_are_told_to_drain_and_who_is_late_is_killed():
     run(test)
 
 
+def test_one_that_waits_for_its_place_to_be_seen_to_is_killed_as_well():
+    async def test(case: Case) -> None:
+        first, second = await case.start()
+        second.end("killed by SIGKILL")
+        await until(lambda: Adopt(1) in first.told, "an Adopt")
+        await until(lambda: len(case.launched) == 3, "a successor")
+        assert not case.crew.is_alive(1)
+        await case.crew.kill()
+        assert [each.signals for each in case.launched] == [[9], [], [9]]
+
+    run(test)
+
+
 def test_who_does_not_read_for_very_long_is_ended():
     async def test(case: Case) -> None:
         first, second = await case.start()

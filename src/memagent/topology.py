@@ -18,10 +18,18 @@ from memagent.counters import SERVER_COUNTERS
 from memagent.segment import Segment
 from memagent.settings import Config, PoolConfig, ServerConfig
 
+_Seat = tuple[str, str, int, int]
+_Layout = tuple[list[_Seat], list[_Seat], str, str, bytes, int]
+
 
 def make_placement(pool: PoolConfig) -> Placement:
     """The rings of a pool. Positions that it answers are positions in `pool.servers` and `pool.backups`."""
-    return Placement(
+    return Placement(*_layout(pool))
+
+
+def _layout(pool: PoolConfig) -> _Layout:
+    """All that its rings are made from."""
+    return (
         [_on_ring(server) for server in pool.servers],
         [_on_ring(server) for server in pool.backups],
         pool.distribution,
@@ -48,12 +56,14 @@ def name_on_ring(pool: PoolConfig, server: ServerConfig) -> str | None:
 class Topology:
     """The pools and servers of one worker, as they are configured now.
 
-    Objects live on where what they stand for does: a pool by its name, a server by its number.
+    Objects live on where what they stand for does: a pool by its name, a server by its number, rings as long
+    as they would be made in the same way.
     """
 
     def __init__(self, segment: Segment, worker: int, turn: Turn, memory: Memory) -> None:
         self.pools: dict[str, Pool] = {}
         self.servers: dict[int, Server] = {}
+        self._placements: dict[str, tuple[_Layout, Placement]] = {}
         self._segment = segment
         self._worker = worker
         self._turn = turn
@@ -70,6 +80,7 @@ class Topology:
         """From now on it is so; numbers in the order of the configuration. The servers that left."""
         before, self.servers = self.servers, {}
         pools, self.pools = self.pools, {}
+        placements, self._placements = self._placements, {}
         each = iter(numbers)
         for number, pool in zip(pool_numbers, config.pools, strict=True):
             servers = [self._server(before, next(each), pool, server, config) for server in pool.servers]
@@ -77,7 +88,8 @@ class Topology:
             latencies = (
                 self._segment.pool_histograms(self._worker, number) if config.latency_metrics else None
             )
-            self.pools[pool.name] = self._pool(pools, pool, servers, backups, latencies)
+            placement = self._placement(placements, pool)
+            self.pools[pool.name] = self._pool(pools, pool, servers, backups, placement, latencies)
         return [server for number, server in before.items() if number not in self.servers]
 
     def routes(self, config: Config) -> dict[str, list[Route]]:
@@ -89,15 +101,23 @@ class Topology:
         ]
         return {"": shared} | {name: [Route(b"", pool)] for name, pool in self.pools.items()}
 
+    def _placement(self, before: dict[str, tuple[_Layout, Placement]], pool: PoolConfig) -> Placement:
+        layout = _layout(pool)
+        known = before.get(pool.name)
+        if known is None or known[0] != layout:
+            known = layout, make_placement(pool)
+        self._placements[pool.name] = known
+        return known[1]
+
     def _pool(
         self,
         pools: dict[str, Pool],
         pool: PoolConfig,
         servers: list[Server],
         backups: list[Server],
+        placement: Placement,
         latencies: Histograms | None,
     ) -> Pool:
-        placement = make_placement(pool)
         made = pools.get(pool.name)
         if made is None:
             made = Pool(
@@ -157,5 +177,5 @@ class Topology:
         return made
 
 
-def _on_ring(server: ServerConfig) -> tuple[str, str, int, int]:
+def _on_ring(server: ServerConfig) -> _Seat:
     return (server.name if server.named else "", server.host, server.port, server.weight)

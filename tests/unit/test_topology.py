@@ -61,7 +61,7 @@ def test_every_distribution_and_key_hash_of_the_table_has_a_ring(distribution):
         assert {copy for _, copy in found} == {0}
 
 
-def test_rings_are_made_once_for_each_configuration(monkeypatch: pytest.MonkeyPatch):
+def test_rings_are_made_anew_only_where_they_change(monkeypatch: pytest.MonkeyPatch):
     made = []
 
     def counted(pool: PoolConfig) -> Placement:
@@ -77,6 +77,9 @@ def test_rings_are_made_once_for_each_configuration(monkeypatch: pytest.MonkeyPa
     assert made == [*first.pools]
     pool = settled.pools["main"]
     assert {owner.name for owner, _ in map(pool.place, KEYS)} == {"a:11211", "b:11211"}
+    main = first.pools[0].model_copy(update={"request_timeout_ms": 7, "fallback": "never"})
+    settled.settle(first.model_copy(update={"verbose": True, "pools": (main,)}), (0, 1), (0,))
+    assert made == [*first.pools]
     settled.settle(second, (0, 2), (0,))
     assert made == [*first.pools, *second.pools]
     assert settled.pools["main"] is pool

@@ -88,7 +88,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "pulse": (),
     "notify": (),
     "rewarm_process": ("rewarm.job", "errors"),
-    "rewarms": ("fleet", "snapshot", "segment", "logs", "rewarm_process", "rewarm.job"),
+    "rewarms": ("fleet", "snapshot", "segment", "logs", "rewarm_process", "rewarm.job", "tasks"),
     "tasks": ("logs",),
     "names": ("control", "fleet", "logs", "resolver", "settings"),
     "orphans": ("control", "processes", "tasks"),

@@ -81,9 +81,7 @@ class Notify:
 
     async def keep_watchdog(self, is_well: Callable[[], bool]) -> None:
         """Until cancelled: say twice in the time of the watchdog that we are, while we are."""
-        if self._address is None or self._watchdog_s is None:
-            return
-        while self._address is not None:
+        while self._address is not None and self._watchdog_s is not None:
             if is_well():
                 self._send("WATCHDOG=1")
             await asyncio.sleep(self._watchdog_s / 2)

@@ -8,11 +8,10 @@
 - One that runs knows all that it needs to end: its server, or a source, may be configured no more.
 """
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from memagent.fleet import Fleet
 from memagent.logs import Logger
@@ -20,6 +19,7 @@ from memagent.rewarm.job import Command, Job, Report
 from memagent.rewarm_process import RewarmProcess
 from memagent.segment import Segment
 from memagent.snapshot import WarmSnapshot, WarmState
+from memagent.tasks import Tasks
 
 _LOG_EVERY_S: Final = 10.0
 _STOP_MARGIN_S: Final = 3.0
@@ -66,7 +66,7 @@ class Rewarms:
         self._ended = ended
         self._clock = clock
         self._warms: dict[int, Warm] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks(log)
 
     def start(self, number: int, sources: tuple[int, ...]) -> None:
         """Answered by `ended`."""
@@ -80,14 +80,14 @@ class Rewarms:
             logged_s=self._clock(),
         )
         self._log.info("re-warm starts", server=warm.name, sources=warm.sources)
-        self._spawn(self._run(number, warm, self._job(number, sources)))
+        self._tasks.spawn(self._run(number, warm, self._job(number, sources)))
 
     def stop(self, number: int, why: str) -> None:
         """In an orderly way, if it runs."""
         warm = self._warms[number]
         warm.reason, warm.stopping = why, True
         if warm.process is not None:
-            self._spawn(warm.process.stop(warm.stop_grace_s))
+            self._tasks.spawn(warm.process.stop(warm.stop_grace_s))
 
     def tell(self, number: int, command: Command) -> None:
         warm = self._warms.get(number)
@@ -106,8 +106,7 @@ class Rewarms:
         for number, warm in self._warms.items():
             if warm.ended_s is None and not warm.stopping:
                 self.stop(number, "the proxy ends")
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._tasks.settled()
 
     def snapshot(self, number: int, paused: bool = False) -> WarmSnapshot | None:
         warm = self._warms.get(number)
@@ -140,7 +139,7 @@ class Rewarms:
             started = True
             warm.process = process
             if warm.stopping:
-                self._spawn(process.stop(warm.stop_grace_s))
+                self._tasks.spawn(process.stop(warm.stop_grace_s))
             last = await process.ended(lambda report: self._progress(number, warm, report))
         except OSError as error:
             warm.reason = f"could not be started: {error.strerror}"
@@ -204,16 +203,6 @@ class Rewarms:
                 keys_per_s=round(report.keys_per_s),
                 eta_s=report.eta_s if report.eta_s is None else round(report.eta_s),
             )
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._log.error("a re-warm ended by a mistake of ours", exc_info=error)
 
 
 def _state(warm: Warm, paused: bool) -> WarmState:

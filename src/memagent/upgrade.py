@@ -11,7 +11,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, Literal, Protocol
 
@@ -91,7 +91,7 @@ class Upgrade:
         if not force:
             self._check_servers()
             await self._check_files()
-        self._check_whose_child(self._command.environment, force)
+        self._check_whose_child(force)
         if self._crew.draining.is_set() or (self._task is not None and not self._task.done()):
             raise RefusedError("the proxy is ending, or being upgraded, already")
         self._progress = None
@@ -148,13 +148,13 @@ class Upgrade:
                 can_force=True,
             )
 
-    def _check_whose_child(self, environment: Mapping[str, str], force: bool) -> None:
+    def _check_whose_child(self, force: bool) -> None:
         """Where our end is taken for the end of the service, nobody can take over."""
         if self._own_pid == 1:
             raise RefusedError(
                 "this proxy is process 1 of a container, which ends with it", "replace the container"
             )
-        is_systemds = environment.get("SYSTEMD_EXEC_PID") == str(self._own_pid)
+        is_systemds = self._command.environment.get("SYSTEMD_EXEC_PID") == str(self._own_pid)
         if is_systemds and "NOTIFY_SOCKET" not in self._estate.inheritance().environment and not force:
             raise RefusedError(
                 "systemd would take the end of this process for the end of the service",

@@ -21,6 +21,7 @@ WARMING = 3
 TICK_US = 10_000
 MOST_TICKS = 80  # in a script: longer than a write waits for an opening, but no request times out
 OWNER, COPY = 0, 1
+REQUEST_MS = 1000  # the time limit
 LOCK, COUNTER, VALUE = b"lock", b"counter", b"value"
 
 Step = tuple[str, int, int]
@@ -215,6 +216,16 @@ def test_what_waits_too_long_calls_it_off_until_it_is_tried_again() -> None:
     proxy.settle()
     assert proxy.leader.opened == 1
     assert sorted(proxy.replies[LOCK]) == [b"NOT_STORED\r\n", b"STORED\r\n"]
+
+
+def test_what_has_waited_ends_in_time_all_the_same() -> None:
+    proxy = opening()
+    proxy.do("set", 1, 0)
+    proxy.do("time", 1, 26)  # the opening is called off: now it is sent
+    proxy.do("requests", 1, COPY)
+    proxy.time(1, (REQUEST_MS + 250) * 1000 // TICK_US - 26)
+    proxy.do("replies", 0, OWNER)
+    assert proxy.replies[VALUE] == [b"SERVER_ERROR server s1 did not answer in time\r\n"]
 
 
 def test_what_a_dead_worker_had_under_way_is_not_waited_for() -> None:

@@ -218,6 +218,7 @@ cdef class Mutation(Exchange):
         return self.pool.timers.pause(self)
 
     cdef int resume(self) except -1:
+        self.hurry(self.pool, self.owner)
         self.request.next(self.text, self.text_length, 0)
         return self.start(self.pool, self.request, self.text)
 

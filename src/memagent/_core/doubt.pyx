@@ -26,7 +26,7 @@ from libc.string cimport memchr
 
 from memagent._core.channel cimport Channel, Failure
 from memagent._core.effect cimport delete_on
-from memagent._core.marks cimport Marks, slot_of
+from memagent._core.marks cimport Marks, is_quiet, slot_of
 from memagent._core.metrics cimport W_DIVERGENCES, Block
 from memagent._core.names cimport base64_of, is_text
 from memagent._core.pool cimport Pool
@@ -111,13 +111,15 @@ cdef Doubt make(Pool pool, Block counters, Server authority, bytes key, bint dec
 
 
 cdef uint64_t read_others(Pool pool, uint32_t slot, const unsigned char *key, size_t length) except? 0:
-    """`Marks.read_others`, where a doubt of ours stands for the others that have left it."""
+    """`Marks.read_others`, of writes that a client may know of; a doubt of ours stands for the others that have left it."""
     cdef Doubt ours
+    cdef uint64_t others
     if pool.doubted:
         ours = pool.doubted.get(<bytes> key[:length])
         if ours is not None and ours.holds:
             return 1  # begun and not ended
-    return pool.marks.read_others(slot)
+    others = pool.marks.read_others(slot)
+    return others if is_quiet(others) or not pool.marks.others_undecided(slot, key, length) else 0
 
 
 @cython.final

@@ -8,6 +8,7 @@ cdef enum:
     ROW_SLOTS = MARKS + 8    # whole cache lines
     MOST_NOTES = 1 << 16     # of a worker: a server that stands still has so many writes before it falls, and not more
     NO_NOTE = MOST_NOTES
+    MOST_LOOKED_AT = 4096    # notes of another worker, for one read: more of them take longer than the read may
 
 
 cdef struct Note:
@@ -59,6 +60,7 @@ cdef class Marks:
     cdef bint moved(self, uint32_t slot, uint64_t mark) noexcept
     cdef uint64_t read_others(self, uint32_t slot) noexcept
     cdef bint others_moved(self, uint32_t slot, uint64_t mark) noexcept
+    cdef bint others_undecided(self, uint32_t slot, const unsigned char *key, size_t length) noexcept
     cdef list unended(self)
     cdef int end_all(self, list unended) except -1
 

@@ -10,7 +10,8 @@ were compared (doubt.pyx). Whoever leaves the authority for what the other serve
 - who copies an item from one server to the other (a repair, the re-warm) may be overtaken by a write that reaches the target
   before the copied item does; `add` keeps a newer value safe, but not a deletion. A copier that finds the mark moved
   takes back what it has copied;
-- who reads from the other server may be quicker than another worker's write, which the authority has acknowledged.
+- who reads from the other server may be quicker than another worker's write, which the authority has acknowledged. (As long
+  as nobody has, there is nothing to wait for: what was there before may be shown.)
 
 Each worker has a row of its own, which it alone writes: its own writes reach a server in the order in which it sent
 them, so a reader asks for the others' marks only.
@@ -32,7 +33,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from memagent._core.limits cimport MAX_KEY_BYTES
 
@@ -52,6 +53,13 @@ cdef extern from *:
     static inline void memagent_publish(uint8_t *length, uint8_t value) {
         __atomic_store_n(length, value, __ATOMIC_RELEASE);
     }
+    static inline uint8_t memagent_published(const uint8_t *length) {
+        return __atomic_load_n(length, __ATOMIC_ACQUIRE);
+    }
+    /* Begun and ended of one row, at the same moment. */
+    static inline uint64_t memagent_row_mark(const uint64_t *slot) {
+        return __atomic_load_n(slot, __ATOMIC_SEQ_CST);
+    }
     /* Over all rows but one. The ends first: where both sums are the same nobody was writing when they had been read. */
     static inline uint64_t memagent_mark(const uint64_t *slot, size_t n_rows, size_t row_slots, size_t but) {
         uint32_t begun = 0, ended = 0;
@@ -69,6 +77,8 @@ cdef extern from *:
     void memagent_end(uint64_t *slot) noexcept nogil
     void memagent_end_some(uint64_t *slot, uint32_t n) noexcept nogil
     void memagent_publish(uint8_t *length, uint8_t value) noexcept nogil
+    uint8_t memagent_published(const uint8_t *length) noexcept nogil
+    uint64_t memagent_row_mark(const uint64_t *slot) noexcept nogil
     uint64_t memagent_mark(const uint64_t *slot, size_t n_rows, size_t row_slots, size_t but) noexcept nogil
 
 cdef size_t NO_ROW = <size_t> -1
@@ -211,6 +221,40 @@ cdef class Marks:
     cdef bint others_moved(self, uint32_t slot, uint64_t mark) noexcept:
         """May another worker's write have been under way since its mark was read?"""
         return not is_quiet(mark) or (self.read_others(slot) & 0xffffffffU) != (mark & 0xffffffffU)
+
+    cdef bint others_undecided(self, uint32_t slot, const unsigned char *key, size_t length) noexcept:
+        """Is whatever the other workers have under way in this slot a write of this key that no client can know of yet?
+
+        Then what was there before may be shown. False also where that cannot be told: a write without a note, too many
+        notes, one that began or ended meanwhile.
+        """
+        cdef const unsigned char *notes_of_all = <unsigned char *> self.notes - self.row * NOTES_BYTES
+        cdef const uint64_t *mark
+        cdef const Notes *notes
+        cdef const Note *note
+        cdef uint64_t before
+        cdef uint32_t unended, i
+        cdef size_t row
+        if self.notes == NULL or self.notes == self._own_notes:
+            return False
+        for row in range(self.n_rows):
+            mark = &self.rows[row * ROW_SLOTS + slot]
+            before = memagent_row_mark(mark)
+            unended = <uint32_t> before - <uint32_t> (before >> 32)
+            if row == self.row or unended == 0:
+                continue
+            notes = <const Notes *> (notes_of_all + row * NOTES_BYTES)
+            if notes.used > MOST_LOOKED_AT:
+                return False
+            for i in range(notes.used):
+                note = &notes.notes[i]
+                if memagent_published(&note.length) == length and memcmp(note.key, key, length) == 0:
+                    if note.decided:
+                        return False
+                    unended -= 1
+            if unended or memagent_row_mark(mark) != before:
+                return False
+        return True
 
     cdef list unended(self):
         """[(slot, writes)] that a dead worker has begun in this row and not ended."""

@@ -68,7 +68,7 @@ def _build_sdist(files: list[Path], folder: Path) -> Path:
 
 def _build_wheel(sdist: Path, folder: Path) -> Path:
     # What the compiler's optimiser does is what all other tests test: here it would be most of the time.
-    # Cython's cache knows a module by all that it is made of: one whose .pxd were not shipped is not found there.
+    # Cython's cache knows a module by all that it is made of: without a .pxd of it, it is not found there.
     quick = {"CFLAGS": "-O0 -g0 -w", "CYTHON_CACHE_DIR": str(ROOT / ".cache" / "cython")}
     arguments = ["wheel", "--no-build-isolation", "--no-deps", "--no-index", "-w", str(folder), str(sdist)]
     _pip(arguments, folder, {**os.environ, **quick})

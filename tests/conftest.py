@@ -10,6 +10,7 @@ from itertools import groupby
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import processes
 from tests.support.build import stale_modules
@@ -25,6 +26,10 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 # Hundreds of proxies are started: compiling our modules anew for each would be a good part of the run.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ["PYTHONPYCACHEPREFIX"] = str(ROOT / ".cache" / "bytecode")
+
+# How long an example takes says something about the machine only.
+settings.register_profile("memagent", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("memagent")
 
 _WAITING = ("functional", "adversity", "chaos")
 

@@ -173,7 +173,7 @@ def model(client: int, script: bytes) -> bytes:
     return b"".join(replies)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     scripts(),
     st.lists(moves, max_size=60),
@@ -309,7 +309,7 @@ FAULTS = [
 faults = st.tuples(st.sampled_from(FAULTS), whos, st.sampled_from([*range(10), 50, 101, 150]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     scripts(),
     st.lists(st.one_of(moves, moves, moves, faults), min_size=15, max_size=80),

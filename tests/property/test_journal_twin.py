@@ -88,7 +88,7 @@ class Twins(RuleBasedStateMachine):
 
 
 TestTwins = pytest.mark.timeout(240)(Twins.TestCase)
-TestTwins.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestTwins.settings = settings(max_examples=150, stateful_step_count=30)
 
 
 @pytest.mark.parametrize("again", [True, False], ids=["keys-again", "new-keys"])

@@ -208,5 +208,5 @@ class Proxy(RuleBasedStateMachine):
         assert [life.state for life in self.lifecycle.lives.values()] == ["up"] * SERVERS
 
 
-Proxy.TestCase.settings = settings(max_examples=400, stateful_step_count=60, deadline=None)
+Proxy.TestCase.settings = settings(max_examples=400, stateful_step_count=60)
 TestProxy = Proxy.TestCase

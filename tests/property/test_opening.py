@@ -136,7 +136,7 @@ class Proxy:
         return [None if item is None else item[1] for item in items]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(steps, min_size=10, max_size=70), st.booleans())
 def test_one_server_decides_at_any_time(script: list[Step], speaks_meta: bool) -> None:
     proxy = Proxy(speaks_meta)

@@ -286,7 +286,7 @@ class Proxy:
             self.lead()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(steps, min_size=20, max_size=60), st.sampled_from([2, 1000]))
 def test_nobody_reads_what_was_overwritten(
     script: list[tuple[str, int | None, bytes | int | None]], n: int

@@ -50,14 +50,12 @@ def test_key_hashes_agree(data: bytes, name: str) -> None:
     assert key_hash(name, data) == plain_hashing.KEY_HASHES[name](data)
 
 
-@settings(deadline=None)
 @given(pools(), st.lists(key, min_size=1, max_size=5))
 def test_placements_agree(pool: tuple[Any, ...], keys: list[bytes]) -> None:
     compiled, plain = Placement(*pool), PlainPlacement(*pool)
     assert [compiled.locate(each) for each in keys] == [plain.locate(each) for each in keys]
 
 
-@settings(deadline=None)
 @given(pools(), st.lists(key, max_size=30))
 def test_many_keys_at_once_are_placed_as_one_by_one(pool: tuple[Any, ...], keys: list[bytes]) -> None:
     placement = Placement(*pool)
@@ -66,7 +64,7 @@ def test_many_keys_at_once_are_placed_as_one_by_one(pool: tuple[Any, ...], keys:
     assert placement.locate_many(keys, False) == [(owner, -1) for owner, _ in found]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.sampled_from(["ketama", "consistent", "magent-ketama", "jump", "rendezvous"]),
     st.lists(st.integers(0, 0xFFFFFF), min_size=3, max_size=12, unique=True),
@@ -85,7 +83,7 @@ def test_a_new_server_takes_its_share_and_moves_nothing_else(distribution: str, 
     assert 0.4 / len(servers) < moved / len(KEYS) < 2.2 / len(servers)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.permutations(range(6)))
 def test_rendezvous_and_rings_do_not_care_for_order(order: list[int]) -> None:
     servers = [("", f"10.0.0.{number}", 11211, 1) for number in range(6)]

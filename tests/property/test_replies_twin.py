@@ -123,7 +123,7 @@ streams = st.lists(
 kinds = st.sampled_from(["line", "values"])
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800)
 @given(kinds, streams, st.lists(st.integers(0, 1 << 16), max_size=6))
 @example("values", b"VALUE k 0 3\r\nabcEND\r\n", [])
 @example("values", b"VALUE k 0 1\r\nx\r\nSERVER_ERROR out of memory writing get response\r\nEND\r\n", [3])
@@ -134,7 +134,7 @@ def test_compiled_and_plain_agree_whole_and_cut(expects: str, stream: bytes, cut
     assert settled(Compiled(), expects, stream, cuts) == expected
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800)
 @given(st.one_of(meta_streams, streams), st.lists(st.integers(0, 1 << 16), max_size=6))
 @example(b"VA 3 t-1 c9\r\nabcHD\r\n", [])
 @example(b"VA 0\r\n\r\nHD \r\nEN O1 kk\r\n", [9])
@@ -145,14 +145,14 @@ def test_compiled_and_plain_agree_on_meta_replies(stream: bytes, cuts: list[int]
     assert settled(Compiled(), "meta", stream, cuts) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(kinds, st.lists(st.one_of(replies, lines), max_size=5).map(b"".join))
 def test_byte_by_byte_is_the_same(expects: str, stream: bytes) -> None:
     everywhere = list(range(len(stream)))
     assert events_of(Compiled(), expects, stream, everywhere) == events_of(Plain(), expects, stream, [])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(replies, max_size=6))
 def test_raw_replies_joined_are_the_stream(stream: list[bytes]) -> None:
     events = Compiled().feed("values", b"".join(stream))

@@ -205,7 +205,7 @@ streams = st.lists(
 ).map(b"".join)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(streams, st.lists(st.integers(0, 1 << 16), max_size=6))
 @example(b"set " + b"x" * 251 + b" 0 0 3\r\nxyz\r\nmn\r\n", [260])
 @example(b"set k 0 0 3\r\nxyzABmn\r\n", [14])
@@ -218,7 +218,7 @@ def test_compiled_and_plain_agree_whole_and_cut(stream: bytes, cuts: list[int]) 
     assert in_pieces(Compiled(MAX_ITEM_BYTES), stream, cuts) == expected
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=800)
 @given(
     st.lists(st.one_of(meta(), meta(), valid()), max_size=5).map(b"".join),
     st.lists(st.integers(0, 1 << 16), max_size=6),
@@ -231,7 +231,7 @@ def test_compiled_and_plain_agree_on_meta_requests(stream: bytes, cuts: list[int
     assert in_pieces(Compiled(MAX_ITEM_BYTES), stream, cuts) == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(streams)
 def test_byte_by_byte_is_the_same(stream: bytes) -> None:
     stream = stream[:600]
@@ -239,7 +239,7 @@ def test_byte_by_byte_is_the_same(stream: bytes) -> None:
     assert in_pieces(Compiled(MAX_ITEM_BYTES), stream, list(range(len(stream)))) == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(valid(), max_size=10))
 def test_every_valid_request_is_one_request(requests: list[bytes]) -> None:
     """Section 2: all classic verbs; a value of more than max_item_bytes (section 5) is the only refusal."""

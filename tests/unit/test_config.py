@@ -373,13 +373,13 @@ def _config_or_error(text: str) -> None:
 
 
 @given(st.text() | st.text(alphabet=st.sampled_from("abc:-[]{}&*!|>'\"%@`#?,\n \t\\~0x")))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_random_text_is_a_config_or_a_config_error(text):
     _config_or_error(text)
 
 
 @given(trees)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_random_tree_is_a_config_or_a_config_error(tree):
     _config_or_error(yaml.safe_dump(tree))
 
@@ -387,13 +387,13 @@ def test_a_random_tree_is_a_config_or_a_config_error(tree):
 @given(
     st.dictionaries(st.just("main"), pools, min_size=1), st.dictionaries(names, values | trees, max_size=3)
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_nearly_right_is_a_config_or_a_config_error(found, root):
     _config_or_error(yaml.safe_dump({**root, "pools": found}))
 
 
 @given(st.integers(0, len(GOOD) - 1), st.characters())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_one_wrong_character_is_a_config_or_a_config_error(position, character):
     _config_or_error(GOOD[:position] + character + GOOD[position + 1 :])
 
@@ -407,7 +407,7 @@ def test_one_wrong_character_is_a_config_or_a_config_error(position, character):
         max_size=4,
     )
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_environment_is_a_config_or_a_config_error(environ):
     with contextlib.suppress(ConfigError):
         config.parse(ONE_POOL, "m.yaml", (), {f"MEMAGENT_{name}": text for name, text in environ.items()})

@@ -266,12 +266,12 @@ words = st.text(max_size=12) | st.sampled_from(
     st.fixed_dictionaries({}, optional={name: words for name in FLAG if name not in ("servers", "backups")}),
     st.lists(words),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_random_flags_are_a_config_or_a_config_error(texts, servers):
     _config_or_error(from_flags, flags(servers=servers, **texts))
 
 
 @given(st.lists(st.sampled_from(INI.splitlines()) | st.text() | st.builds("{}={}".format, words, words)))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_random_ini_file_is_a_config_or_a_config_error(lines):
     _config_or_error(legacy.from_ini, "\n".join(lines), "m.conf")

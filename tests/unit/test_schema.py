@@ -189,7 +189,7 @@ def test_patterns_take_what_the_parsers_take(pattern, parse):
     shaped = st.builds("{}{}{}".format, st.integers(0, 999), st.sampled_from(["", ".5", ".0"]), alphabet)
 
     @given(alphabet | shaped | st.from_regex(pattern, fullmatch=True).filter(lambda text: len(text) < 19))
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=300)
     def agree(text):
         text = text.rstrip("\n")
         wrong = why_not(parse, text)
@@ -202,7 +202,7 @@ def test_patterns_take_what_the_parsers_take(pattern, parse):
 
 
 @given(st.dictionaries(st.sampled_from([*settings_of(Config), "x"]), st.integers() | st.text() | st.none()))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_the_reader_takes_the_schema_takes(found):
     text = yaml.safe_dump({**found, "pools": {"m": {"servers": ["a"]}}}, allow_unicode=True)
     try:

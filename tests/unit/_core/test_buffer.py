@@ -17,7 +17,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(steps)
 def test_what_goes_in_comes_out_in_order(steps: list[tuple[str, int]]) -> None:
     memory = Memory(1 << 30)

@@ -47,6 +47,7 @@ cdef class Marks:
     cdef bint _held
 
     cdef unsigned char *part(self, Py_ssize_t offset_bytes, Py_ssize_t size) except NULL
+    cdef void fetch(self, uint32_t slot) noexcept
     cdef uint32_t begin(self, uint32_t slot, int server, const unsigned char *key, size_t length, bint decided) noexcept
     cdef void end(self, uint32_t slot, uint32_t note) noexcept
     cdef void hold(self, uint32_t slot) noexcept

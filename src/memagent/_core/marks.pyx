@@ -39,15 +39,21 @@ from memagent._core.limits cimport MAX_KEY_BYTES
 
 cdef extern from *:
     """
-    /* The halves of a slot: writes begun, writes ended. */
+    /* The halves of a slot: writes begun, writes ended. The row has one writer, so nothing need be locked for it: what
+       is sent of a write is sent behind its mark, by system calls that no store is moved behind. */
+    static inline void memagent_add(uint32_t *half, uint32_t n) {
+        __atomic_store_n(half, __atomic_load_n(half, __ATOMIC_RELAXED) + n, __ATOMIC_RELEASE);
+    }
+    static inline void memagent_fetch(const uint64_t *slot, size_t n_rows, size_t row_slots) {
+        size_t row;
+        for (row = 0; row < n_rows; row++)
+            __builtin_prefetch(slot + row * row_slots);
+    }
     static inline void memagent_begin(uint64_t *slot) {
-        __atomic_add_fetch((uint32_t *) slot, 1, __ATOMIC_SEQ_CST);
+        memagent_add((uint32_t *) slot, 1);
     }
-    static inline void memagent_end(uint64_t *slot) {
-        __atomic_add_fetch((uint32_t *) slot + 1, 1, __ATOMIC_SEQ_CST);
-    }
-    static inline void memagent_end_some(uint64_t *slot, uint32_t n) {
-        __atomic_add_fetch((uint32_t *) slot + 1, n, __ATOMIC_SEQ_CST);
+    static inline void memagent_end(uint64_t *slot, uint32_t n) {
+        memagent_add((uint32_t *) slot + 1, n);
     }
     /* What was written before is there for whoever sees the length. */
     static inline void memagent_publish(uint8_t *length, uint8_t value) {
@@ -74,8 +80,8 @@ cdef extern from *:
     }
     """
     void memagent_begin(uint64_t *slot) noexcept nogil
-    void memagent_end(uint64_t *slot) noexcept nogil
-    void memagent_end_some(uint64_t *slot, uint32_t n) noexcept nogil
+    void memagent_fetch(const uint64_t *slot, size_t n_rows, size_t row_slots) noexcept nogil
+    void memagent_end(uint64_t *slot, uint32_t n) noexcept nogil
     void memagent_publish(uint8_t *length, uint8_t value) noexcept nogil
     uint8_t memagent_published(const uint8_t *length) noexcept nogil
     uint64_t memagent_row_mark(const uint64_t *slot) noexcept nogil
@@ -143,6 +149,10 @@ cdef class Marks:
         if self._held:
             PyBuffer_Release(&self._view)
 
+    cdef void fetch(self, uint32_t slot) noexcept:
+        """A mark of this slot is about to begin or to end: what memory takes to answer passes meanwhile."""
+        memagent_fetch(&self.rows[slot], self.n_rows, ROW_SLOTS)
+
     cdef uint32_t begin(self, uint32_t slot, int server, const unsigned char *key, size_t length, bint decided) noexcept:
         """A write begins. Its note, for `end`."""
         memagent_begin(&self.own[slot])
@@ -150,14 +160,14 @@ cdef class Marks:
 
     cdef void end(self, uint32_t slot, uint32_t note) noexcept:
         self.forget(note)
-        memagent_end(&self.own[slot])
+        memagent_end(&self.own[slot], 1)
 
     cdef void hold(self, uint32_t slot) noexcept:
         """The mark alone, for what has no key, or a note that lives longer."""
         memagent_begin(&self.own[slot])
 
     cdef void release(self, uint32_t slot) noexcept:
-        memagent_end(&self.own[slot])
+        memagent_end(&self.own[slot], 1)
 
     cdef uint32_t note(self, int server, const unsigned char *key, size_t length, bint decided) noexcept:
         """Something less than a write begins: the server may be wrong about the key if this worker dies."""
@@ -271,7 +281,7 @@ cdef class Marks:
         cdef uint32_t slot
         cdef uint32_t n
         for slot, n in unended:
-            memagent_end_some(&self.own[slot], n)
+            memagent_end(&self.own[slot], n)
         return 0
 
     def take_notes(self):

@@ -139,6 +139,9 @@ cdef class Mutation(Exchange):
             self.kind = self.asked.twin
             self.value_start = request.value_start
             self.value_length = request.value_length
+        if pool.has_copies:
+            self.slot = slot_of(key, length)
+            pool.marks.fetch(self.slot)
         self.choose(pool, key, length)
         authority = self.authority
         if authority is None:
@@ -233,7 +236,6 @@ cdef class Mutation(Exchange):
     cdef int take_part(self) except -1:
         """The follower is told at once, in its turn, or by its journal."""
         cdef Server follower = self.follower
-        self.slot = slot_of(self.key, self.key_length)
         if follower is None:
             return 0
         if not follower.follows() or not follower.has_room(follower.channel(self.key, self.key_length)):
@@ -366,6 +368,8 @@ cdef class Mutation(Exchange):
 
     cdef int replied(self, uint32_t part, Code code, const unsigned char *p, size_t n, ReplyParser parser) except -1:
         cdef bytes number
+        if self.telling and self.asking:
+            self.pool.marks.fetch(self.slot)  # the other reply ends it
         code = classic(code, self.kind)
         if code == R_NUMBER and self.pool.has_copies:
             # without v there is no number to compare

@@ -37,6 +37,7 @@ cdef class Doubt(Hurried):
     cdef int side_with(self, Server authority) except -1
     cdef int find_follower(self) except -1
     cdef int hold(self) except -1
+    cdef bint nobody_writes(self) noexcept
     cdef uint32_t count(self) noexcept
     cdef int later(self) except -1
     cdef int look(self, Server server, uint32_t part) except -1

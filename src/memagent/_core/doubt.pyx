@@ -1,7 +1,7 @@
 """Do both servers of a key have the same, after two workers have written it at once, or one has died while it wrote?
 
     writes that met  ─┐
-                      ├▶ wait until nobody begins another ─▶ ask both ─▶ same: done
+                      ├▶ wait until nobody writes it ──────▶ ask both ─▶ same: done
     notes of the dead ┘    ▲ written again                            └─▶ differ: the follower gets the authority's value
 
 A worker sends all writes of a key to both servers in one order. Two workers that write it in the same instant may not: then
@@ -13,7 +13,8 @@ stand in no journal. Another worker, or its successor, adopts them.
 
 Invariants:
 - The value of the server that decided about those writes counts, even if another one is preferred by now.
-- The comparison counts only if nobody has begun to write the key meanwhile.
+- The comparison counts only if nobody writes the key, or has begun to meanwhile: a write of a worker that stands still
+  makes them differ too, and if the follower lost the key for that, one server only would have it.
 - The dead worker's marks, and what its words say of writes elsewhere, end when the doubts have begun. A doubt keeps a mark
   where a client may have been answered. Where none was, either value may be shown, and nobody waits.
 - Where a client may have been answered, the other server's value is not used without a comparison: it loses the key.
@@ -26,7 +27,7 @@ from libc.string cimport memchr
 
 from memagent._core.channel cimport Channel, Failure
 from memagent._core.effect cimport delete_on
-from memagent._core.marks cimport Marks, is_quiet, slot_of
+from memagent._core.marks cimport IN_DOUBT, UNDECIDED, UNMARKED, Marks, is_quiet, slot_of
 from memagent._core.metrics cimport W_DIVERGENCES, Block
 from memagent._core.names cimport base64_of, is_text
 from memagent._core.pool cimport Pool
@@ -48,7 +49,7 @@ cdef int doubt(Pool pool, Block counters, Server authority, const unsigned char 
     if made is None:
         if len(pool.doubted) >= MOST_DOUBTS:
             return 0
-        made = make(pool, counters, authority, name, True)
+        made = make(pool, counters, authority, name)
         made.hold()
         return made.later()
     made.side_with(authority)
@@ -84,7 +85,7 @@ cdef int follow_up(Pool pool, Block counters, Server server, bytes key, bint dec
         # it is not one of the key's any more
         return 0
     if made is None:
-        made = make(pool, counters, authority, key, decided)
+        made = make(pool, counters, authority, key)
         pool.timers.pause(made)
     elif decided and not made.suspects:
         made.side_with(authority)
@@ -96,7 +97,7 @@ cdef int follow_up(Pool pool, Block counters, Server server, bytes key, bint dec
     return 0
 
 
-cdef Doubt make(Pool pool, Block counters, Server authority, bytes key, bint decided):
+cdef Doubt make(Pool pool, Block counters, Server authority, bytes key):
     cdef Doubt made = Doubt.__new__(Doubt)
     pool.doubted[key] = made
     made.pool = pool
@@ -105,7 +106,7 @@ cdef Doubt make(Pool pool, Block counters, Server authority, bytes key, bint dec
     made.slot = slot_of(key, len(key))
     made.side_with(authority)
     made.note = pool.marks.note(
-        authority.index if made.follower is None else made.follower.index, key, len(key), decided
+        authority.index if made.follower is None else made.follower.index, key, len(key), UNMARKED
     )
     return made
 
@@ -119,7 +120,7 @@ cdef uint64_t read_others(Pool pool, uint32_t slot, const unsigned char *key, si
         if ours is not None and ours.holds:
             return 1  # begun and not ended
     others = pool.marks.read_others(slot)
-    return others if is_quiet(others) or not pool.marks.others_undecided(slot, key, length) else 0
+    return others if is_quiet(others) or not pool.marks.are_all(UNDECIDED, slot, True) else 0
 
 
 @cython.final
@@ -142,6 +143,7 @@ cdef class Doubt(Hurried):
         if not self.holds:
             self.holds = True
             self.pool.marks.hold(self.slot)
+            self.pool.marks.reach(self.note, IN_DOUBT)
         return 0
 
     cdef int later(self) except -1:
@@ -151,12 +153,16 @@ cdef class Doubt(Hurried):
         self.begun = self.count()
         return self.pool.timers.pause(self)
 
+    cdef bint nobody_writes(self) noexcept:
+        """Has nobody begun to write the key, and everybody ended? Other doubts wait as this one does."""
+        return self.begun == self.count() and self.pool.marks.are_all(IN_DOUBT, self.slot, False)
+
     cdef uint32_t count(self) noexcept:
         """Writes begun, by whomever."""
         return <uint32_t> self.pool.marks.read(self.slot)
 
     cdef int resume(self) except -1:
-        if self.begun != self.count():
+        if not self.nobody_writes():
             return self.later()
         self.find_follower()
         if self.follower is None:

@@ -12,7 +12,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from memagent._core.channel cimport Awaiting, Channel, Failure
-from memagent._core.marks cimport slot_of
+from memagent._core.marks cimport DECIDED, slot_of
 from memagent._core.metrics cimport W_EFFECTS_FAILED, Block
 from memagent._core.names cimport base64_of, is_text
 from memagent._core.pool cimport Pool
@@ -65,7 +65,7 @@ cdef int tell(Pool pool, Block counters, Server server, const unsigned char *key
     effect.key_length = length
     effect.slot = slot_of(key, length)
     effect.closed = keep_closed(server)
-    effect.note = pool.marks.begin(effect.slot, server.index, key, length, True)
+    effect.note = pool.marks.begin(effect.slot, server.index, key, length, DECIDED)
     channel.append(line, len(line))
     channel.append(b"\r\n", 2)
     return channel.ticket(effect, 0, expects, server.deadline())

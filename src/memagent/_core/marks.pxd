@@ -8,13 +8,20 @@ cdef enum:
     ROW_SLOTS = MARKS + 8    # whole cache lines
     MOST_NOTES = 1 << 16     # of a worker: a server that stands still has so many writes before it falls, and not more
     NO_NOTE = MOST_NOTES
-    MOST_LOOKED_AT = 4096    # notes of another worker, for one read: more of them take longer than the read may
+    MOST_LOOKED_AT = 4096    # notes of a worker, for one read: more of them take longer than the read may
+
+# What a note stands for.
+cdef enum Stage:
+    UNDECIDED  # a write that the other server of the key has not decided: no client can know of it
+    DECIDED    # it has: what the server of the note has may be old
+    IN_DOUBT   # no write: a comparison, until which that server's word does not count
+    UNMARKED   # a comparison for which nobody waits: it has no mark
 
 
 cdef struct Note:
     uint16_t server          # its number: it may be wrong about the key
     uint8_t length           # of the key; 0: nothing is noted here
-    uint8_t decided          # the other server of the key has decided: what this one has may be old
+    uint8_t stage
     unsigned char key[252]
 
 
@@ -48,20 +55,20 @@ cdef class Marks:
 
     cdef unsigned char *part(self, Py_ssize_t offset_bytes, Py_ssize_t size) except NULL
     cdef void fetch(self, uint32_t slot) noexcept
-    cdef uint32_t begin(self, uint32_t slot, int server, const unsigned char *key, size_t length, bint decided) noexcept
+    cdef uint32_t begin(self, uint32_t slot, int server, const unsigned char *key, size_t length, Stage stage) noexcept
     cdef void end(self, uint32_t slot, uint32_t note) noexcept
     cdef void hold(self, uint32_t slot) noexcept
     cdef void release(self, uint32_t slot) noexcept
-    cdef uint32_t note(self, int server, const unsigned char *key, size_t length, bint decided) noexcept
+    cdef uint32_t note(self, int server, const unsigned char *key, size_t length, Stage stage) noexcept
     cdef bint room(self) noexcept
     cdef void forget(self, uint32_t note) noexcept
-    cdef void decide(self, uint32_t note) noexcept
+    cdef void reach(self, uint32_t note, Stage stage) noexcept
     cdef void blame(self, uint32_t note, int server) noexcept
     cdef uint64_t read(self, uint32_t slot) noexcept
     cdef bint moved(self, uint32_t slot, uint64_t mark) noexcept
     cdef uint64_t read_others(self, uint32_t slot) noexcept
     cdef bint others_moved(self, uint32_t slot, uint64_t mark) noexcept
-    cdef bint others_undecided(self, uint32_t slot, const unsigned char *key, size_t length) noexcept
+    cdef bint are_all(self, Stage stage, uint32_t slot, bint but_own) noexcept
     cdef list unended(self)
     cdef int end_all(self, list unended) except -1
 

@@ -20,7 +20,7 @@ Next to its marks a worker notes the key of every write that is under way, and t
 one that dies knows what nobody else knows. Whoever takes over its row (doubt.pyx) reads that.
 
     a worker's notes:  how many were ever used, how many found no room │ note 0 │ note 1 │ ...
-    a note:            server │ length of the key, 0: free │ has the other server of the key decided? │ key
+    a note:            server │ length of the key, 0: free │ stage │ key
 
 Invariants:
 - If a mark was quiet when it was read, and has not moved since, then no write of its keys, of any process of this proxy,
@@ -33,7 +33,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcpy
 
 from memagent._core.limits cimport MAX_KEY_BYTES
 
@@ -153,10 +153,10 @@ cdef class Marks:
         """A mark of this slot is about to begin or to end: what memory takes to answer passes meanwhile."""
         memagent_fetch(&self.rows[slot], self.n_rows, ROW_SLOTS)
 
-    cdef uint32_t begin(self, uint32_t slot, int server, const unsigned char *key, size_t length, bint decided) noexcept:
+    cdef uint32_t begin(self, uint32_t slot, int server, const unsigned char *key, size_t length, Stage stage) noexcept:
         """A write begins. Its note, for `end`."""
         memagent_begin(&self.own[slot])
-        return self.note(server, key, length, decided)
+        return self.note(server, key, length, stage)
 
     cdef void end(self, uint32_t slot, uint32_t note) noexcept:
         self.forget(note)
@@ -169,7 +169,7 @@ cdef class Marks:
     cdef void release(self, uint32_t slot) noexcept:
         memagent_end(&self.own[slot], 1)
 
-    cdef uint32_t note(self, int server, const unsigned char *key, size_t length, bint decided) noexcept:
+    cdef uint32_t note(self, int server, const unsigned char *key, size_t length, Stage stage) noexcept:
         """Something less than a write begins: the server may be wrong about the key if this worker dies."""
         cdef Note *note
         cdef uint32_t number
@@ -186,7 +186,7 @@ cdef class Marks:
             return NO_NOTE
         note = &self.notes.notes[number]
         note.server = server
-        note.decided = decided
+        note.stage = stage
         memcpy(note.key, key, length)
         memagent_publish(&note.length, <uint8_t> length)
         return number
@@ -205,16 +205,18 @@ cdef class Marks:
         memagent_publish(&self.notes.notes[note].length, 0)
         self._free[self._n_free] = note
         self._n_free += 1
+        if self._n_free == self.notes.used:
+            # whoever looks through them finds only as many as are needed at once
+            self._n_free = self.notes.used = 0
 
-    cdef void decide(self, uint32_t note) noexcept:
-        """The other server of the key has answered: a client may know."""
+    cdef void reach(self, uint32_t note, Stage stage) noexcept:
         if note != NO_NOTE:
-            self.notes.notes[note].decided = True
+            self.notes.notes[note].stage = stage
 
     cdef void blame(self, uint32_t note, int server) noexcept:
         """It is this server that may be wrong, for the other one decides now."""
         if note != NO_NOTE:
-            self.notes.notes[note].decided = False
+            self.notes.notes[note].stage = UNDECIDED
             self.notes.notes[note].server = server
 
     cdef uint64_t read(self, uint32_t slot) noexcept:
@@ -232,11 +234,10 @@ cdef class Marks:
         """May another worker's write have been under way since its mark was read?"""
         return not is_quiet(mark) or (self.read_others(slot) & 0xffffffffU) != (mark & 0xffffffffU)
 
-    cdef bint others_undecided(self, uint32_t slot, const unsigned char *key, size_t length) noexcept:
-        """Is whatever the other workers have under way in this slot a write of this key that no client can know of yet?
+    cdef bint are_all(self, Stage stage, uint32_t slot, bint but_own) noexcept:
+        """Is whatever the workers have under way in this slot in this stage?
 
-        Then what was there before may be shown. False also where that cannot be told: a write without a note, too many
-        notes, one that began or ended meanwhile.
+        False also where that cannot be told: what has no note, too many notes, one that began or ended meanwhile.
         """
         cdef const unsigned char *notes_of_all = <unsigned char *> self.notes - self.row * NOTES_BYTES
         cdef const uint64_t *mark
@@ -244,23 +245,22 @@ cdef class Marks:
         cdef const Note *note
         cdef uint64_t before
         cdef uint32_t unended, i
-        cdef size_t row
-        if self.notes == NULL or self.notes == self._own_notes:
+        cdef size_t row, length
+        if self.notes == NULL or (self.notes == self._own_notes and self.n_rows > 1):
             return False
         for row in range(self.n_rows):
             mark = &self.rows[row * ROW_SLOTS + slot]
             before = memagent_row_mark(mark)
             unended = <uint32_t> before - <uint32_t> (before >> 32)
-            if row == self.row or unended == 0:
+            if unended == 0 or (but_own and row == self.row):
                 continue
             notes = <const Notes *> (notes_of_all + row * NOTES_BYTES)
             if notes.used > MOST_LOOKED_AT:
                 return False
             for i in range(notes.used):
                 note = &notes.notes[i]
-                if memagent_published(&note.length) == length and memcmp(note.key, key, length) == 0:
-                    if note.decided:
-                        return False
+                length = memagent_published(&note.length)
+                if 0 < length <= MAX_KEY_BYTES and note.stage == stage and slot_of(note.key, length) == slot:
                     unended -= 1
             if unended or memagent_row_mark(mark) != before:
                 return False
@@ -294,7 +294,7 @@ cdef class Marks:
         for i in range(min(self.notes.used, <uint32_t> MOST_NOTES)):
             note = &self.notes.notes[i]
             if 0 < note.length <= MAX_KEY_BYTES:
-                found.append((note.server, <bytes> note.key[:note.length], bool(note.decided)))
+                found.append((note.server, <bytes> note.key[:note.length], note.stage == DECIDED or note.stage == IN_DOUBT))
             note.length = 0
         unnoted = self.notes.unnoted
         self.notes.used = self.notes.unnoted = self._n_free = 0
@@ -308,9 +308,9 @@ cdef class Marks:
     def end_key(self, bytes key not None):
         self.release(slot_of(key, len(key)))
 
-    def note_key(self, bytes key not None, int server, bint decided=False):
+    def note_key(self, bytes key not None, int server, bint decided=False, bint in_doubt=False):
         """The number of the note."""
-        return self.note(server, key, len(key), decided)
+        return self.note(server, key, len(key), IN_DOUBT if in_doubt else DECIDED if decided else UNDECIDED)
 
     def forget_note(self, uint32_t note):
         self.forget(note)

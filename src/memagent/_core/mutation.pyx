@@ -30,7 +30,7 @@ from memagent._core.doubt cimport doubt
 from memagent._core.effect cimport delete_on
 from memagent._core.exchange cimport Exchange, explain, send
 from memagent._core.limits cimport MAX_KEY_BYTES
-from memagent._core.marks cimport slot_of
+from memagent._core.marks cimport DECIDED, UNDECIDED, slot_of
 from memagent._core.metrics cimport (
     S_BUSY_REJECTIONS,
     S_DOWN_REJECTIONS,
@@ -391,7 +391,7 @@ cdef class Mutation(Exchange):
         self.asking = False
         self.own_code = code
         if self.marked:
-            self.pool.marks.decide(self.note)
+            self.pool.marks.reach(self.note, DECIDED)
         if self.ordered:
             if (
                 not done and not self.repaired_before and self.pool.fallback != NEVER
@@ -618,7 +618,7 @@ cdef class Mutation(Exchange):
         """Copiers and other workers' readers of this key shall know that it is being written."""
         if not self.marked:
             self.marked = True
-            self.note = self.pool.marks.begin(self.slot, other.index, self.key, self.key_length, False)
+            self.note = self.pool.marks.begin(self.slot, other.index, self.key, self.key_length, UNDECIDED)
             self.others = self.pool.marks.read_others(self.slot)
 
     cdef void unmark(self) noexcept:

@@ -23,7 +23,7 @@ from memagent._core.cas cimport GLOBAL_CAS
 from memagent._core.channel cimport Channel, Failure
 from memagent._core.effect cimport delete_on, take_back
 from memagent._core.exchange cimport Exchange
-from memagent._core.marks cimport FLUSH_MARK, is_quiet, slot_of
+from memagent._core.marks cimport DECIDED, FLUSH_MARK, IN_DOUBT, is_quiet, slot_of
 from memagent._core.metrics cimport (
     S_REFILLS,
     W_REPAIRS,
@@ -145,7 +145,7 @@ cdef class Repair(Hurried):
             return self.give_up()
         self.step = CLEARING
         self.closed = keep_closed(self.target)
-        self.note = self.pool.marks.begin(self.slot, self.target.index, self.key, len(self.key), True)
+        self.note = self.pool.marks.begin(self.slot, self.target.index, self.key, len(self.key), DECIDED)
         line = b"%b %b\r\n" % (b"delete" if self.name is self.key else b"md", self.name)
         channel.append(line, len(line))
         return channel.ticket(self, 0, E_DELETE if self.name is self.key else E_MD, self.target.deadline())
@@ -169,7 +169,7 @@ cdef class Repair(Hurried):
         self.tries += 1
         self.pool.repairing.add(self.key)
         if (
-            not (is_quiet(mark) and is_quiet(flush_mark))
+            not (is_quiet(flush_mark) and (is_quiet(mark) or self.pool.marks.are_all(IN_DOUBT, self.slot, False)))
             and now_us - self.since_us < self.source.request_timeout_us + GRACE_US
         ):
             return self.wait() if self.tries < MOST_PAUSES else self.give_up()
@@ -298,7 +298,7 @@ cdef class Repair(Hurried):
         if not self.target.follows() or not self.target.has_room(channel) or not (self.target.meta or self.name is self.key):
             return self.give_up()
         self.step = ADDING
-        self.note = self.pool.marks.note(self.target.index, self.key, len(self.key), True)
+        self.note = self.pool.marks.note(self.target.index, self.key, len(self.key), DECIDED)
         self.hurry(self.target)
         channel.append(head, len(head))
         channel.append(b"\r\n", 2)

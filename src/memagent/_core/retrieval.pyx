@@ -23,7 +23,7 @@ from memagent._core.channel cimport F_BUSY, F_DOWN, F_TIMED_OUT, Channel, Failur
 from memagent._core.doubt cimport read_others
 from memagent._core.effect cimport touch_follower
 from memagent._core.exchange cimport Exchange, explain, send
-from memagent._core.marks cimport is_quiet, slot_of
+from memagent._core.marks cimport UNDECIDED, is_quiet, slot_of
 from memagent._core.metrics cimport (
     S_BUSY_REJECTIONS,
     S_DOWN_REJECTIONS,
@@ -140,7 +140,7 @@ cdef class Retrieval(Exchange):
             copy = self.pool.copy(self.key, self.key_length)
             if copy is not None:
                 self.marked = True
-                self.note_number = self.pool.marks.begin(self.slot, copy.index, self.key, self.key_length, False)
+                self.note_number = self.pool.marks.begin(self.slot, copy.index, self.key, self.key_length, UNDECIDED)
         return 0
 
     def __dealloc__(self):

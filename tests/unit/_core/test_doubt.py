@@ -53,6 +53,36 @@ def test_a_key_that_is_written_again_waits() -> None:
     assert pair.held(b"k") == (b"v1", b"v1")
 
 
+def test_a_write_that_has_reached_one_server_only_is_waited_for() -> None:
+    """Its worker may stand still, and the owner die meanwhile: then the copy has the only value."""
+    pair = Pair(workers=2)
+    overlapped(pair, b"set k 5 0 2\r\nv1\r\n", b"v1", b"v2")
+    pair.other_worker.begin_key(b"k")
+    note = pair.other_worker.note_key(b"k", 1, decided=True)
+    for _ in range(100):
+        pair.pass_time(10_000)
+        pair.run()
+        assert pair.held(b"k") == (b"v1", b"v2")
+    pair.servers[1].store.apply(b"set", (b"k",), (b"5", b"0"), b"v1")
+    pair.other_worker.forget_note(note)
+    pair.other_worker.end_key(b"k")
+    pair.pass_time(QUIET_US)
+    pair.run()
+    assert (pair.held(b"k"), pair.count("divergences")) == ((b"v1", b"v1"), 0)
+    assert not pair.pool.doubted
+
+
+def test_doubts_do_not_wait_for_each_other() -> None:
+    pair = Pair(workers=2)
+    overlapped(pair, b"set k 5 0 2\r\nv1\r\n", b"v1", b"v2")
+    pair.other_worker.begin_key(b"k")
+    pair.other_worker.note_key(b"k", 1, in_doubt=True)
+    for _ in range(2):
+        pair.pass_time(QUIET_US)
+        pair.run()
+    assert pair.held(b"k") == (b"v1", b"v1")
+
+
 def test_what_is_on_the_copy_only_goes() -> None:
     pair = Pair(workers=2)
     overlapped(pair, b"set k 5 0 2\r\nv1\r\n", b"v1", b"v2")

@@ -119,3 +119,12 @@ def test_who_only_reads_notes_nothing() -> None:
 def test_a_row_that_is_not_there_is_refused(n_rows: int, row: int) -> None:
     with pytest.raises(ValueError, match=f"row {row} of {n_rows}"):
         Marks(None, 0, n_rows, row)
+
+
+def test_numbers_of_notes_begin_anew_when_all_are_free() -> None:
+    """Who looks through another worker's notes shall not find what a burst has left."""
+    marks = Marks()
+    burst = [marks.note_key(b"k", 0) for _ in range(100)]
+    for note in burst:
+        marks.forget_note(note)
+    assert [marks.note_key(b"k", 0) for _ in range(3)] == burst[:3]

@@ -339,7 +339,7 @@ async def _some_log(hand: Hand, verb: str) -> Log | None:
     """One that is in use, or None when a new one was made."""
     logs = hand.load.logs
     logs[:] = [each for each in logs if not each.is_lost and len(each.entries) < LONGEST_LOG]
-    mine = [each for each in logs if each.key.startswith(b"log:" + verb.encode())]
+    mine = [each for each in logs if each.verb == verb]
     if len(mine) >= hand.load.few // 2 + 1:
         return hand.rng.choice(mine)
     model = hand.load.log(verb)

@@ -230,9 +230,11 @@ class Log(Model):
 
     kind = "log"
 
-    def __init__(self, key: bytes, pair: Pair, report: Report, first: bytes) -> None:
+    def __init__(self, key: bytes, pair: Pair, report: Report, first: bytes, verb: str = "cas") -> None:
         super().__init__(key, pair, report)
         self.first = first
+        self.verb = verb
+        """By which pieces are added: cas or append."""
         self.entries: dict[bytes, Entry] = {}
         self.is_lost = False
 

@@ -1,4 +1,4 @@
-"""One episode: a pool, clients at work, faults one or two at a time, and a last look when all is quiet.
+"""One episode: a pool or two, clients at work, faults one or two at a time, a last look when all is quiet.
 
 fill ──▶ work while faults come and go ──▶ everything whole ──▶ clients stop ──▶ owner == copy, read all
 """
@@ -292,7 +292,7 @@ class Episode:
             await asyncio.sleep(0.2)
         for key in differing:
             model = self.load.models[key]
-            if model in self.load.shared or (isinstance(model, Log) and key.startswith(b"log:append")):
+            if model in self.load.shared or (isinstance(model, Log) and model.verb == "append"):
                 self.result.differing_shared += 1
             elif model.has_lost:
                 self.result.differing_lost += 1

@@ -10,7 +10,8 @@ import random
 import time
 from collections.abc import Callable
 
-from tests.chaos.world import Node, World
+from tests.chaos.pools import Node
+from tests.chaos.world import World
 
 Fault = Callable[[World, Node, random.Random], None]
 ProxyFault = Callable[[World, random.Random], None]

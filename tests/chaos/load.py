@@ -56,7 +56,7 @@ class Load:
         self.few = few
 
     def _new(self, kind: Callable[..., M], name: str, *args: object) -> M:
-        key = name.encode()
+        key = self.world.key_of(name)
         model = kind(key, self.world.pair_of(key), self.report, *args)
         self.models[key] = model
         return model
@@ -69,7 +69,7 @@ class Load:
 
     def log(self, verb: str) -> Log:
         number = next(self.numbers)
-        return self._new(Log, f"log:{verb}:{number}", b"log%d" % number)
+        return self._new(Log, f"log:{verb}:{number}", b"log%d" % number, verb)
 
     def count(self, what: str) -> None:
         self.counts[what] = self.counts.get(what, 0) + 1

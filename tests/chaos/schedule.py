@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.chaos import faults
-from tests.chaos.world import Node
+from tests.chaos.pools import Node
 
 Draw = Callable[[Node, random.Random], faults.Fault]
 

@@ -7,7 +7,8 @@ import pytest
 
 from tests.chaos import faults
 from tests.chaos.episode import Episode
-from tests.chaos.world import Node, Variant, World
+from tests.chaos.pools import Node
+from tests.chaos.world import Variant, World
 from tests.support.wait import wait_until
 
 
@@ -16,9 +17,9 @@ from tests.support.wait import wait_until
     ("seed", "variant"),
     [
         (1, Variant("backups", "mixed", workers=2, request_timeout_ms=300, pool={"probe_max_ms": 300})),
-        (2, Variant("copies", "mixed", workers=1, request_timeout_ms=300, pool={"probe_max_ms": 300})),
+        (2, Variant("copies", "mixed", "backups", request_timeout_ms=300, pool={"probe_max_ms": 300})),
     ],
-    ids=["backups", "copies"],
+    ids=["backups", "two pools"],
 )
 def test_nothing_is_lost_and_nothing_is_old(seed: int, variant: Variant) -> None:
     result = Episode(variant, seed, seconds=5, scale=0.3, pause_s=0.01).run()

@@ -9,9 +9,10 @@ from tests.chaos import __main__, faults
 from tests.chaos.episode import Result
 from tests.chaos.holders import Holder
 from tests.chaos.models import Violation
+from tests.chaos.pools import Node
 from tests.chaos.schedule import rounds
 from tests.chaos.totals import totals
-from tests.chaos.world import Node, Variant
+from tests.chaos.world import Variant
 from tests.support.memcached import Memcached
 
 

@@ -15,8 +15,7 @@ def totals(results: Sequence[tuple[int, Result]]) -> str:
     kinds: Counter[str] = Counter()
     for seed, result in results:
         variant = result.variant
-        servers = "3 + 2 backups" if variant.layout == "backups" else "3, copies: 2"
-        settings = (servers, variant.kind, variant.workers, variant.acknowledge)
+        settings = (variant.servers, variant.kind, variant.workers, variant.acknowledge)
         faults.update(result.faults)
         kinds.update(result.kinds())
         rows.append((seed, *settings, *_sums([result])))

@@ -5,21 +5,22 @@ import random
 import shutil
 import tempfile
 import time
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
 from tests.chaos.history import Events
 from tests.chaos.holders import NEVER, Holder, Pair
+from tests.chaos.pools import FIRST, SECOND, Layout, Node, Pool, Shape
 from tests.chaos.relays import Relays
 from tests.chaos.workers import Workers
-from tests.reference.ring import PlainPlacement
 from tests.support.memcached import Memcached, Version
 from tests.support.proxy import Proxy
 
-Layout = Literal["backups", "copies"]
 Kind = Literal["old", "new", "mixed"]
 
 GRACE_S = 0.5
@@ -46,6 +47,8 @@ class Variant:
 
     layout: Layout = "backups"
     kind: Kind = "mixed"
+    second: Layout | None = None
+    """Of a second pool, whose keys have a prefix."""
     workers: int = 1
     request_timeout_ms: int = 500
     acknowledge: str = "owner"
@@ -56,41 +59,27 @@ class Variant:
         return cls(
             layout=rng.choice(("backups", "backups", "copies")),
             kind=rng.choice(("old", "new", "mixed")),
+            second=rng.choice((None, None, "backups", "copies")),
             workers=rng.choice((1, 2)),
             request_timeout_ms=rng.choice((300, 500, 1000)),
             acknowledge=rng.choice(("owner", "owner", "all")),
             pool=rng.choice(POOLS),
         )
 
+    @property
+    def shapes(self) -> list[Shape]:
+        return [FIRST[self.layout]] + ([SECOND[self.second]] if self.second else [])
+
+    @property
+    def servers(self) -> str:
+        return " and ".join(map(str, self.shapes))
+
     def __str__(self) -> str:
         rest = "".join(f", {name} {value}" for name, value in self.pool.items())
         return (
-            f"{'3 servers + 2 backups' if self.layout == 'backups' else '3 servers, copies: 2'}, memcached "
-            f"{self.kind}, {self.workers} worker(s), request_timeout_ms {self.request_timeout_ms}, "
-            f"acknowledge {self.acknowledge}{rest}"
+            f"servers {self.servers}, memcached {self.kind}, {self.workers} worker(s), "
+            f"request_timeout_ms {self.request_timeout_ms}, acknowledge {self.acknowledge}{rest}"
         )
-
-
-@dataclass(eq=False)
-class Node:
-    """A server or a backup, with or without a relay before it."""
-
-    holder: Holder
-    memcached: Memcached
-    relay: int | None = None
-    port: int = 0
-    fault_over_at: float = -NEVER
-    """NEVER while a fault is under way."""
-    outages_before: int = 0
-    must_be_noticed: bool = False
-
-    @property
-    def name(self) -> str:
-        return self.holder.name
-
-    @property
-    def written(self) -> dict[str, Any]:
-        return {"address": f"127.0.0.1:{self.port}", "name": self.name}
 
 
 class World:
@@ -102,6 +91,7 @@ class World:
         self.proxy: Proxy | None = None
         self._workers: Workers | None = None
         self.nodes: list[Node] = []
+        """Of all pools, as they stand in the file."""
         self.last_stats: dict[str, str] = {}
         try:
             self._start(rng)
@@ -110,36 +100,44 @@ class World:
             raise
 
     def _start(self, rng: random.Random) -> None:
-        names = ["s0", "s1", "s2", "b0", "b1"] if self.variant.layout == "backups" else ["s0", "s1", "s2"]
-        for number, name in enumerate(names):
-            old = self.variant.kind == "old" or (self.variant.kind == "mixed" and number % 2)
-            version: Version = "old" if old else "new"
-            self.nodes.append(Node(Holder(name), memcached := Memcached.start(version)))
-            numbers = memcached.stats()["version"].split(".")
-            self.nodes[-1].holder.may_spare = tuple(map(int, numbers)) >= SPARES_SINCE
+        servers, backups = count(), count()
+        for shape in self.variant.shapes:
+            names = [f"s{next(servers)}" for _ in range(shape.servers)]
+            for name in names + [f"b{next(backups)}" for _ in range(shape.backups)]:
+                self._start_memcached(name, shape.name)
         relayed = [node for node in self.nodes if rng.random() < 0.6] or self.nodes[:1]
         self.relays = Relays(self.folder, [("127.0.0.1", node.memcached.port) for node in relayed])
         for node in self.nodes:
             node.port = node.memcached.port
         for number, node in enumerate(relayed):
             node.relay, node.port = number, self.relays.ports[number]
-        servers = [node.written for node in self.nodes if node.name.startswith("s")]
-        backups = [node.written for node in self.nodes if node.name.startswith("b")]
-        self._servers, self._backups = servers, backups
-        self._pool = {
+        self._pools = [
+            Pool(shape, [node for node in self.nodes if node.pool == shape.name])
+            for shape in self.variant.shapes
+        ]
+        self.proxy = Proxy.start(workers=self.variant.workers, settings=self._written())
+        self._workers = Workers(self.proxy, self.variant.workers)
+
+    def _start_memcached(self, name: str, pool: str) -> None:
+        old = self.variant.kind == "old" or (self.variant.kind == "mixed" and len(self.nodes) % 2)
+        version: Version = "old" if old else "new"
+        self.nodes.append(Node(Holder(name), memcached := Memcached.start(version), pool))
+        numbers = memcached.stats()["version"].split(".")
+        self.nodes[-1].holder.may_spare = tuple(map(int, numbers)) >= SPARES_SINCE
+
+    def _written(self, **pool: Any) -> dict[str, Any]:
+        """The configuration; what is in `pool` is so in every pool."""
+        settings = {
             "request_timeout_ms": self.variant.request_timeout_ms,
             "acknowledge": self.variant.acknowledge,
             "probe_max_ms": 1000,
-            **({} if backups else {"copies": 2}),
             **self.variant.pool,
+            **pool,
         }
-        self._settings = {"control_socket": str(self.folder / "control.sock")}
-        self.proxy = Proxy.start(
-            servers, backups, workers=self.variant.workers, pool=self._pool, settings=self._settings
-        )
-        self._workers = Workers(self.proxy, self.variant.workers)
-        owners, copies = ([(each["name"], "", 0, 1) for each in written] for written in (servers, backups))
-        self._placement = PlainPlacement(owners, copies, "ketama", "md5", copies=1 if backups else 2)
+        return {
+            "control_socket": str(self.folder / "control.sock"),
+            "pools": {each.shape.name: each.written(settings) for each in self._pools},
+        }
 
     @property
     def workers(self) -> Workers:
@@ -155,10 +153,18 @@ class World:
         owner, copy = (node.holder for node in self.nodes_of(key))
         return Pair(owner, copy, lambda *when: self.workers.was_absent(*when))
 
+    def key_of(self, name: str) -> bytes:
+        """One pool's or the other's, by chance that comes again."""
+        return self._pools[zlib.crc32(name.encode()) % len(self._pools)].key_of(name)
+
     def nodes_of(self, key: bytes) -> tuple[Node, Node]:
-        owner, copy = self._placement.locate(key)
-        offset = 3 if self.variant.layout == "backups" else 0
-        return self.nodes[owner], self.nodes[offset + copy]
+        return self._pool_of(key).nodes_of(key)
+
+    def _pool_of(self, key: bytes) -> Pool:
+        return max(
+            (each for each in self._pools if key.startswith(each.shape.prefix.encode())),
+            key=lambda each: len(each.shape.prefix),
+        )
 
     # --- what the proxy says ---
 
@@ -175,8 +181,7 @@ class World:
                 self.events.add(node.name, "said to be up" + ("" if is_noticed else ", its fault unnoticed"))
 
     def _stat(self, node: Node, name: str) -> int:
-        part = ":backup" if node.name.startswith("b") else ""
-        return int(self.last_stats.get(f"main:{node.name}{part}:{name}", 0))
+        return int(self.last_stats.get(f"{node.label}:{name}", 0))
 
     @property
     def is_whole(self) -> bool:
@@ -222,12 +227,10 @@ class World:
         node.fault_over_at = time.monotonic()
 
     def reload(self, **pool: Any) -> None:
-        """The same servers, and other numbers for their pool."""
+        """The same servers, and other numbers for their pools."""
         assert self.proxy is not None
         self.events.add("proxy", f"told to reload, {pool}")
-        self.proxy.write_config(
-            self._servers, self._backups, pool={**self._pool, **pool}, settings=self._settings
-        )
+        self.proxy.write_config([], settings=self._written(**pool))
         self.proxy.reload()
 
     def tell_relay(self, node: Node, method: str, *args: Any) -> Any:
@@ -245,7 +248,11 @@ class World:
                 some = keys[start : start + 50]
                 # By number: an item that was stored with a key in base64 writes its key so.
                 wire.send(
-                    b"".join(b"mg %b O%d v u q\r\n" % (key, n) for n, key in enumerate(some)) + b"mn\r\n"
+                    b"".join(
+                        b"mg %b O%d v u q\r\n" % (self._pool_of(key).held_as(key), n)
+                        for n, key in enumerate(some)
+                    )
+                    + b"mn\r\n"
                 )
                 while (line := wire.read_line()) != b"MN\r\n":
                     _, length, number = line.split()
@@ -255,11 +262,11 @@ class World:
     def look_at_one(self, key: bytes) -> str:
         """For a report: what both holders of a key hold: flags, seconds to live and cas unique; was it read
         before, how many seconds ago was it used last; and how often was the server flushed."""
-        texts = []
+        texts, held = [], self._pool_of(key).held_as(key)
         for node in self.nodes_of(key):
             try:
                 with node.memcached.connect(0.2) as wire:
-                    head = wire.ask(b"mg " + key + b" v f t c h l u\r\n").decode().strip()
+                    head = wire.ask(b"mg " + held + b" v f t c h l u\r\n").decode().strip()
                     if head.startswith("VA "):
                         head += f" {wire.read_exact(int(head.split()[1]) + 2)[:80].rstrip()!r}"
                     flushes = wire.stats()["cmd_flush"]

@@ -1,8 +1,8 @@
 """Items live as long as their client said, wherever they were copied: sections 2 and 4, a real clock."""
 
 import time
-
-import pytest
+from contextlib import ExitStack
+from functools import partial
 
 from tests.functional.duo import Duo, StartDuo, drop, get, hit, look
 from tests.functional.tools import storage
@@ -69,18 +69,24 @@ def check_the_end(duo: Duo, wire: Wire, since: float) -> None:
     assert get(wire, b"negative") is None
 
 
-@pytest.mark.parametrize("which", ["owner", "copy"])
-def test_through_a_re_warm(duo: Duo, which: str) -> None:
-    with duo.proxy.connect() as wire:
-        wanted, since = fill(wire)
-        for key in wanted:
-            duo.wait_same(key, key)
-        server = getattr(duo, which)
-        duo.restart(server)
-        duo.wait_up()
-        wait_until(lambda: look(server, b"infinite") is not None, what="the re-warm")
-        check(server, wanted, since)
-        check_the_end(duo, wire, since)
+def test_through_a_re_warm(start_duo: StartDuo) -> None:
+    """Of the owner, and with other processes of the copy: what is short ends for both in the same seconds."""
+    with ExitStack() as stack:
+        ends = []
+        for which in ("owner", "copy"):
+            duo = start_duo()
+            wire = stack.enter_context(duo.proxy.connect())
+            wanted, since = fill(wire)
+            for key in wanted:
+                duo.wait_same(key, key)
+            server = getattr(duo, which)
+            duo.restart(server)
+            duo.wait_up()
+            wait_until(partial(look, server, b"infinite"), what=f"the re-warm of the {which}")
+            check(server, wanted, since)
+            ends.append((duo, wire, since))
+        for end in ends:
+            check_the_end(*end)
 
 
 def test_through_a_repair(start_duo: StartDuo) -> None:
@@ -97,21 +103,26 @@ def test_through_a_repair(start_duo: StartDuo) -> None:
         check_the_end(duo, wire, since)
 
 
-@pytest.mark.parametrize("which", ["owner", "copy"])
-def test_through_a_return(duo: Duo, which: str) -> None:
-    """Written while it was out of reach, refilled from the other."""
-    server = getattr(duo, which)
-    with duo.proxy.connect() as wire:
-        server.pause()
-        wire.expect(storage(b"set", b"k", b"1"), STORED)
-        duo.wait_down(which)
-        wanted, since = fill(wire)
-        server.resume()
-        duo.wait_up()
-        for key in wanted:
-            duo.wait_same(key, key)
-        check(server, wanted, since)
-        check_the_end(duo, wire, since)
+def test_through_a_return(start_duo: StartDuo) -> None:
+    """Written while it was out of reach, refilled from the other; the owner, and elsewhere the copy."""
+    with ExitStack() as stack:
+        ends = []
+        for which in ("owner", "copy"):
+            duo = start_duo()
+            server = getattr(duo, which)
+            wire = stack.enter_context(duo.proxy.connect())
+            server.pause()
+            wire.expect(storage(b"set", b"k", b"1"), STORED)
+            duo.wait_down(which)
+            wanted, since = fill(wire)
+            server.resume()
+            duo.wait_up()
+            for key in wanted:
+                duo.wait_same(key, key)
+            check(server, wanted, since)
+            ends.append((duo, wire, since))
+        for end in ends:
+            check_the_end(*end)
 
 
 def test_a_touch_reaches_both(duo: Duo) -> None:

@@ -65,6 +65,12 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not broken
 
 
+def test_the_page_on_copies_begins_with_what_is_not_promised() -> None:
+    """behaviour.md section 8."""
+    titles = re.findall(r"^## (.*)$", prose(ROOT / "docs" / "concepts" / "copies.md"), re.MULTILINE)
+    assert titles[0] == "What is not promised"
+
+
 def test_every_page_of_the_docs_is_reached_from_the_index() -> None:
     reached: set[Path] = set()
     waiting = [ROOT / "docs" / "index.md"]

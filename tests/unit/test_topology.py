@@ -87,6 +87,27 @@ def test_rings_are_made_anew_only_where_they_change(monkeypatch: pytest.MonkeyPa
     os.close(segment.fd)
 
 
+def test_what_a_pool_promises_is_as_its_settings_say_now():
+    """behaviour.md section 2: none up, multigets, acknowledgement, repairs; also after a reload."""
+    segment = Segment.create(1, 2)
+    settled = Topology(segment, 0, Turn(), Memory(1 << 20))
+
+    def promised(**settings):
+        pool = {"name": "main", "servers": ["a", "b"], **settings}
+        settled.settle(Config.model_validate({"pools": [pool]}), (0, 1), (0,))
+        made = settled.pools["main"]
+        return (
+            *(made.has_copies, made.miss_when_down, made.acknowledge_all),
+            *(made.multiget_deadline_us, made.repair_ttl_s),
+        )
+
+    assert promised() == (False, True, False, 0, 60)
+    other = {"get_when_down": "error", "multiget_deadline_ms": 20, "repair_ttl_ms": "5m"}
+    assert promised(copies=2, acknowledge="all", **other) == (True, False, True, 20_000, 300)
+    assert promised(repair_ttl_ms="1s") == (False, True, False, 0, 1)
+    os.close(segment.fd)
+
+
 def test_routes_are_those_of_all_and_those_of_each_pool_alone():
     config = Config.model_validate(
         {

@@ -42,6 +42,11 @@ def seen(hot: HotKeys, now_us: int = NOW_US) -> dict[bytes, tuple[float, float]]
     return {**shown, b"": (0.0, unseen / PER_S)}
 
 
+def test_it_takes_as_little_memory_as_the_docs_say() -> None:
+    """docs/guides/single-requests.md: 150 KiB a worker."""
+    assert 8 * hot_slots() <= 150 * 1024
+
+
 def test_it_counts_reads_and_writes_apart_and_says_which_server():
     hot = counting()
     for n in range(30):

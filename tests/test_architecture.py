@@ -99,7 +99,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "reload": ("settings", "rows", "differences", "units"),
     "reloader": (
         *("admin.requests", "config", "control", "errors", "fleet", "leader", "logs", "names", "notify"),
-        *("reload", "segment", "settings", "threads"),
+        *("listeners", "reload", "segment", "settings", "threads"),
     ),
     "operators": (
         "leader",

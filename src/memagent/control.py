@@ -11,14 +11,18 @@ travels in several, "+" before each piece but the last and "=" before that.
 - Neither side waits for the other: sending queues what the socket does not take, and the queue is bounded.
 - A packet that makes no sense is counted, described and dropped; it never raises.
 - `closed` is all that happens when the other side has gone: a worker whose supervisor has died goes on.
-
-File descriptors are inherited, not sent: a message names them by number.
+- The `fds` of a message are file descriptors that travel with it: whoever receives it has copies, and finds
+  their numbers there. They are his to close.
 """
 
+import array
+import contextlib
+import os
 import socket
 from collections import deque
-from dataclasses import dataclass, field
-from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as checked
@@ -27,13 +31,17 @@ _STRICT = ConfigDict(extra="forbid", strict=True)
 _PACKET_BYTES: Final = 32 * 1024  # well below the smallest socket buffer that Linux gives
 _LARGEST_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 _LONGEST_QUEUE: Final = 10_000
+_MOST_FDS: Final = 250  # in a packet: Linux takes 253
+_INT_BYTES: Final = array.array("i").itemsize
 
 
 @checked(frozen=True, config=_STRICT)
 class Listener:
-    """A listening socket that the worker has inherited. `pool`: whose it is, "" of all with prefixes."""
+    """A listening socket. `number`: no other one has it meanwhile; `pool`: whose it is, "" of all with
+    prefixes.
+    """
 
-    fd: int
+    number: int
     address: str
     pool: str = ""
 
@@ -43,8 +51,9 @@ class Start:
     """The first message: everything that a worker needs.
 
     `numbers` of the servers and their `addresses`, in the order of the configuration: IP addresses, none for
-    a Unix socket or a name not resolved yet; `pools`: the numbers of the pools, in that order too. Without
-    `accept` the worker gets ready and takes no client before it hears Accept.
+    a Unix socket or a name not resolved yet; `pools`: the numbers of the pools, in that order too. `fds` are
+    the sockets of `listeners`. Without `accept` the worker gets ready and takes no client before it hears
+    Accept.
     """
 
     config: dict[str, Any]
@@ -54,19 +63,24 @@ class Start:
     numbers: tuple[int, ...]
     addresses: tuple[tuple[str, ...], ...]
     pools: tuple[int, ...]
+    fds: tuple[int, ...]
     accept: bool = True
     type: Literal["start"] = "start"
 
 
 @checked(frozen=True, config=_STRICT)
 class Reload:
-    """From now on it is so; as in `Start`. Answered by Reloaded, and by Gone for each server that left."""
+    """From now on it is so; as in `Start`, but that `fds` are of those `listeners` alone that were not in the
+    message before. Answered by Reloaded, and by Gone for each server that left.
+    """
 
     generation: int
     config: dict[str, Any]
+    listeners: tuple[Listener, ...]
     numbers: tuple[int, ...]
     addresses: tuple[tuple[str, ...], ...]
     pools: tuple[int, ...]
+    fds: tuple[int, ...]
     type: Literal["reload"] = "reload"
 
 
@@ -296,6 +310,13 @@ Sent = TypeVar("Sent")
 Received = TypeVar("Received")
 
 
+class _Packet(NamedTuple):
+    """`fds` are copies, closed once it is sent."""
+
+    text: bytes
+    fds: Sequence[int]
+
+
 @dataclass(slots=True, eq=False)
 class Channel(Generic[Sent, Received]):
     """One end. Watch `fileno()` for reading always, and for writing while `wants_write`."""
@@ -307,8 +328,9 @@ class Channel(Generic[Sent, Received]):
     bad_packets: int = 0
     dropped_messages: int = 0
     last_problem: str = ""
-    _queue: deque[bytes] = field(default_factory=deque)
+    _queue: deque["_Packet"] = field(default_factory=deque)
     _pieces: list[bytes] = field(default_factory=list)
+    _fds: list[int] = field(default_factory=list)  # that came with the pieces
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -320,13 +342,14 @@ class Channel(Generic[Sent, Received]):
     def send(self, message: Sent) -> bool:
         """At once or later; False if never: the other side has gone, or has not read for very long."""
         try:
-            packets = _packets(self._sends.dump_json(message))
-        except ValueError as error:
-            # A text that is no UTF-8.
+            packets = _packets(self._sends.dump_json(message), getattr(message, "fds", ()))
+        except (ValueError, OSError) as error:
+            # A text that is no UTF-8, or no room for one more file.
             self.dropped_messages += 1
             self.last_problem = str(error)
             return False
         if self.closed or len(self._queue) + len(packets) > _LONGEST_QUEUE:
+            _close_all(fd for packet in packets for fd in packet.fds)
             self.dropped_messages += 1
             return False
         self._queue.extend(packets)
@@ -336,8 +359,11 @@ class Channel(Generic[Sent, Received]):
     def flush(self) -> None:
         """Send what is queued, as far as the socket takes it."""
         while self._queue and not self.closed:
+            packet = self._queue[0]
+            rights = array.array("i", packet.fds)
+            given = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)] if rights else []
             try:
-                self._socket.send(self._queue[0], socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                self._socket.sendmsg([packet.text], given, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
             except BlockingIOError:
                 return
             except InterruptedError:
@@ -346,13 +372,18 @@ class Channel(Generic[Sent, Received]):
                 self._lost(error)
                 return
             self._queue.popleft()
+            _close_all(packet.fds)
 
     def receive(self) -> list[Received]:
         """All messages that have arrived; sets `closed` once the other side has gone."""
         messages: list[Received] = []
         while not self.closed:
             try:
-                packet, _, flags, _ = self._socket.recvmsg(2 * _PACKET_BYTES, 0, socket.MSG_DONTWAIT)
+                packet, given, flags, _ = self._socket.recvmsg(
+                    2 * _PACKET_BYTES,
+                    socket.CMSG_SPACE(_MOST_FDS * _INT_BYTES),
+                    socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC,
+                )
             except BlockingIOError:
                 break
             except InterruptedError:
@@ -360,21 +391,33 @@ class Channel(Generic[Sent, Received]):
             except OSError as error:
                 self._lost(error)
                 break
+            self._fds += _fds_in(given)
             if not packet:
                 # No message is empty, so this is the end.
                 self._lost(None)
-            elif flags & socket.MSG_TRUNC:
-                self._bad("a packet is longer than any of ours")
+            elif flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+                self._bad("a packet is longer than any of ours, or there is no room for its files")
             elif (whole := self._join(packet)) is not None:
                 try:
-                    messages.append(self._receives.validate_json(whole))
+                    messages.append(self._with_fds(self._receives.validate_json(whole)))
                 except ValidationError as error:
                     self._bad(_first_problem(error))
+                except ValueError as error:
+                    self._bad(str(error))
         return messages
 
+    def _with_fds(self, message: Received) -> Received:
+        """ValueError if they are not as many as it says."""
+        n = len(getattr(message, "fds", ()))
+        if n != len(self._fds):
+            raise ValueError(f"{len(self._fds)} files came with a message that has {n}")
+        if not n:
+            return message
+        fds, self._fds = tuple(self._fds), []
+        return replace(message, fds=fds)  # type: ignore[type-var]
+
     def close(self) -> None:
-        self.closed = True
-        self._queue.clear()
+        self._drop()
         self._socket.close()
 
     def _join(self, packet: bytes) -> bytes | None:
@@ -394,14 +437,24 @@ class Channel(Generic[Sent, Received]):
         return whole
 
     def _bad(self, problem: str) -> None:
-        self._pieces.clear()
+        self._forget_pieces()
         self.bad_packets += 1
         self.last_problem = problem
 
-    def _lost(self, error: OSError | None) -> None:
-        self.closed = True
-        self._queue.clear()
+    def _forget_pieces(self) -> None:
         self._pieces.clear()
+        _close_all(self._fds)
+        self._fds = []
+
+    def _drop(self) -> None:
+        self.closed = True
+        for packet in self._queue:
+            _close_all(packet.fds)
+        self._queue.clear()
+        self._forget_pieces()
+
+    def _lost(self, error: OSError | None) -> None:
+        self._drop()
         if error is not None:
             self.last_problem = error.strerror or str(error)
 
@@ -421,11 +474,38 @@ def pair() -> tuple[SupervisorEnd, socket.socket]:
     return Channel(ours, _to_worker, _from_worker), theirs
 
 
-def _packets(message: bytes) -> list[bytes]:
-    if len(message) <= _PACKET_BYTES:
-        return [message]
-    pieces = [message[at : at + _PACKET_BYTES] for at in range(0, len(message), _PACKET_BYTES)]
-    return [*(b"+" + piece for piece in pieces[:-1]), b"=" + pieces[-1]]
+def _packets(message: bytes, fds: Sequence[int]) -> list[_Packet]:
+    """With copies of `fds`, so that whoever sends them may close his at once. OSError."""
+    copies: list[int] = []
+    try:
+        for fd in fds:
+            copies.append(os.dup(fd))
+    except OSError:
+        _close_all(copies)
+        raise
+    if len(message) <= _PACKET_BYTES and len(fds) <= _MOST_FDS:
+        return [_Packet(message, copies)]
+    most = max(1, min(_PACKET_BYTES, _MOST_FDS * len(message) // max(1, len(fds))))
+    pieces = [message[at : at + most] for at in range(0, len(message), most)]
+    marks = [b"+"] * (len(pieces) - 1) + [b"="]
+    return [
+        _Packet(mark + piece, copies[at * _MOST_FDS : (at + 1) * _MOST_FDS])
+        for at, (mark, piece) in enumerate(zip(marks, pieces, strict=True))
+    ]
+
+
+def _fds_in(given: Sequence[tuple[int, int, bytes]]) -> list[int]:
+    found = array.array("i")
+    for level, kind, data in given:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            found.frombytes(data[: len(data) - len(data) % _INT_BYTES])
+    return found.tolist()
+
+
+def _close_all(fds: Iterable[int]) -> None:
+    for fd in fds:
+        with contextlib.suppress(OSError):
+            os.close(fd)
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -17,7 +17,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final, Protocol
 
 from memagent.control import Adopted, Drain, DrainingDone, FromWorker, Log, Ready, ToWorker
@@ -207,8 +207,12 @@ class Crew:
     # ------------------------------------------------------------ what they are told, and how they are
 
     def tell_all(self, message: ToWorker) -> None:
-        for worker in self._workers.values():
-            if not worker.send(message):
+        self.tell_each(lambda _: message)
+
+    def tell_each(self, message: Callable[[int], ToWorker]) -> None:
+        """What this makes of a worker's place."""
+        for place, worker in self._workers.items():
+            if not worker.send(message(place)):
                 # It has not read for very long; it would act on what is no longer so.
                 worker.signal(signal.SIGKILL)
 

@@ -1,14 +1,18 @@
-"""The sockets that clients connect to. The supervisor makes them and keeps them, workers inherit them.
+"""The sockets that clients connect to. The supervisor makes them and keeps them, workers are sent copies.
 
     TCP            one socket per worker and address (SO_REUSEPORT): the kernel spreads clients over them
     Unix socket    one socket per path, which all workers accept from
     handed over    by systemd or by the proxy before us: dealt to the workers, who share if there are too few
+
+    a change:      look_up ─▶ prepare: what is new is bound ─▶ settle ─▶ the workers are told ─▶ close_left
+                                │ StartError: all as before
 
 - A socket that is handed over is taken in place of one of our own. systemd's file is not ours to remove; that
   of the proxy before us is from `take_over` on.
 - A replaced worker takes over its predecessor's sockets, and the clients that wait in them.
 - Two proxies never share a port by accident: an address on which somebody listens already is refused.
 - The file of a Unix socket is removed only if nobody answers on it before, or if it is our own afterwards.
+- An address that stays keeps its sockets, whatever it is called and whichever pool it leads to.
 """
 
 import errno
@@ -16,7 +20,8 @@ import os
 import socket
 import stat
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
 
 from memagent.activation import Activated
 from memagent.addresses import Address
@@ -27,25 +32,101 @@ from memagent.unix_files import InUseError, NotASocketError, UnixFile, remove_st
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _BACKLOG: Final = 4096
+_ANY: Final = ("0.0.0.0", "::")  # noqa: S104
 _HOW_TO_FREE: Final = (
     "see who listens there: ss -lntxp; workers outlive a supervisor that was killed, SIGTERM ends them"
 )
 
 
+class Name(NamedTuple):
+    """Where a socket listens: its family, and the address in that family's form."""
+
+    family: int
+    sockaddr: Any
+
+
+class Sought(NamedTuple):
+    """An address that is configured, what it means, and the pool whose it is."""
+
+    address: ListenAddress
+    pool: str
+    names: tuple[Name, ...]
+
+
+@dataclass(eq=False, slots=True)
+class _Group:
+    """The sockets of one address. `file`: the Unix socket's that is ours to remove, or will be."""
+
+    name: Name
+    sockets: list[socket.socket] = field(default_factory=list)
+    file: UnixFile | None = None
+    is_file_to_come: bool = False
+
+    @property
+    def shown(self) -> str:
+        return str(Address.of_name(self.name.sockaddr))
+
+    def of_worker(self, worker: int, workers: int) -> list[socket.socket]:
+        """As many for each as can be, and the rest is for all: so they are never far from even shares."""
+        n = len(self.sockets)
+        if n < workers:
+            return [self.sockets[worker % n]] if n else []
+        whole = n - n % workers
+        return self.sockets[worker:whole:workers] + self.sockets[whole:]
+
+    def remove_file(self) -> None:
+        if self.file is not None:
+            self.file.remove()
+            self.file = None
+
+    def close(self) -> None:
+        for each in self.sockets:
+            each.close()
+        self.sockets.clear()
+
+
+class _Seat(NamedTuple):
+    """An address as it is configured, and its sockets."""
+
+    given: str
+    pool: str
+    group: _Group
+
+
+@dataclass(slots=True)
+class Change:
+    """What `prepare` has made: to be given to `settle`, or to `abandon`."""
+
+    seats: list[_Seat] = field(default_factory=list)
+    new: list[_Group] = field(default_factory=list)
+
+    def abandon(self) -> None:
+        for group in self.new:
+            group.close()
+            group.remove_file()
+
+
 class Listeners:
-    """All listening sockets of a proxy."""
+    """All listening sockets of a proxy, for so many `workers`.
+
+    `owner`: the uid and gid that Unix sockets are given to; `private`: nobody else may connect there.
+    Errors name the `setting`.
+    """
 
     def __init__(
-        self, setting: str = "listen", private: bool = False, activated: Activated | None = None
+        self,
+        workers: int = 1,
+        owner: tuple[int, int] | None = None,
+        setting: str = "listen",
+        private: bool = False,
     ) -> None:
+        self._workers = workers
+        self._owner = owner
         self._setting = setting
         self._private = private
-        self._activated = activated or Activated()
-        self._by_worker: list[list[socket.socket]] = []
-        self._pools: dict[socket.socket, str] = {}  # whose clients come in there
-        self._files: list[UnixFile] = []
-        self._files_to_come: list[str] = []
-        self.addresses: list[str] = []
+        self._seats: list[_Seat] = []
+        self._left: list[_Group] = []
+        self._stays = ""  # why they do not change any more
 
     @classmethod
     def bind(
@@ -57,102 +138,176 @@ class Listeners:
         private: bool = False,
         activated: Activated | None = None,
     ) -> "Listeners":
-        """`listen`: addresses by the pool whose they are. `owner`: the uid and gid that Unix sockets are
-        given to; `private`: nobody else may connect there.
+        """`listen`: addresses by the pool whose they are.
 
-        What `activated` has for these addresses is ours from now on. StartError if an address cannot be
-        had, and names the `setting`.
+        What `activated` has for these addresses is ours from now on. StartError if an address cannot be had.
         """
-        listeners = cls(setting, private, activated)
-        listeners._by_worker = [[] for _ in range(workers)]
-        try:
-            for pool, address in ((pool, each) for pool, addresses in listen.items() for each in addresses):
-                try:
-                    if address.path is not None:
-                        listeners._bind_unix(address.path, owner)
-                    else:
-                        listeners._bind_tcp(address.host or "", address.port)
-                except OSError as error:
-                    raise listeners._start_error(address, error) from None
-                for each in listeners.all():
-                    listeners._pools.setdefault(each, pool)
-        except BaseException:
-            listeners.close()
-            raise
+        listeners = cls(workers, owner, setting, private)
+        listeners.settle(listeners.prepare(listeners.look_up(listen), activated))
         return listeners
+
+    # ------------------------------------------------------------ what there is
+
+    @property
+    def addresses(self) -> list[str]:
+        """As they are shown, in the order of the configuration."""
+        return [seat.group.shown for seat in self._seats]
 
     def of_worker(self, worker: int) -> tuple[Listener, ...]:
         return tuple(
-            Listener(each.fileno(), _name(each), self._pools[each]) for each in self._by_worker[worker]
+            Listener(each.fileno(), seat.group.shown, seat.pool)
+            for seat in self._seats
+            for each in seat.group.of_worker(worker, self._workers)
         )
 
     def sockets(self) -> list[socket.socket]:
         """Of the first worker, or of whoever is the only one to accept."""
-        return list(self._by_worker[0]) if self._by_worker else []
+        return [each for seat in self._seats for each in seat.group.of_worker(0, self._workers)]
 
     def all(self) -> list[socket.socket]:
         """Of all workers, each once."""
-        return list({id(each): each for sockets in self._by_worker for each in sockets}.values())
+        return [each for seat in self._seats for each in seat.group.sockets]
 
     @property
     def files(self) -> tuple[str, ...]:
         """Of Unix sockets, those that we remove at the end."""
-        return tuple(file.path for file in self._files)
+        return tuple(seat.group.file.path for seat in self._seats if seat.group.file is not None)
+
+    # ------------------------------------------------------------ other addresses
+
+    def look_up(self, listen: Mapping[str, Sequence[ListenAddress]]) -> list[Sought]:
+        """What addresses mean. May wait for a name server, and changes nothing; StartError."""
+        return [
+            Sought(address, pool, self._names_of(address))
+            for pool, addresses in listen.items()
+            for address in addresses
+        ]
+
+    def _names_of(self, address: ListenAddress) -> tuple[Name, ...]:
+        if known := tuple(seat.group.name for seat in self._seats if seat.given == str(address)):
+            return known
+        if address.path is not None:
+            return (Name(socket.AF_UNIX, address.path),)
+        try:
+            found = socket.getaddrinfo(
+                address.host or None, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+        except OSError as error:
+            raise self._start_error(address, error) from None
+        return tuple(dict.fromkeys(Name(family, sockaddr) for family, *_, sockaddr in found))
+
+    def prepare(self, sought: Sequence[Sought], activated: Activated | None = None) -> Change:
+        """Bind what is new. StartError: nothing has changed. Nobody accepts there before `settle`."""
+        groups = {seat.group.name: seat.group for seat in self._seats}
+        wanted = {name for each in sought for name in each.names}
+        if self._stays and wanted != groups.keys():
+            raise StartError(f"{self._setting}: {self._stays}")
+        leaving = [name for name in groups if name not in wanted]
+        change = Change()
+        try:
+            for address, pool, names in sought:
+                for name in names:
+                    group = groups.get(name)
+                    if group is None:
+                        group = self._open(address, name, leaving, activated or Activated(), change)
+                    elif any(seat.group is group for seat in change.seats):
+                        raise self._in_use(str(address))
+                    change.seats.append(_Seat(str(address), pool, group))
+        except BaseException:
+            change.abandon()
+            raise
+        return change
+
+    def settle(self, change: Change) -> None:
+        """From now on it is so. What has left is ours until `close_left`, so that no client is lost that
+        waits in a socket of a worker which has not heard of it yet.
+        """
+        kept = {id(seat.group) for seat in change.seats}
+        left = [seat.group for seat in self._seats if id(seat.group) not in kept]
+        self._seats = change.seats
+        for group in left:
+            group.remove_file()
+        self._left += left
+
+    def close_left(self) -> None:
+        """The workers know, and take who waits there before they close theirs."""
+        for group in self._left:
+            group.close()
+        self._left.clear()
+
+    # ------------------------------------------------------------ from one proxy to the next
 
     def take_over(self) -> None:
         """The files of what was handed over are ours from now on."""
-        self._files += map(UnixFile.at, self._files_to_come)
-        self._files_to_come.clear()
+        for group in (seat.group for seat in self._seats):
+            if group.is_file_to_come:
+                group.file, group.is_file_to_come = UnixFile.at(group.name.sockaddr), False
+
+    def pause(self) -> None:
+        """They are as they are until `resume`: another process is about to have them."""
+        self._stays = "the addresses are being handed over to a new version"
+
+    def resume(self) -> None:
+        """It does not come to that."""
+        self._stays = ""
 
     def forget(self) -> None:
         """Another process has them now and cares for the files."""
-        self._files.clear()
+        for seat in self._seats:
+            seat.group.file = None
 
     def close(self) -> None:
         """No client can connect any more; a worker that holds a socket too closes its own."""
-        for each in self.all():
-            each.close()
-        self._by_worker = [[] for _ in self._by_worker]
-        self._pools.clear()
-        for file in self._files:
-            file.remove()
-        self._files.clear()
+        self._stays = "this process accepts no clients any more"
+        self.close_left()
+        for seat in self._seats:
+            seat.group.close()
+            seat.group.remove_file()
 
-    def _bind_tcp(self, host: str, port: int) -> None:
-        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, *_, sockaddr in dict.fromkeys(found):
-            if self._claim(family, sockaddr):
-                continue
+    # ------------------------------------------------------------ opening
+
+    def _open(
+        self,
+        address: ListenAddress,
+        name: Name,
+        leaving: Sequence[Name],
+        activated: Activated,
+        change: Change,
+    ) -> _Group:
+        group = _Group(name)
+        change.new.append(group)
+        try:
+            if found := activated.claim(*name):
+                group.sockets += found
+                group.is_file_to_come = name.sockaddr in activated.files
+                self._check_private(name)
+            elif name.family == socket.AF_UNIX:
+                self._bind_unix(group, name.sockaddr)
+            else:
+                self._bind_tcp(group, leaving)
+        except OSError as error:
+            raise self._start_error(address, error) from None
+        return group
+
+    def _check_private(self, name: Name) -> None:
+        if self._private and name.family == socket.AF_UNIX and os.stat(name.sockaddr).st_mode & _OTHERS:
+            problem = f"{self._setting} unix:{name.sockaddr}: others may connect to systemd's socket"
+            raise StartError(problem, "write SocketMode=0600 in the socket unit")
+
+    def _bind_tcp(self, group: _Group, leaving: Sequence[Name]) -> None:
+        family, sockaddr = group.name
+        if not any(_overlap(group.name, other) for other in leaving):
             # With SO_REUSEPORT we could join any other process of this user; this trial cannot.
             with _tcp_socket(family, shared=False) as trial:
                 trial.bind(sockaddr)
-                actual = trial.getsockname()
-            for sockets in self._by_worker:
-                each = _tcp_socket(family, shared=True)
-                sockets.append(each)
-                each.bind(actual)
-                each.listen(_BACKLOG)
-            self.addresses.append(_name(self._by_worker[0][-1]))
+                group.name = Name(family, trial.getsockname())
+        for _ in range(self._workers):
+            each = _tcp_socket(family, shared=True)
+            group.sockets.append(each)
+            each.bind(group.name.sockaddr)
+            each.listen(_BACKLOG)
 
-    def _claim(self, family: int, sockaddr: Any) -> bool:
-        """Are there sockets for this address already? Each is somebody's, and nobody has none."""
-        found = self._activated.claim(family, sockaddr)
-        if not found:
-            return False
-        workers = len(self._by_worker)
-        for index in range(max(workers, len(found))):
-            self._by_worker[index % workers].append(found[index % len(found)])
-        self.addresses.append(_name(found[0]))
-        if sockaddr in self._activated.files:
-            self._files_to_come.append(sockaddr)
-        return True
-
-    def _bind_unix(self, path: str, owner: tuple[int, int] | None) -> None:
-        if self._claim(socket.AF_UNIX, path):
-            if self._private and os.stat(path).st_mode & _OTHERS:
-                problem = f"{self._setting} unix:{path}: others may connect to systemd's socket"
-                raise StartError(problem, "write SocketMode=0600 in the socket unit")
-            return
+    def _bind_unix(self, group: _Group, path: str) -> None:
         try:
             remove_stale(path)
         except NotASocketError:
@@ -163,19 +318,17 @@ class Listeners:
         except InUseError:
             raise self._in_use(f"unix:{path}") from None
         each = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        for sockets in self._by_worker:
-            sockets.append(each)
+        group.sockets.append(each)
         before = os.umask(0o177) if self._private else None
         try:
             each.bind(path)
         finally:
             if before is not None:
                 os.umask(before)
-        self._files.append(UnixFile.at(path))
-        if owner is not None:
-            os.chown(path, *owner)
+        group.file = UnixFile.at(path)
+        if self._owner is not None:
+            os.chown(path, *self._owner)
         each.listen(_BACKLOG)
-        self.addresses.append(_name(each))
 
     def _in_use(self, where: str) -> StartError:
         return StartError(f"{self._setting} {where}: Address already in use", _HOW_TO_FREE)
@@ -196,6 +349,14 @@ class Listeners:
         return StartError(f"{self._setting} {address}: {error.strerror}", hint)
 
 
+def _overlap(one: Name, other: Name) -> bool:
+    """Is one of two the port of the other at every address?"""
+    if one.family != other.family or one.family == socket.AF_UNIX:
+        return False
+    is_any = one.sockaddr[0] in _ANY or other.sockaddr[0] in _ANY
+    return is_any and bool(one.sockaddr[1] == other.sockaddr[1])
+
+
 def _tcp_socket(family: int, shared: bool) -> socket.socket:
     each = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -205,7 +366,3 @@ def _tcp_socket(family: int, shared: bool) -> socket.socket:
         # So that 0.0.0.0 and [::] can both be listened on.
         each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     return each
-
-
-def _name(each: socket.socket) -> str:
-    return str(Address.of_name(each.getsockname()))

@@ -5,15 +5,11 @@
 Pure: nothing is done here.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from memagent.differences import Change, changes
 from memagent.rows import settings_of
-from memagent.settings import Config, ListenAddress
-from memagent.units import quoted
-
-Listens = Mapping[str, tuple[ListenAddress, ...]]
+from memagent.settings import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +19,12 @@ class Plan:
     waiting: tuple[str, ...]
 
 
-def plan(now: Config, new: Config, listens: Listens) -> Plan:
-    """`config` is `new` but for what has to wait. `listens`: the addresses that are listened on, by pool."""
+def plan(now: Config, new: Config) -> Plan:
+    """`config` is `new` but for what has to wait."""
     kept = {name: getattr(now, name) for name, row in settings_of(Config).items() if row.at_start}
     config = new.model_copy(update=kept)
-    waiting = [name for name, value in kept.items() if getattr(new, name) != value]
-    for pool in dict.fromkeys((*new.listens, *listens)):
-        name = f"pool {quoted(pool)}: listen" if pool else "listen"
-        if new.listens.get(pool) != listens.get(pool) and name not in waiting:
-            waiting.append(name)
-    done = tuple(_line(change) for change in changes(now, config) if change.where not in waiting)
-    return Plan(config, done, tuple(waiting))
+    waiting = tuple(name for name, value in kept.items() if getattr(new, name) != value)
+    return Plan(config, tuple(map(_line, changes(now, config))), waiting)
 
 
 def _line(change: Change) -> str:

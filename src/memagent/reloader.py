@@ -1,7 +1,7 @@
 """A new configuration, read and put in force while the proxy runs.
 
-    asked ─▶ read it again ─▶ plan ─▶ look up names ─▶ fleet ─▶ tell workers and leader ─▶ all have it
-                │ bad: nothing changes, and whoever asked is told why
+    asked ─▶ read it again ─▶ plan ─▶ look up names ─▶ bind ─▶ fleet ─▶ tell workers and leader ─▶ all have it
+                │ bad, or an address that cannot be had: nothing changes, and whoever asked is told why
 
 - One reload at a time. Workers are told in one go; each changes between two requests.
 - A server that left keeps its number until no worker and no re-warm uses it any more.
@@ -9,15 +9,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final, Protocol
 
 from memagent.admin.requests import RefusedError
 from memagent.config import Loaded
-from memagent.control import Gone, Reload, Reloaded, ToWorker
+from memagent.control import Gone, Listener, Reload, Reloaded, ToWorker
 from memagent.errors import MemagentError
 from memagent.fleet import Fleet
 from memagent.leader import Leader, Move
+from memagent.listeners import Change, Listeners
 from memagent.logs import Logger, set_verbose
 from memagent.names import Names
 from memagent.notify import Notify
@@ -32,13 +33,14 @@ _DEADLINE_S: Final = 10.0
 class Crew(Protocol):
     """The workers, as far as they matter here."""
 
-    def tell_all(self, message: ToWorker) -> None: ...
+    def tell_each(self, message: Callable[[int], ToWorker]) -> None: ...
 
     def alive(self) -> Collection[int]: ...
 
 
 class Reloader:
     """`given` was read at the start, `read` reads it again, `fit` says what is possible here: MemagentError.
+    `moved` is called when clients come in elsewhere.
 
     With the setting `watch` it is read every `look_s` and put in force once it has been the same
     twice: whoever writes a file may not be done.
@@ -54,11 +56,12 @@ class Reloader:
         leader: Leader,
         names: Names,
         crew: Crew,
+        listeners: Listeners,
+        moved: Callable[[], Awaitable[None]],
         log: Logger,
         notify: Notify,
         look_s: float = 2.0,
     ) -> None:
-        self._listens = given.listens
         self._read = read
         self._fit = fit
         self._look_s = look_s
@@ -67,11 +70,14 @@ class Reloader:
         self._leader = leader
         self._names = names
         self._crew = crew
+        self._listeners = listeners
+        self._moved = moved
         self._log = log
         self._notify = notify
         self._one_at_a_time = asyncio.Lock()
         self._generation = 0
         self._has: dict[int, int] = {}  # by worker: the generation that it has
+        self._sockets: dict[int, set[int]] = {}  # by worker: the numbers of the listeners that it was told of
         self._users: dict[int, set[int]] = {}  # by server that left: the workers that may still use it
         self._heard = asyncio.Event()
         self._usually_verbose = given.verbose
@@ -89,7 +95,9 @@ class Reloader:
     async def _reload(self) -> Plan:
         try:
             loaded = await self._look()
-            made = plan(self._fleet.config, self._fit(loaded.config), self._listens)
+            made = plan(self._fleet.config, self._fit(loaded.config))
+            await self._names.look_up_new(made.config)
+            opened = await self._open(made.config)
         except MemagentError as error:
             self._log.error("the configuration is not reloaded, nothing changes", problem=str(error))
             raise RefusedError(str(error), error.hint) from None
@@ -97,9 +105,11 @@ class Reloader:
             self._tried = self._found
         self._stay()
         if made.changes or self._leader.moves_by_file:
-            await self._names.look_up_new(made.config)
-            self._put_in_force(made.config)
+            before = self._listeners.addresses
+            self._put_in_force(made.config, opened)
             await self._until_all_have_it()
+            if self._listeners.addresses != before:
+                await self._moved()
         for warning in loaded.warnings:
             self._log.warning(warning)
         self._log.info("configuration reloaded", changes=made.changes or "none")
@@ -107,10 +117,15 @@ class Reloader:
             self._log.warning("settings that wait for the next start", settings=made.waiting)
         return made
 
+    async def _open(self, config: Config) -> Change:
+        """The addresses that are new; StartError. Nothing may be waited for before they are in force."""
+        sought = await in_thread(lambda: self._listeners.look_up(config.listens), "look up addresses")
+        return self._listeners.prepare(sought)
+
     async def unread(self) -> tuple[str, ...]:
         """What a reload would change. Nothing, where this version cannot make sense of the files."""
         try:
-            return plan(self._fleet.config, self._fit((await self._look()).config), self._listens).changes
+            return plan(self._fleet.config, self._fit((await self._look()).config)).changes
         except MemagentError:
             return ()
 
@@ -165,8 +180,9 @@ class Reloader:
         self._tell_workers()
         await self._until_all_have_it()
 
-    def _put_in_force(self, config: Config) -> None:
+    def _put_in_force(self, config: Config, opened: Change) -> None:
         self._let_go()
+        self._listeners.settle(opened)
         change = self._fleet.change(config)
         self._segment.grow(max(self._fleet.numbers) + 1)
         for number in change.new_pools:
@@ -174,6 +190,7 @@ class Reloader:
         for number in change.left:
             self._users[number] = set(self._crew.alive())
         self._tell_workers()
+        self._listeners.close_left()
         self._leader.settle()
         for number, server in change.moving.items():
             known = self._names.resolver.known(server.host) if server.path is None else ()
@@ -184,16 +201,22 @@ class Reloader:
         """What is in force."""
         set_verbose(self._fleet.config.verbose)
         self._generation += 1
-        numbers = self._fleet.numbers
-        self._crew.tell_all(
-            Reload(
-                self._generation,
-                self._fleet.config.model_dump(mode="json"),
-                numbers,
-                tuple(map(self._names.addresses_of, numbers)),
-                self._fleet.pool_numbers,
-            )
-        )
+        config = self._fleet.config.model_dump(mode="json")
+        numbers, pools = self._fleet.numbers, self._fleet.pool_numbers
+        addresses = tuple(map(self._names.addresses_of, numbers))
+
+        def told(worker: int) -> Reload:
+            listeners, fds = self._listeners_of(worker)
+            return Reload(self._generation, config, listeners, numbers, addresses, pools, fds)
+
+        self._crew.tell_each(told)
+
+    def _listeners_of(self, worker: int) -> tuple[tuple[Listener, ...], tuple[int, ...]]:
+        """All, and the file descriptors of those that the worker has not been told of yet."""
+        listeners = self._listeners.of_worker(worker)
+        before = self._sockets.get(worker, set())
+        self._sockets[worker] = {each.number for each in listeners}
+        return listeners, tuple(each.number for each in listeners if each.number not in before)
 
     async def _until_all_have_it(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -209,9 +232,11 @@ class Reloader:
 
     # ------------------------------------------------------------ what workers say
 
-    def worker_starts(self, worker: int) -> None:
-        """It begins with what is in force."""
+    def worker_starts(self, worker: int) -> tuple[tuple[Listener, ...], tuple[int, ...]]:
+        """It begins with what is in force; its listeners with their file descriptors."""
         self._has[worker] = self._generation
+        self._sockets.pop(worker, None)
+        return self._listeners_of(worker)
 
     def worker_ended(self, worker: int) -> None:
         for number in list(self._users):

@@ -178,7 +178,6 @@ class PoolConfig(Table):
         (),
         shown="none",
         allowed=f"a list of {LISTEN}",
-        at_start=True,
     )
     distribution: Distribution = setting("How keys are spread over the servers", "ketama")
     key_hash: KeyHash = setting(
@@ -313,7 +312,6 @@ class Config(Table):
         (ListenAddress(host="127.0.0.1", port=DEFAULT_PORT),),
         shown=f"127.0.0.1:{DEFAULT_PORT}",
         allowed=f"a list of {LISTEN}",
-        at_start=True,
     )
     workers: Workers = setting(
         'Processes that carry the traffic; "auto" is one for each core',

@@ -201,6 +201,8 @@ class Supervisor:
             self._leader,
             self._names,
             self._crew,
+            listeners,
+            lambda: self._doors.move(self._listeners.addresses[0]),
             log,
             notify,
         )
@@ -355,8 +357,7 @@ class Supervisor:
     # ------------------------------------------------------------ what the crew needs
 
     async def launch(self, place: int, ear: Ear) -> WorkerProcess:
-        listeners = self._listeners.of_worker(place)
-        inherited = [self._segment.fd, *(listener.fd for listener in listeners)]
+        inherited = (self._segment.fd,)
         return await WorkerProcess.start(
             place, self._worker_module, self._environment, inherited, self._stderr_fd(), ear
         )
@@ -372,10 +373,9 @@ class Supervisor:
     def first_words(self, place: int) -> Iterator[ToWorker]:
         config, numbers = self._config.model_dump(mode="json"), self._fleet.numbers
         addresses = tuple(map(self._names.addresses_of, numbers))
-        self._reloader.worker_starts(place)
-        listeners = self._listeners.of_worker(place)
-        pools = self._fleet.pool_numbers
-        yield Start(config, place, self._segment.fd, listeners, numbers, addresses, pools, self._is_accepting)
+        listeners, fds = self._reloader.worker_starts(place)
+        pools, accept = self._fleet.pool_numbers, self._is_accepting
+        yield Start(config, place, self._segment.fd, listeners, numbers, addresses, pools, fds, accept)
         if self._log_reopened:
             # It may have begun with the file from before.
             yield ReopenLog()
@@ -428,9 +428,11 @@ class Supervisor:
         )
 
     def pause(self) -> None:
+        self._listeners.pause()
         self._doors.pause()
 
     def resume(self) -> None:
+        self._listeners.resume()
         self._doors.resume()
 
     def hand_over(self, pid: int) -> None:

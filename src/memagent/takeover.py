@@ -28,7 +28,7 @@ from memagent.errors import StartError
 VARIABLE: Final = "_MEMAGENT_TAKES_OVER_AT_FD"  # no setting: those begin with MEMAGENT_
 LONGEST_PACKET_BYTES: Final = 64 * 1024
 _PATIENCE_S: Final = 5.0
-_KEEP: Final = "an upgrade keeps every address; to change one, restart"
+_KEEP: Final = "an upgrade keeps every address; magent reload changes those of listen, a restart the others"
 _TOLERANT: Final = ConfigDict(extra="ignore", strict=True)
 
 

@@ -165,7 +165,8 @@ class Upgrade:
     # ------------------------------------------------------------ doing it
 
     async def _run(self, force: bool, ready_s: float) -> None:
-        successor = await Successor.start(self._command, self._estate.inheritance())
+        inherited = self._estate.inheritance()
+        successor = await Successor.start(self._command, inherited)
         self._progress = Progress("starting", "", successor.pid, 0)
         has_taken = False
         try:
@@ -174,6 +175,8 @@ class Upgrade:
                 # Meanwhile a server may have fallen, or somebody have edited the file.
                 self._check_servers()
                 await self._check_files()
+            if self._estate.inheritance().listening != inherited.listening:
+                raise RefusedError("a reload has changed the addresses meanwhile", "upgrade again")
             self._is_handing_over = True
             self._estate.pause()
             await successor.take_over()

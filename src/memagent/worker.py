@@ -109,12 +109,12 @@ class Worker:
             version=_VERSION.encode(),
             observer=self._observer,
         )
-        self._routes = {each.pool: Routes([]) for each in start.listeners}
+        self._routes: dict[str, Routes] = {}
+        self._listeners: dict[int, Listener] = {}
         self._loop = Loop(self._context, self._block)
         self._loop.on_gone = self._server_gone
         self._loop.accepting = start.accept
-        for inherited in start.listeners:
-            self._listen(inherited)
+        self._listen(start.listeners, start.fds)
         self._apply(start.numbers, start.addresses)
         self._adopt(self._number)
         self._watched = self._loop.poller.watch_readable(channel.fileno(), self._told)
@@ -154,6 +154,7 @@ class Worker:
         for server in left:
             del self._configured[server.index]
             self._endpoints.pop(server.index).leave("it is not configured any more")
+        self._listen(message.listeners, message.fds)
         known = set(self._endpoints)
         self._apply(message.numbers, message.addresses)
         for number, endpoint in self._endpoints.items():
@@ -174,7 +175,7 @@ class Worker:
         self._observer.configure(hot_keys=config.hot_keys, slow_us=config.slow_ms * 1000)
         now = self._topology.routes(config)
         for name, routes in self._routes.items():
-            # a listener whose pool is gone is open until the next start
+            # clients outlive their address and their pool; without one they are told so
             routes.configure(now.get(name, []))
         self._context.configure(
             max_item_bytes=config.max_item_bytes,
@@ -203,19 +204,27 @@ class Worker:
         self._endpoints[server.index] = endpoint
         self._loop.endpoints.append(endpoint)
 
-    def _listen(self, inherited: control.Listener) -> None:
-        kind = socket.socket(fileno=os.dup(inherited.fd))
-        is_tcp = kind.family != socket.AF_UNIX
-        kind.close()
-        self._loop.listeners.append(
-            Listener(
-                self._loop.poller,
-                inherited.fd,
-                self._routes[inherited.pool],
-                is_tcp=is_tcp,
-                worker_blocks=self._blocks,
-            )
-        )
+    def _listen(self, told: Sequence[control.Listener], fds: Sequence[int]) -> None:
+        """There, and nowhere else. `fds` are of those that are new, in their order."""
+        new = iter(fds)
+        before, self._listeners = self._listeners, {}
+        for each in told:
+            routes = self._routes.setdefault(each.pool, Routes([]))
+            listener = before.pop(each.number, None)
+            if listener is None:
+                listener = self._open(next(new), routes)
+            listener.routes = routes
+            self._listeners[each.number] = listener
+        for left in before.values():
+            self._loop.listen_no_more(left)
+
+    def _open(self, fd: int, routes: Routes) -> Listener:
+        copy = socket.socket(fileno=os.dup(fd))
+        is_tcp = copy.family != socket.AF_UNIX
+        copy.close()
+        listener = Listener(self._loop.poller, fd, routes, is_tcp=is_tcp, worker_blocks=self._blocks)
+        self._loop.listen(listener)
+        return listener
 
     def _server_gone(self, number: int) -> None:
         # Nobody looks for cycles else, and what is left of it is one.

@@ -235,17 +235,23 @@ def test_a_key_that_no_pool_takes(case: Case) -> None:
     assert case.proxy.stats()["unrouted_requests"] == "3"
 
 
-def test_addresses_wait_for_the_next_start(case: Case) -> None:
+def test_addresses_of_pools_come_and_go(case: Case) -> None:
     port = free_port()
-    case.write(users={**case.pools["users"], "listen": [f"127.0.0.1:{port}"]}, own=None)
-    done = case.reload()
-    assert done.stdout == 'pool "own": 1 server goes\n'
-    assert 'these wait for the next start: pool "users": listen, pool "own": listen' in done.stderr
+    with Wire(case.own) as early:
+        early.expect(b"set a 0 0 1\r\n1\r\n", b"STORED\r\n")
+        case.write(users={**case.pools["users"], "listen": [f"127.0.0.1:{port}"]}, own=None)
+        assert sorted(case.reload().stdout.splitlines()) == [
+            'pool "own": 1 server goes',
+            f'pool "users": listen: 127.0.0.1:{port} comes',
+        ]
+        early.expect(b"get a\r\nmn\r\n", NO_ROUTE + b"MN\r\n")
+        with Wire(("127.0.0.1", port)) as wire:
+            wire.expect(b"set a 0 0 1\r\nx\r\n", b"STORED\r\n")
+        assert case.servers[1].get(b"a") == b"x"
+        with pytest.raises(ConnectionRefusedError):
+            Wire(case.own)
+        case.write()
+        assert case.reload().returncode == 0
+        early.expect(b"get a\r\n", b"VALUE a 0 1\r\n1\r\nEND\r\n")
     with Wire(case.own) as wire:
-        wire.expect(b"get a\r\nmn\r\n", NO_ROUTE + b"MN\r\n")
-    case.proxy.restart()
-    with Wire(("127.0.0.1", port)) as wire:
-        wire.expect(b"set a 0 0 1\r\nx\r\n", b"STORED\r\n")
-    assert case.servers[1].get(b"a") == b"x"
-    with pytest.raises(OSError):  # noqa: PT011 - refused, whatever the system calls it
-        Wire(case.own)
+        wire.expect(b"get a\r\n", b"VALUE a 0 1\r\n1\r\nEND\r\n")

@@ -256,7 +256,10 @@ def test_a_file_that_is_broken_or_not_in_force(install: Callable[..., Installed]
     assert "drain_ms: 5s becomes 4s" in said
     assert "magent reload puts it in force" in said
     case.proxy.config.write_text(text.replace(f":{case.proxy.port}", f":{free_port()}"))
-    assert f"neither listen nor admin_listen names: 127.0.0.1:{case.proxy.port}" in case.refused()
+    assert "listen: " in case.refused()
+    said = case.refused(force=True)
+    assert f"neither listen nor admin_listen names: 127.0.0.1:{case.proxy.port}" in said
+    assert "magent reload changes those of listen" in said
     case.proxy.config.write_text(text.replace("control\n", "elsewhere\n"))
     assert "an upgrade keeps every address" in case.refused()
 

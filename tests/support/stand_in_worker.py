@@ -97,8 +97,8 @@ class Worker:
         if self.does.startswith("say "):
             self.channel.send(Log("error", self.does.removeprefix("say ")))
             sys.exit(3)
-        for listener in message.listeners:
-            each = socket.socket(fileno=listener.fd)
+        for fd in message.fds:
+            each = socket.socket(fileno=fd)
             self.listeners.append(each)
             self.selector.register(each, selectors.EVENT_READ, lambda each=each: self.accept(each))
         self.channel.send(Ready())

@@ -1,8 +1,11 @@
 """Messages between the supervisor and its workers."""
 
 import json
+import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -56,7 +59,8 @@ def raw() -> Iterator[tuple[SupervisorEnd, socket.socket]]:
 
 
 def start(config: dict[str, object]) -> Start:
-    return Start(config, 3, 9, (Listener(7, "127.0.0.1:11211"),), (0, 1), (("10.0.0.1", "::1"), ()), (0,))
+    addresses = (("10.0.0.1", "::1"), ())
+    return Start(config, 3, 9, (Listener(7, "127.0.0.1:11211"),), (0, 1), addresses, (0,), ())
 
 
 TO_WORKER: list[ToWorker] = [
@@ -118,6 +122,60 @@ def test_a_message_larger_than_the_socket_buffer_arrives_whole(ends: Ends):
         supervisor.flush()
     assert received == [large, Drain()]
     assert not supervisor.wants_write
+
+
+def inode(fd: int) -> int:
+    return os.fstat(fd).st_ino
+
+
+@pytest.mark.parametrize("n", [1, 3, 700])
+def test_file_descriptors_travel_with_their_message(ends: Ends, tmp_path: Path, n: int):
+    supervisor, worker = ends
+    files = [(tmp_path / str(number)).open("w") for number in range(n)]
+    sent = tuple(file.fileno() for file in files)
+    before = len(os.listdir("/proc/self/fd"))
+    for config in ({}, {"text": "x" * 100_000}):
+        message = replace(start(config), fds=sent)
+        assert supervisor.send(message)
+        received: list[ToWorker] = []
+        while not received:
+            received += worker.receive()
+            supervisor.flush()
+        [got] = received
+        assert isinstance(got, Start)
+        assert replace(got, fds=sent) == message
+        assert [inode(fd) for fd in got.fds] == [inode(fd) for fd in sent]
+        assert not any(os.get_inheritable(fd) for fd in got.fds)
+        for fd in got.fds:
+            os.close(fd)
+    assert len(os.listdir("/proc/self/fd")) == before
+    for file in files:
+        file.close()
+
+
+def test_file_descriptors_that_nobody_gets_are_closed(ends: Ends):
+    supervisor, worker = ends
+    before = len(os.listdir("/proc/self/fd"))
+    message = replace(start({"text": "x" * 4_000_000}), fds=(0, 1, 2))
+    assert supervisor.send(message)
+    assert supervisor.wants_write
+    worker.receive()
+    assert len(os.listdir("/proc/self/fd")) > before
+    supervisor.close()
+    worker.close()
+    assert supervisor.send(message) is False
+    assert len(os.listdir("/proc/self/fd")) == before - 2
+
+
+def test_file_descriptors_that_a_message_does_not_have_are_closed(raw: tuple[SupervisorEnd, socket.socket]):
+    supervisor, other = raw
+    before = len(os.listdir("/proc/self/fd"))
+    socket.send_fds(other, [b'{"type": "ready"}'], [0, 1])
+    assert supervisor.receive() == []
+    assert supervisor.last_problem == "2 files came with a message that has 0"
+    assert len(os.listdir("/proc/self/fd")) == before
+    other.send(b'{"type": "ready"}')
+    assert supervisor.receive() == [Ready()]
 
 
 BAD = [

@@ -43,14 +43,14 @@ def test_each_worker_has_its_own_tcp_socket_and_shares_the_unix_one(bind: Bind, 
     port, path = free_port(), tmp_path / "s"
     listeners = bind(f"127.0.0.1:{port}", f"unix:{path}", workers=3)
     assert listeners.addresses == [f"127.0.0.1:{port}", f"unix:{path}"]
-    fds = [[each.fd for each in listeners.of_worker(worker)] for worker in range(3)]
+    fds = [[each.number for each in listeners.of_worker(worker)] for worker in range(3)]
     assert len({tcp for tcp, _ in fds}) == 3
     assert len({unix for _, unix in fds}) == 1
     assert [each.address for each in listeners.of_worker(0)] == listeners.addresses
     for each in listeners.of_worker(1):
-        assert not os.get_blocking(each.fd)
-        assert not os.get_inheritable(each.fd)
-        with socket.socket(fileno=os.dup(each.fd)) as copy:
+        assert not os.get_blocking(each.number)
+        assert not os.get_inheritable(each.number)
+        with socket.socket(fileno=os.dup(each.number)) as copy:
             assert copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
 
 
@@ -85,9 +85,9 @@ def test_sockets_that_are_handed_over_are_dealt_and_none_is_left(bind: Bind, han
     before = bind(f"127.0.0.1:{free_port()}", workers=handed)
     sockets = [socket.socket(fileno=os.dup(each.fileno())) for each in before.all()]
     after = bind(before.addresses[0], workers=workers, handed=sockets)
-    fds = [[each.fd for each in after.of_worker(worker)] for worker in range(workers)]
+    fds = [[each.number for each in after.of_worker(worker)] for worker in range(workers)]
     assert {fd for each in fds for fd in each} == {each.fileno() for each in sockets}
-    assert {len(each) for each in fds} <= {1, 2}
+    assert len({len(each) for each in fds}) == 1
     assert after.addresses == before.addresses
     assert {each.pool for worker in range(workers) for each in after.of_worker(worker)} == {""}
 
@@ -183,6 +183,101 @@ def test_closed_listeners_refuse(bind: Bind):
         socket.create_connection(("127.0.0.1", port), 5)
 
 
+# ---------------------------------------------------------------- other addresses
+
+
+def change(listeners: Listeners, **listen: Sequence[str]) -> list[str]:
+    """What is listened on afterwards: the words of all pools as `all`."""
+    given = {
+        "" if pool == "all" else pool: [ListenAddress.model_validate(each) for each in addresses]
+        for pool, addresses in listen.items()
+    }
+    listeners.settle(listeners.prepare(listeners.look_up(given)))
+    listeners.close_left()
+    return listeners.addresses
+
+
+def numbers(listeners: Listeners) -> dict[str, list[int]]:
+    """Of an address, over all workers."""
+    found: dict[str, list[int]] = {}
+    for worker in range(2):
+        for each in listeners.of_worker(worker):
+            found.setdefault(f"{each.pool} {each.address}", []).append(each.number)
+    return found
+
+
+def test_addresses_come_and_go_and_those_that_stay_keep_their_sockets(bind: Bind, tmp_path: Path):
+    stays, goes, comes = (f"127.0.0.1:{free_port()}" for _ in range(3))
+    old, new = f"unix:{tmp_path}/old", f"unix:{tmp_path}/new"
+    listeners = bind(stays, goes, old, workers=2)
+    before = numbers(listeners)[f" {stays}"]
+    assert change(listeners, all=[comes, new, stays]) == [comes, new, stays]
+    assert numbers(listeners)[f" {stays}"] == before
+    for address in (comes, stays):
+        socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), 5).close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(goes.rpartition(":")[2])), 5)
+    assert [each.name for each in tmp_path.iterdir()] == ["new"]
+    assert listeners.files == (f"{tmp_path}/new",)
+
+
+def test_an_address_that_another_pool_gets_stays_open(bind: Bind):
+    first, second = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    listeners = bind(first, second, workers=2)
+    before = numbers(listeners)
+    change(listeners, all=[second], own=[first])
+    assert numbers(listeners) == {f" {second}": before[f" {second}"], f"own {first}": before[f" {first}"]}
+
+
+def test_the_same_address_in_other_words_stays_open(bind: Bind):
+    port = free_port()
+    listeners = bind(f"127.0.0.1:{port}")
+    before = numbers(listeners)
+    localhost = {name[0] for *_, name in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM)}
+    assert len(change(listeners, all=[f"localhost:{port}"])) == len(localhost)
+    assert set(*before.values()) <= {each for numbers in numbers(listeners).values() for each in numbers}
+
+
+def test_any_address_and_one_of_it_follow_each_other(bind: Bind):
+    port = free_port()
+    listeners = bind(f"0.0.0.0:{port}", workers=2)
+    for address in (f"127.0.0.1:{port}", f"0.0.0.0:{port}"):
+        assert change(listeners, all=[address]) == [address]
+        socket.create_connection(("127.0.0.1", port), 5).close()
+    with pytest.raises(StartError, match="Address already in use"):
+        change(listeners, all=[f"0.0.0.0:{port}", f"127.0.0.1:{port}"])
+
+
+@pytest.mark.parametrize("bad", ["192.0.2.1:5", "unix:/no/such/folder/s", "no-such-name.invalid:5", "busy"])
+def test_all_or_nothing(bind: Bind, tmp_path: Path, bad: str):
+    path, port = tmp_path / "s", free_port()
+    listeners = bind(f"127.0.0.1:{port}", workers=2)
+    before = numbers(listeners)
+    open_files = len(os.listdir("/proc/self/fd"))
+    with socket.create_server(("127.0.0.1", 0)) as busy:
+        address = bad.replace("busy", f"127.0.0.1:{busy.getsockname()[1]}")
+        with pytest.raises(StartError, match=address):
+            change(listeners, all=[f"unix:{path}", f"127.0.0.1:{free_port()}", address])
+    assert numbers(listeners) == before
+    assert not path.exists()
+    assert len(os.listdir("/proc/self/fd")) == open_files
+
+
+def test_what_another_process_is_about_to_have_stays_as_it_is(bind: Bind):
+    address, other = (f"127.0.0.1:{free_port()}" for _ in range(2))
+    listeners = bind(address)
+    listeners.pause()
+    assert change(listeners, own=[address]) == [address]
+    with pytest.raises(StartError, match="handed over to a new version"):
+        change(listeners, all=[address, other])
+    listeners.resume()
+    assert len(change(listeners, all=[address, other])) == 2
+    listeners.close()
+    with pytest.raises(StartError, match="accepts no clients any more"):
+        change(listeners, all=[other])
+    assert listeners.of_worker(0) == ()
+
+
 # ---------------------------------------------------------------- from systemd
 
 
@@ -208,7 +303,7 @@ def test_sockets_that_were_handed_over_are_shared_by_all_workers_and_the_rest_is
     ]  # fmt: skip
     listeners = bind(*listen, workers=2, handed=given)
     assert listeners.addresses == listen
-    first, second = ([each.fd for each in listeners.of_worker(worker)] for worker in range(2))
+    first, second = ([each.number for each in listeners.of_worker(worker)] for worker in range(2))
     assert first[:3] == second[:3] == [ipv4.fileno(), ipv6.fileno(), given[0].fileno()]
     assert first[3] != second[3]
     listeners.close()

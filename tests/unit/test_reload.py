@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from memagent import reload
-from memagent.reload import Plan
+from memagent.reload import Plan, plan
 from memagent.rows import settings_of
 from memagent.settings import Config, PoolConfig, ServerConfig, Table
 
@@ -13,11 +12,6 @@ NOW = {
     "workers": 2,
     "pools": [{"name": "main", "servers": [{"address": "a:1", "name": "one"}, "b:2"], "backups": ["c:3"]}],
 }
-
-
-def plan(now: Config, new: Config) -> Plan:
-    """Of a proxy that was started so."""
-    return reload.plan(now, new, now.listens)
 
 
 def changed(**given: Any) -> Config:
@@ -66,16 +60,16 @@ def test_another_pool():
 
 
 def test_what_waits_for_the_next_start_stays_as_it_is():
-    new = changed(workers=3, listen=["127.0.0.1:5"], user="nobody", otel_endpoint="http://a", drain_ms=5)
+    new = changed(workers=3, user="nobody", otel_endpoint="http://a", drain_ms=5)
     made = plan(changed(), new)
     assert made.changes == ("drain_ms: 10s becomes 5ms",)
-    assert made.waiting == ("listen", "workers", "user", "otel_endpoint")
+    assert made.waiting == ("workers", "user", "otel_endpoint")
     assert made.config == changed(drain_ms=5)
 
 
-@pytest.mark.parametrize(("model", "waiting"), [(PoolConfig, ["listen"]), (ServerConfig, [])])
-def test_of_a_pool_only_its_addresses_wait(model: type[Table], waiting: list[str]):
-    assert [name for name, row in settings_of(model).items() if row.at_start] == waiting
+@pytest.mark.parametrize("model", [PoolConfig, ServerConfig])
+def test_of_a_pool_nothing_waits(model: type[Table]):
+    assert not any(row.at_start for row in settings_of(model).values())
 
 
 def two(*, first: dict[str, Any] | None = None, second: dict[str, Any] | None = None) -> Config:
@@ -97,18 +91,18 @@ def test_a_pool_that_comes_with_prefixes_is_in_force_at_once():
     )
 
 
-def test_addresses_of_a_pool_wait_for_the_next_start_and_its_routes_do_not():
-    now = two(second={"prefixes": ["u:"]})
-    new = two(second={"prefixes": ["u:"], "listen": ["127.0.0.1:5"]})
-    made = plan(now, new)
-    assert (made.changes, made.waiting) == ((), ('pool "users": listen',))
-    assert reload.plan(new, new, now.listens).waiting == made.waiting
-    gone = plan(new, changed())
-    assert (gone.changes, gone.waiting) == (('pool "users": 1 server goes',), ('pool "users": listen',))
-
-
-def test_the_addresses_of_all_are_wanted_first_when_a_pool_has_prefixes():
-    now = two(first={"listen": ["127.0.0.1:4"]}, second={"listen": ["127.0.0.1:5"]})
-    new = two(first={"listen": ["127.0.0.1:4"]}, second={"listen": ["127.0.0.1:5"], "prefixes": ["u:"]})
-    made = plan(now, new)
-    assert (made.changes, made.waiting) == (('pool "users": prefixes: u: comes',), ("listen",))
+def test_addresses_of_all_and_of_a_pool():
+    now = two(second={"prefixes": ["u:"], "listen": ["127.0.0.1:4"]})
+    new = two(second={"prefixes": ["u:"], "listen": ["127.0.0.1:5"]}).model_copy(
+        update={"listen": changed(listen=["unix:/s"]).listen}
+    )
+    assert plan(now, new) == Plan(
+        new,
+        (
+            "listen: 127.0.0.1:11211 goes",
+            "listen: unix:/s comes",
+            'pool "users": listen: 127.0.0.1:4 goes',
+            'pool "users": listen: 127.0.0.1:5 comes',
+        ),
+        (),
+    )

@@ -1,9 +1,11 @@
 """A reload without processes: what workers are told, and when a number is free again."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from logging import ERROR
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,11 +17,13 @@ from memagent.control import Gone, Hold, Reload, Reloaded, ToWorker
 from memagent.errors import ConfigError
 from memagent.layers import mapping
 from memagent.leader import Move
+from memagent.listeners import Listeners
 from memagent.names import Names
 from memagent.notify import Notify
 from memagent.reloader import Reloader
-from memagent.settings import Config
+from memagent.settings import Config, ListenAddress
 from tests.support.leading import CLEAN, Leading, lead, until
+from tests.support.ports import free_port
 
 
 @pytest.fixture(autouse=True)
@@ -33,9 +37,13 @@ class Case:
 
     def __init__(self, leading: Leading) -> None:
         self.leading = leading
-        self.config: Config | ConfigError = leading.fleet.config
         self.warnings: tuple[str, ...] = ()
-        self.told: list[Reload] = []
+        self.told: list[Reload] = []  # to the first worker
+        self.listen = at(f"127.0.0.1:{free_port()}")
+        leading.fleet.config = leading.fleet.config.model_copy(update={"listen": self.listen})
+        self.config: Config | ConfigError = leading.fleet.config
+        self.listeners = Listeners.bind(leading.fleet.config.listens, 2)
+        self.moves = 0
         self.reading, self.hangs = threading.Event(), threading.Event()
         self.hangs.set()
         self.reloader = Reloader(
@@ -47,6 +55,8 @@ class Case:
             leading.leader,
             Names(leading.fleet, self.tell_all, leading.log),  # type: ignore[arg-type]
             self,
+            self.listeners,
+            self.note_move,
             leading.log,  # type: ignore[arg-type]
             Notify(),
             look_s=0.01,
@@ -57,16 +67,24 @@ class Case:
         self.hangs.wait()
         if isinstance(self.config, ConfigError):
             raise self.config
-        return Loaded(self.config, mapping("a test"), self.warnings)
+        config = self.config.model_copy(update={"listen": self.listen})
+        return Loaded(config, mapping("a test"), self.warnings)
 
     def alive(self) -> set[int]:
         return self.leading.alive
 
+    async def note_move(self) -> None:
+        self.moves += 1
+
     def tell_all(self, message: ToWorker) -> None:
-        assert isinstance(message, Reload)
-        self.told.append(message)
+        raise AssertionError
+
+    def tell_each(self, message: Callable[[int], ToWorker]) -> None:
         for worker in self.alive():
-            self.reloader.heard(worker, Reloaded(message.generation))
+            told = message(worker)
+            assert isinstance(told, Reload)
+            self.told += [told] if worker == 0 else []
+            self.reloader.heard(worker, Reloaded(told.generation))
 
     def write(self, *servers: str, **settings: Any) -> None:
         main = {"name": "main", "servers": servers, "backups": ["10.0.0.3:3", "10.0.0.4:4"]}
@@ -75,7 +93,11 @@ class Case:
 
 def run(test: Callable[[Case], Coroutine[Any, Any, None]], rewarm: str = "done", **pool: Any) -> None:
     async def whole(leading: Leading) -> None:
-        await test(Case(leading))
+        case = Case(leading)
+        try:
+            await test(case)
+        finally:
+            case.listeners.close()
 
     lead(whole, rewarm, **pool)
 
@@ -113,6 +135,49 @@ def test_what_is_written_and_not_in_force():
         assert case.told == []
         case.config = ConfigError("a setting of another version")
         assert await case.reloader.unread() == ()
+
+    run(test)
+
+
+def at(*addresses: str) -> tuple[ListenAddress, ...]:
+    return tuple(map(ListenAddress.model_validate, addresses))
+
+
+def test_workers_are_sent_the_sockets_that_they_have_not(tmp_path: Path):
+    async def test(case: Case) -> None:
+        path = tmp_path / "s"
+        [old] = case.listeners.of_worker(0)
+        case.listen = at(old.address, f"unix:{path}")
+        assert (await case.reloader.reload()).changes == (f"listen: unix:{path} comes",)
+        kept, unix = case.told[-1].listeners
+        assert (kept, case.told[-1].fds) == (old, (old.number, unix.number))  # it had heard of none
+        assert case.moves == 1
+        case.listen = at(f"unix:{path}")
+        await case.reloader.reload()
+        assert (case.told[-1].listeners, case.told[-1].fds) == ((unix,), ())
+        assert case.reloader.worker_starts(1) == ((unix,), (unix.number,))
+        assert case.moves == 2
+        case.listen = at(old.address)
+        await case.reloader.reload()
+        assert not path.exists()
+
+    run(test)
+
+
+def test_an_address_that_cannot_be_had_changes_nothing():
+    async def test(case: Case) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = other.getsockname()[1]
+            case.write("10.0.0.1:1")
+            case.listen = at(f"127.0.0.1:{port}")
+            before = case.listeners.addresses
+            with pytest.raises(
+                RefusedError, match=f"listen 127.0.0.1:{port}: Address already in use"
+            ) as caught:
+                await case.reloader.reload()
+        assert caught.value.hint
+        assert (case.told, case.listeners.addresses, case.moves) == ([], before, 0)
+        assert len(case.leading.fleet.members) == 4
 
     run(test)
 
@@ -327,7 +392,7 @@ def test_a_server_that_is_to_move_still_does_after_another_reload():
         leading.fail(0)
         leading.leader.look()
         assert leading.fleet.members[0].address == MOVED
-        assert leading.fleet.config == case.config
+        assert leading.fleet.config.pools == case.config.pools
 
     run(test, servers=named("10.0.0.1:1").pools[0].servers)
 

@@ -26,6 +26,8 @@ from memagent.control import (
     Hold,
     Log,
     Ready,
+    Reload,
+    Reloaded,
     Resolve,
     Start,
     StateChange,
@@ -70,15 +72,15 @@ class Post:
         accept: bool = True,
     ) -> "Post":
         """As the supervisor does; `told` is in the channel before the worker looks."""
-        fds = (self.segment.fd, self.listener.fileno())
-        listeners = (control.Listener(self.listener.fileno(), "127.0.0.1"),)
+        listeners = (control.Listener(7, "127.0.0.1"),)
         config = self.config.model_dump(mode="json")
-        start = Start(config, 0, self.segment.fd, listeners, (0,), (addresses,), (0,), accept)
+        fds = (self.listener.fileno(),)
+        start = Start(config, 0, self.segment.fd, listeners, (0,), (addresses,), (0,), fds, accept)
         self.channel, theirs = control.pair()
         for message in (start, *told) if starts else told:
             assert self.channel.send(message)
         command = [sys.executable, "-P", "-m", "memagent.worker", "--control-fd", str(theirs.fileno())]
-        self.process = Process(command, self.log, ENV, (theirs.fileno(), *fds))
+        self.process = Process(command, self.log, ENV, (theirs.fileno(), self.segment.fd))
         theirs.close()
         return self
 
@@ -351,6 +353,41 @@ def test_a_supervisor_that_dies_before_the_start_leaves_nobody_behind(make: Call
     assert post.running.wait() == 1
 
 
+def test_it_listens_where_it_is_told_and_nowhere_else(make: Callable[..., Post], tmp_path: Path) -> None:
+    post = make().start().ready()
+    config = post.config.model_dump(mode="json")
+
+    def reload(generation: int, listeners: tuple[control.Listener, ...], *fds: int) -> None:
+        addresses = (("127.0.0.1",),)
+        assert post.channel.send(Reload(generation, config, listeners, (0,), addresses, (0,), fds))
+        post.wait_for(Reloaded(generation))
+
+    first, second = control.Listener(7, "127.0.0.1"), control.Listener(8, "unix")
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as unix:
+        unix.bind(path)
+        unix.listen()
+        unix.setblocking(False)
+        with post.wire() as stays:
+            stays.expect(b"get a\r\n", HIT)
+            reload(1, (first, second), unix.fileno())
+            for address in (post.address, path):
+                with Wire(address) as wire:
+                    wire.expect(b"get a\r\n", HIT)
+            with socket.create_connection(post.address, 5):
+                reload(2, (second,))
+                wait_until(lambda: post.count("total_connections") == 4, what="who waited")
+            stays.expect(b"get a\r\n", HIT)
+            with socket.create_connection(post.address, 5), Wire(path) as wire:
+                wire.expect(b"get a\r\n", HIT)
+                assert post.count("total_connections") == 5  # nobody takes the other one
+            # another pool gets it, and this is not configured: every key is refused
+            reload(3, (first, control.Listener(8, "unix", "other")), post.listener.fileno())
+            with Wire(path) as wire, post.wire() as back:
+                back.expect(b"get a\r\n", HIT)
+                assert wire.ask(b"get a\r\n") == b"CLIENT_ERROR no route for this key\r\n"
+
+
 def test_nonsense_is_counted_logged_and_survived(make: Callable[..., Post]) -> None:
     post = make().start().ready()
     with socket.socket(fileno=os.dup(post.channel.fileno())) as raw:
@@ -364,7 +401,7 @@ def test_nonsense_is_counted_logged_and_survived(make: Callable[..., Post]) -> N
     said = [message for message in post.listen() if isinstance(message, Log)]
     assert {message.level for message in said} == {"warning"}
     assert all("makes no sense" in message.text for message in said)
-    assert post.channel.send(Start(post.config.model_dump(mode="json"), 0, 0, (), (0,), ((),), (0,)))
+    assert post.channel.send(Start(post.config.model_dump(mode="json"), 0, 0, (), (0,), ((),), (0,), ()))
     post.wait_for(Log("error", "told to start twice"))
     with post.wire() as wire:
         wire.expect(b"get a\r\n", HIT)

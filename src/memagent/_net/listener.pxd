@@ -6,12 +6,13 @@ from memagent._net.poller cimport Handler, Poller
 
 cdef class Listener(Handler):
     cdef Poller poller
-    cdef readonly Routes routes
+    cdef public Routes routes
     cdef readonly bint is_tcp
     cdef public size_t max_connections
     cdef list worker_blocks
     cdef bint resting          # accept failed: wait for a tick
 
+    cdef bint take(self) except -1
     cdef int refuse(self, int fd) except -1
     cdef size_t connections(self) except? 0
     cdef int start(self) except -1

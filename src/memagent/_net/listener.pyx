@@ -35,6 +35,7 @@ from memagent._net.posix cimport close as close_fd
 
 cdef enum:
     ACCEPTS_A_TURN = 64
+    BACKLOG = 4096       # as the supervisor has it
     ECONNABORTED = 103
 
 
@@ -42,7 +43,7 @@ cdef enum:
 cdef class Listener(Handler):
     """`worker_blocks` are the counters of all workers: `max_connections`, to be set, bounds their sum.
 
-    `routes`: where the requests go of those who come in here.
+    `routes`: where the requests go of those who come in here, from now on.
     """
 
     def __cinit__(self, Poller poller not None, int fd, Routes routes not None, *, bint is_tcp, list worker_blocks not None):
@@ -65,8 +66,15 @@ cdef class Listener(Handler):
 
     cdef int close(self) except -1:
         """Take the connections that the kernel has made already, then no more."""
-        if self.fd >= 0:
-            self.ready(EPOLLIN)
+        cdef int _i
+        if self.fd < 0:
+            return 0
+        # first forgotten: whoever comes meanwhile wakes another process that has this socket, if there is one
+        self.stop()
+        self.resting = False
+        for _i in range(BACKLOG // ACCEPTS_A_TURN):
+            if not self.take():
+                break
         return self.leave()
 
     cdef int leave(self) except -1:
@@ -87,6 +95,11 @@ cdef class Listener(Handler):
         return total
 
     cdef int ready(self, uint32_t events) except -1:
+        self.take()
+        return 0
+
+    cdef bint take(self) except -1:
+        """Some of those who wait. Are there perhaps more?"""
         cdef int fd
         cdef int one = 1
         cdef int _i
@@ -94,14 +107,15 @@ cdef class Listener(Handler):
             fd = accept4(self.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd < 0:
                 if errno == EAGAIN:
-                    return 0
+                    return False
                 if errno == EINTR or errno == ECONNABORTED:
                     continue
                 # out of files or memory: the connection stays in the queue, and trying at once would burn the CPU
                 self.poller.counters.slot[W_ACCEPT_FAILURES] += 1
                 self.resting = True
                 self.poller.work_ahead = True
-                return self.stop()
+                self.stop()
+                return False
             if self.connections() >= self.max_connections:
                 self.refuse(fd)
                 continue
@@ -113,7 +127,7 @@ cdef class Listener(Handler):
             except OSError:
                 self.poller.counters.slot[W_ACCEPT_FAILURES] += 1
                 close_fd(fd)
-        return 0
+        return True
 
     cdef int refuse(self, int fd) except -1:
         self.poller.counters.slot[W_REJECTED_CONNECTIONS] += 1

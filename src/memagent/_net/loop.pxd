@@ -14,6 +14,7 @@ cdef class Loop:
     cdef readonly list endpoints
     cdef readonly list listeners
     cdef public bint accepting     # False before `run`: not until `accept`
+    cdef bint accepts_no_more
     cdef public object on_gone     # called with the number of a server that was told to leave, when nothing of it is left
     cdef int timer_fd
     cdef bint ticking

@@ -124,6 +124,24 @@ cdef class Loop:
     def stop(self):
         self.running = False
 
+    def listen(self, Listener listener not None):
+        """Accept from this one too, if we accept at all."""
+        if self.draining or self.accepts_no_more:
+            listener.leave()
+            return
+        self.listeners.append(listener)
+        if self.running and self.accepting:
+            listener.start()
+
+    def listen_no_more(self, Listener listener not None):
+        """Who is here may stay."""
+        if listener in self.listeners:
+            self.listeners.remove(listener)
+        if self.accepting:
+            listener.close()
+        else:
+            listener.leave()
+
     def accept(self):
         """From now on, where `accepting` was made False before `run`."""
         cdef Listener listener
@@ -133,11 +151,16 @@ cdef class Loop:
                 listener.start()
 
     def accept_no_more(self):
-        """Who is here may stay, and who waits in a listening socket is for the other processes that have it."""
+        """Who is here may stay, and so may who has woken us already: he wakes none of the other processes that have
+        these listening sockets. Whoever comes next is for them."""
         cdef Listener listener
-        self.accepting = False
         for listener in self.listeners:
-            listener.leave()
+            if self.accepting:
+                listener.close()
+            else:
+                listener.leave()
+        self.accepting = False
+        self.accepts_no_more = True
         self.listeners.clear()
 
     cdef int read_on(self) except -1:

@@ -68,6 +68,15 @@ class Door:
         path: str = self._socket.getsockname()
         return path
 
+    def is_for(self, listen: str) -> bool:
+        """Would a proxy with this first address have it here?"""
+        return Path(self.path).name == place.file_name(listen)
+
+    @property
+    def is_in_use(self) -> bool:
+        """Is anybody in?"""
+        return bool(self._connections)
+
     def fileno(self) -> int:
         return self._socket.fileno()
 
@@ -81,6 +90,12 @@ class Door:
 
     def resume(self) -> None:
         self._listen()
+
+    def leave(self) -> None:
+        """Nobody comes in any more, and nothing is left to be found. Who is in may stay."""
+        if self._file is not None:
+            self._file.remove()
+        self.hand_over()
 
     def hand_over(self) -> None:
         """Another proxy has the socket too, and its file. Who is in may stay."""

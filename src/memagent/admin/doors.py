@@ -61,7 +61,7 @@ class Doors:
         self._gaps = gaps
         self._log = log
         self._door: Door | None = None
-        self._left: Door | None = None
+        self._left: list[Door] = []
         self._http: HttpDoor | None = None
 
     async def open(self, listen: str, control: socket.socket | None = None) -> None:
@@ -74,6 +74,24 @@ class Doors:
         if config.admin_listen is not None:
             self._open_http(config.admin_listen)
 
+    async def move(self, listen: str) -> None:
+        """The first address is another one, and who seeks the control socket goes by that. Who is in
+        stays.
+        """
+        config, before = self._config(), self._door
+        if config.control_socket is not None or (before is not None and before.is_for(listen)):
+            return
+        door = await open_door(None, listen, self._answer, self._log)
+        if door is None:
+            if before is not None:
+                self._log.warning("the control socket stays where it was", path=before.path)
+            return
+        self._door = door
+        self._log.info("control socket", path=door.path)
+        if before is not None:
+            before.leave()
+            self._left = [each for each in (*self._left, before) if each.is_in_use]
+
     async def close_control(self) -> None:
         if self._door is not None:
             await self._door.close()
@@ -81,8 +99,8 @@ class Doors:
 
     async def close(self) -> None:
         await self.close_control()
-        if self._left is not None:
-            await self._left.close()
+        for door in self._left:
+            await door.close()
         await self.close_http()
 
     async def close_http(self) -> None:
@@ -118,8 +136,9 @@ class Doors:
         """Another proxy has all sockets too. Operators who are in stay until `close`, or `close_http`."""
         self._http_listeners.forget()
         if self._door is not None:
-            self._left, self._door = self._door, None
-            self._left.hand_over()
+            self._door.hand_over()
+            self._left.append(self._door)
+            self._door = None
 
     def _open_http(self, listen: str) -> None:
         from memagent.admin.api import Proxy

@@ -61,12 +61,17 @@ class RunningProxy:
             there = _any_socket(paths)
         if not there:
             where = f"no proxy listens at {paths[0]}" if paths else f"no proxy on {listen} was found"
-            raise ControlError(where, _HOW_TO_FIND)
+            raise ControlError(where, _others(paths) or _HOW_TO_FIND)
         for path in there[:-1]:
             # what a proxy left that was killed
             with contextlib.suppress(ControlError):
                 return cls.at(path)
-        return cls.at(there[-1])
+        try:
+            return cls.at(there[-1])
+        except ControlError as error:
+            if error.hint != _HOW_TO_FIND:
+                raise
+            raise ControlError(error.message, _others(paths) or _HOW_TO_FIND) from None
 
     @classmethod
     def at(cls, path: str) -> Self:
@@ -229,15 +234,26 @@ def _uids(user: str | None) -> list[int]:
 
 def _any_socket(paths: list[str]) -> list[str]:
     """The socket of the only proxy in the usual directories, whatever its port."""
-    folders = dict.fromkeys(Path(path).parent for path in paths)
-    found = [
-        str(path) for folder in folders for path in sorted(folder.glob("memagent-*.sock")) if _is_alive(path)
-    ]
+    found = _living(paths)
     if len(found) > 1:
         raise ControlError(
             f"{len(found)} proxies run here: {', '.join(found)}", "say which one: --socket PATH, or -c FILE"
         )
     return found
+
+
+def _others(paths: list[str]) -> str:
+    """Where proxies answer to which the file does not lead: it may say already what is not in force yet."""
+    found = _living(paths)
+    return f"is it one of these? --socket {' or --socket '.join(found)}" if found else ""
+
+
+def _living(paths: list[str]) -> list[str]:
+    """The sockets in these directories that somebody answers at."""
+    folders = dict.fromkeys(Path(path).parent for path in paths)
+    return [
+        str(path) for folder in folders for path in sorted(folder.glob("memagent-*.sock")) if _is_alive(path)
+    ]
 
 
 def _is_alive(path: Path) -> bool:

@@ -5,7 +5,6 @@
                                             as text    selected, the size      │
                what was agreed to ◀─────────────────── asked ◀── keys ─────────┘
 
-    rates      what happens between two readings
     columns    THE table of columns: value, text, width
     screen     what is shown and what a key does to it
     questions  what is asked before something is done to a server, and what it will do
@@ -16,6 +15,6 @@
     proxy      the running proxy as all this sees it
     command    arguments -> a call
 
-All but the last four decide without I/O. A proxy that goes away is told, sought again, and its last numbers
-stay on the screen with their age.
+All but the last four decide without I/O; what happens between two readings is memagent.rates' business. A
+proxy that goes away is told, sought again, and its last numbers stay on the screen with their age.
 """

@@ -12,7 +12,7 @@ from typing import Any, Final
 from rich.cells import cell_len
 
 from memagent.cli.table import for_how_long, roughly
-from memagent.cli.top.rates import Row
+from memagent.rates import Row
 from memagent.snapshot import WarmSnapshot
 
 UNKNOWN: Final = "-"

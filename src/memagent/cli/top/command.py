@@ -14,10 +14,10 @@ from memagent.cli.table import aligned
 from memagent.cli.top.columns import COLUMNS, Column, columns_for, in_order
 from memagent.cli.top.live import Live
 from memagent.cli.top.proxy import TopProxy
-from memagent.cli.top.rates import View, compare
 from memagent.cli.top.screen import Screen
 from memagent.cli.top.terminal import Terminal
 from memagent.cli.values import between, seconds, unit
+from memagent.rates import View, compare
 
 _SORTS = {column.title.lower(): column for column in COLUMNS}
 

@@ -15,7 +15,7 @@ from memagent.cli.top.columns import (
     per_cent,
     per_second,
 )
-from memagent.cli.top.rates import Row, Traffic
+from memagent.rates import Row, Traffic
 from tests.support.control_stand_in import NOW_S, SERVER, WARM
 
 BUSY = Traffic(12_345.6, 0.2, 4096.0, 0.982, 120.0, 1234.0)

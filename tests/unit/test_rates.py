@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from memagent.cli.top.rates import Reading, Traffic, compare, percentile_us
+from memagent.rates import Reading, Traffic, compare, percentile_us
 from tests.support.control_stand_in import BOUNDS_US, SERVER, counts_of, snapshot_of
 
 B = replace(SERVER, name="b")

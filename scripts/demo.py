@@ -1,4 +1,4 @@
-"""Three memcached servers, two backups and the proxy on 127.0.0.1:12000; Ctrl-C leaves nothing of it."""
+"""Three memcached servers, two backups, the proxy on 127.0.0.1:12000 and its page, until Ctrl-C."""
 
 import contextlib
 import os
@@ -11,7 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from demo_traffic import Traffic
+
 PROXY_PORT = 12000
+PAGE_PORT = 12080
+OPERATOR_TOKEN = "demo"  # noqa: S105 - it is printed, and guards nothing
 SERVER_PORTS = {"a": 12001, "b": 12002, "c": 12003}
 BACKUP_PORTS = {"x": 12011, "y": 12012}
 ROOT = Path(__file__).resolve().parent.parent
@@ -63,6 +67,7 @@ def _run(memcached: str, folder: Path, started: list[subprocess.Popen[bytes]]) -
                 what = f"ended with {ended.returncode}" if ended else f"does not answer within {READY_S:g} s"
                 return _complain(f"what should listen on 127.0.0.1:{port} {what}")
             time.sleep(0.02)
+    Traffic(PROXY_PORT)
     print(_what_next(config, memcacheds), flush=True)
     while proxy.poll() is None:
         for process in [each for each in memcacheds if each.poll() is not None]:
@@ -77,7 +82,8 @@ def _complain(what: str) -> int:
 
 
 def _config() -> str:
-    lines = [f'listen: ["127.0.0.1:{PROXY_PORT}"]', "pools:", "  main:"]
+    lines = [f'listen: ["127.0.0.1:{PROXY_PORT}"]', f"admin_listen: 127.0.0.1:{PAGE_PORT}"]
+    lines += [f"admin_operator_token: {OPERATOR_TOKEN}", "slow_ms: 5", "pools:", "  main:"]
     for role, ports in ("servers", SERVER_PORTS), ("backups", BACKUP_PORTS):
         lines.append(f"    {role}:")
         lines += [f'      - {{address: "127.0.0.1:{port}", name: {name}}}' for name, port in ports.items()]
@@ -90,6 +96,9 @@ def _what_next(config: Path, memcacheds: dict[subprocess.Popen[bytes], str]) -> 
     return f"""
 The proxy is on 127.0.0.1:{PROXY_PORT}, before these servers (a, b, c) and backups (x, y):
 {processes}
+
+Some data is there, and a trickle of requests. The page is at http://127.0.0.1:{PAGE_PORT}/ and shows it live:
+end a server and watch. To act, log in there with the token {OPERATOR_TOKEN}.
 
 Now, in another terminal:
     telnet 127.0.0.1 {PROXY_PORT}          then type  set hello 0 0 5  Enter  world  Enter  get hello  Enter
@@ -142,7 +151,7 @@ def _in_use(port: int) -> bool:
 
 
 def _all_ports() -> list[int]:
-    return [PROXY_PORT, *SERVER_PORTS.values(), *BACKUP_PORTS.values()]
+    return [PROXY_PORT, PAGE_PORT, *SERVER_PORTS.values(), *BACKUP_PORTS.values()]
 
 
 def _ask_to_stop(_number: int, _frame: object) -> None:

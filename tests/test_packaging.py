@@ -39,6 +39,7 @@ def test_the_source_distribution_becomes_a_wheel_that_works_alone(tmp_path: Path
     modules = [path.relative_to(PACKAGE.parent).with_suffix("") for path in files if path.suffix == ".pyx"]
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     needed = {f"{module}{end}" for module in modules for end in (suffix, ".pyi")} | {"memagent/py.typed"}
+    needed |= {name.removeprefix("src/") for name in expected if "/page/static/" in name}
     needed.add(f"memagent-{_version()}.data/data/share/man/man1/magent.1")
     assert not needed - names, f"the wheel lacks {sorted(needed - names)}"
     assert not {name for name in names if name.endswith((".c", ".pyx", ".pxd")) or name.startswith("tests")}

@@ -421,7 +421,7 @@ class Config(Table):
         at_start=True,
     )
     admin_listen: ListenText | None = setting(
-        "Where the control API, metrics and health answer over HTTP; needs memagent[admin]",
+        "Where the page, the control API, metrics and health answer over HTTP; needs memagent[admin]",
         None,
         shown="nowhere",
         allowed=LISTEN,

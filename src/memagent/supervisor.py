@@ -49,6 +49,7 @@ from memagent.control import (
     StateChange,
     ToWorker,
 )
+from memagent.counts import Counts
 from memagent.crew import Crew
 from memagent.errors import StartError
 from memagent.fleet import Fleet
@@ -214,7 +215,7 @@ class Supervisor:
             self._leader,
             self.snapshot,
             self.metrics,
-            lambda snapshot: count(snapshot, self._segment),
+            self._counts,
             self._names.addresses_of,
             self._names.resolver.resolve,
             self._reloader.reload,
@@ -226,7 +227,13 @@ class Supervisor:
         )
         self._readiness = Readiness()
         self._doors = Doors(
-            http_listeners, self._operators.answer, lambda: self._config, self.snapshot, self._gaps, log
+            http_listeners,
+            self._operators.answer,
+            lambda: self._config,
+            self.snapshot,
+            self._counts,
+            self._gaps,
+            log,
         )
         self._sender: Sender | None = None
         if config.otel_endpoint is not None:
@@ -475,6 +482,9 @@ class Supervisor:
     def metrics(self, accept: str) -> tuple[str, bytes]:
         """What Prometheus is told, with its Content-Type."""
         return exposition(self.snapshot(), self._segment, accept)
+
+    def _counts(self, snapshot: Snapshot) -> Counts:
+        return count(snapshot, self._segment)
 
     def _families(self) -> Iterator[Family]:
         return families(self.snapshot(), self._segment)

@@ -33,8 +33,6 @@ from memagent.logs import Logger
 from memagent.observed import Hot, Slow
 from memagent.snapshot import ServerSnapshot, Snapshot, from_json
 
-OPEN_PATHS: Final = "/health/"
-
 _Line = dict[str, Any]
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 
@@ -154,7 +152,12 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 # ---------------------------------------------------------------- paths
 
 
-def make_api(proxy: Proxy) -> FastAPI:
+def is_open(path: str) -> bool:
+    """Is it for everybody? Health; and the page's files, which know nothing."""
+    return path == "/" or path.startswith(("/health/", "/page/"))
+
+
+def make_api(proxy: Proxy, *more: APIRouter) -> FastAPI:
     """The application that a Guard stands before."""
     api = FastAPI(
         title="memagent",
@@ -170,7 +173,7 @@ def make_api(proxy: Proxy) -> FastAPI:
     api.add_exception_handler(HTTPException, _http_error)
     api.include_router(_health(proxy))
     # For OpenAPI only: the guard has read the token.
-    for router in (_looking(proxy), _acting(proxy)):
+    for router in (_looking(proxy), _acting(proxy), *more):
         api.include_router(router, dependencies=[Depends(HTTPBearer(auto_error=False))])
     return api
 

@@ -47,14 +47,15 @@ def role_of(authorization: bytes | None, tokens: Tokens, listen: Address) -> Rol
     """By the Authorization header; None: nobody."""
     if authorization is not None:
         scheme, _, given = authorization.partition(b" ")
-        return _role_by_token(given.strip(), tokens) if scheme.lower() == b"bearer" else None
+        return role_by_token(given.strip(), tokens) if scheme.lower() == b"bearer" else None
     if listen.path is not None and tokens.operator is None:
         return "operator"
     is_here = listen.path is not None or listen.is_loopback
     return "reader" if is_here and tokens.read is None else None
 
 
-def _role_by_token(given: bytes, tokens: Tokens) -> Role | None:
+def role_by_token(given: bytes, tokens: Tokens) -> Role | None:
+    """None: it is none of ours."""
     # Both are compared, whatever the first has said: the time taken tells nothing.
     is_operator = hmac.compare_digest(given, tokens.operator or b"") and tokens.operator is not None
     is_reader = hmac.compare_digest(given, tokens.read or b"") and tokens.read is not None

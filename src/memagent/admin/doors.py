@@ -14,6 +14,7 @@ from memagent.admin.audit import Answer
 from memagent.admin.auth import Tokens
 from memagent.admin.door import Door, open_door
 from memagent.admin.keys import KeyLookup
+from memagent.counts import Counts
 from memagent.errors import StartError
 from memagent.listeners import Listeners
 from memagent.logs import Logger
@@ -51,6 +52,7 @@ class Doors:
         answer: Answer,
         config: Callable[[], Config],
         snapshot: Callable[[], Snapshot],
+        count: Callable[[Snapshot], Counts],
         gaps: Callable[[], list[str]],
         log: Logger,
     ) -> None:
@@ -58,6 +60,7 @@ class Doors:
         self._answer = answer
         self._config = config
         self._snapshot = snapshot
+        self._count = count
         self._gaps = gaps
         self._log = log
         self._door: Door | None = None
@@ -143,10 +146,13 @@ class Doors:
     def _open_http(self, listen: str) -> None:
         from memagent.admin.api import Proxy
         from memagent.admin.http import HttpDoor
+        from memagent.admin.page.watch import Watch
 
         keys = KeyLookup(self._config, self._snapshot)
         proxy = Proxy(self._answer, self._snapshot, self._gaps, keys.look_up, self._log)
-        self._http = HttpDoor(self._http_listeners.sockets(), parse_listen(listen), self._tokens, proxy)
+        watch = Watch(self._config, self._snapshot, self._count, self._log)
+        sockets = self._http_listeners.sockets()
+        self._http = HttpDoor(sockets, parse_listen(listen), self._tokens, proxy, watch)
         self._log.info("control API", listen=self._http_listeners.addresses)
 
     def _tokens(self) -> Tokens:

@@ -4,8 +4,10 @@
                   421                 401           403        415, 413
 
 - GET looks, every other method acts: so no path can be forgotten.
-- What everybody may see is the exception: `open_paths`, told apart by the application.
-- No CORS header is ever sent, so that a browser shows no page our answers.
+- What everybody may see is the exception: `is_open`, told apart by the application.
+- No CORS header is ever sent, so that a browser shows no page our answers. Whatever a page of somebody else's
+  sends that would act is refused, with or without a cookie of ours.
+- Every answer tells browsers what a page of ours may load (its own files) and who may frame it (nobody).
 """
 
 import json
@@ -13,8 +15,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from memagent.addresses import Address
-from memagent.admin.auth import Caller, Tokens, is_own_name, role_of
+from memagent.admin.auth import Caller, Tokens, is_own_name, role_by_token, role_of
 from memagent.admin.requests import RefusedError
+from memagent.admin.session import Headers, cookie_name, site_of, token_in
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -26,6 +29,18 @@ MOST_BODY_BYTES: Final = 64 * 1024
 
 _WWW: Final = (b"www-authenticate", b"Bearer")
 _CLOSE: Final = (b"connection", b"close")
+_CONTENT_POLICY: Final = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+    b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_FOR_BROWSERS: Final = (
+    (b"content-security-policy", _CONTENT_POLICY),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+)
 
 
 class Guard:
@@ -37,15 +52,17 @@ class Guard:
         listen: Address,
         tokens: Callable[[], Tokens],
         turned_away: Callable[[Caller, str], None],
-        open_paths: str,
+        is_open: Callable[[str], bool],
     ) -> None:
         self._application = application
         self._listen = listen
         self._tokens = tokens
         self._turned_away = turned_away
-        self._open_paths = open_paths
+        self._is_open = is_open
+        self._cookie_name = cookie_name(listen)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        send = _for_browsers(send)
         headers: dict[bytes, bytes] = dict(scope["headers"])
         if self._listen.is_loopback and not is_own_name(headers.get(b"host", b"")):
             refusal = RefusedError(
@@ -53,18 +70,20 @@ class Guard:
             )
             await _refuse(send, 421, refusal)
             return
-        authorization = headers.get(b"authorization")
-        role = role_of(authorization, self._tokens(), self._listen)
-        caller = Caller(role, authorization is not None, _peer(scope))
+        caller, by_cookie = self._who(headers, scope)
         scope[CALLER] = caller
         acts = scope["method"] not in ("GET", "HEAD", "OPTIONS")
-        if not scope["path"].startswith(self._open_paths):
-            if role is None:
+        if acts and _is_smuggled(headers, by_cookie):
+            self._turned_away(caller, scope["path"])
+            await _refuse(send, 403, RefusedError("another site's page has asked for this"))
+            return
+        if not self._is_open(scope["path"]):
+            if caller.role is None:
                 if caller.has_token:
                     self._turned_away(caller, scope["path"])
                 await _refuse(send, 401, _who_is_it(caller), _WWW)
                 return
-            if acts and role != "operator":
+            if acts and caller.role != "operator":
                 self._turned_away(caller, scope["path"])
                 await _refuse(send, 403, _may_not(caller))
                 return
@@ -75,6 +94,17 @@ class Guard:
             await _refuse(send, 413, _too_much(), _CLOSE)
             return
         await self._bounded(scope, receive, send)
+
+    def _who(self, headers: Headers, scope: MutableMapping[str, Any]) -> tuple[Caller, bool]:
+        """And whether a cookie says so."""
+        tokens, authorization = self._tokens(), headers.get(b"authorization")
+        if authorization is None:
+            kept = token_in(headers.get(b"cookie"), self._cookie_name)
+            role = role_by_token(kept, tokens) if kept is not None else None
+            if role is not None:
+                return Caller(role, True, _peer(scope)), True
+        role = role_of(authorization, tokens, self._listen)
+        return Caller(role, authorization is not None, _peer(scope)), False
 
     async def _bounded(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """A body that comes in pieces says its length nowhere."""
@@ -103,6 +133,23 @@ class Guard:
 
 class _TooMuchError(BaseException):
     """No Exception: an application that catches those must not take it for a mistake in the JSON."""
+
+
+def _for_browsers(send: Send) -> Send:
+    async def send_on(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *_FOR_BROWSERS]}
+        await send(message)
+
+    return send_on
+
+
+def _is_smuggled(headers: Headers, by_cookie: bool) -> bool:
+    """Does it come from somebody else's page? With a token in its header it does not: only ours know that."""
+    if b"authorization" in headers:
+        return False
+    site = site_of(headers)
+    return site == "foreign" or (by_cookie and site == "unknown")
 
 
 def _peer(scope: MutableMapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """The second door: the control API over HTTP, in the supervisor's own loop.
 
-    sockets (bound before privileges are dropped) ─▶ uvicorn ─▶ Guard ─▶ FastAPI (api) ─▶ Operators
+    sockets (bound before privileges are dropped) ─▶ uvicorn ─▶ Guard ─▶ FastAPI (api, page) ─▶ Operators
 
 - Needs memagent[admin]: a proxy without `admin_listen` never imports this.
 - Signals and logs are ours: what uvicorn complains about is a line in our log.
@@ -12,21 +12,23 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from typing import Any, Final
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from memagent.addresses import Address
-from memagent.admin.api import OPEN_PATHS, Proxy, make_api
+from memagent.admin.api import Proxy, is_open, make_api
 from memagent.admin.auth import Caller, Tokens
-from memagent.admin.guard import Guard
+from memagent.admin.guard import Application, Guard, Message, Receive, Send
+from memagent.admin.page.routes import make_page
+from memagent.admin.page.watch import Watch
 from memagent.admin.peer import Peer
 from memagent.logs import Logger
 
-_MOST_CONNECTIONS: Final = 32
-_LONGEST_S: Final = 30.0  # for a request: from connecting, or the answer before it, to its own answer
+_MOST_CONNECTIONS: Final = 256  # every open page holds one
+_LONGEST_S: Final = 30.0  # from connecting, or the last piece of an answer, to the next piece
 _IDLE_S: Final = 10
 _LONGEST_HEAD_BYTES: Final = 16 * 1024
 _LAST_WORDS_S: Final = 1
@@ -42,6 +44,7 @@ class HttpDoor:
         listen: Address,
         tokens: Callable[[], Tokens],
         proxy: Proxy,
+        watch: Watch,
         most_connections: int = _MOST_CONNECTIONS,
         longest_s: float = _LONGEST_S,
     ) -> None:
@@ -53,8 +56,10 @@ class HttpDoor:
             most = most_connections
             patience_s = longest_s
 
+        turned_away = _TurnedAway(proxy.log)
+        api = make_api(proxy, make_page(watch, listen, tokens, turned_away))
         config = uvicorn.Config(
-            Guard(make_api(proxy), listen, tokens, _TurnedAway(proxy.log), OPEN_PATHS),
+            Guard(api, listen, tokens, turned_away, is_open),
             http=Connection,
             ws="none",
             lifespan="off",
@@ -66,11 +71,13 @@ class HttpDoor:
             timeout_graceful_shutdown=_LAST_WORDS_S,
             h11_max_incomplete_event_size=_LONGEST_HEAD_BYTES,
         )
+        self._watch = watch
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=list(sockets)))
 
     async def close(self) -> None:
         """What is under way may end within a second."""
+        self._watch.close()
         self._server.over.set()
         await asyncio.wait([self._task])
         for connection in list(self._server.server_state.connections):
@@ -96,6 +103,11 @@ class _Connection(H11Protocol):
     patience_s: float
     _patience: asyncio.TimerHandle | None = None
 
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._application: Application = self.app
+        self.app = self._run
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         connection = transport.get_extra_info("socket")
@@ -106,6 +118,15 @@ class _Connection(H11Protocol):
             transport.abort()
             return
         self._wait_anew()
+
+    async def _run(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """The application; an answer that goes on, as what pages watch does, may take for ever."""
+
+        async def send_on(message: Message) -> None:
+            await send(message)
+            self._wait_anew()
+
+        await self._application(scope, receive, send_on)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._patience is not None:

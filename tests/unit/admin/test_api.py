@@ -10,7 +10,7 @@ import structlog
 
 from memagent.addresses import parse_listen
 from memagent.admin import requests
-from memagent.admin.api import OPEN_PATHS, Proxy, make_api
+from memagent.admin.api import Proxy, is_open, make_api
 from memagent.admin.auth import Tokens
 from memagent.admin.guard import Guard
 from memagent.admin.requests import InvalidError, RefusedError, UnknownError
@@ -33,7 +33,7 @@ class Case:
         proxy = Proxy(self.answer, self.snapshot, lambda: self.missing, self.look_up, structlog.get_logger())
         tokens = Tokens(b"look", b"act")
         self.guard = Guard(
-            make_api(proxy), parse_listen("127.0.0.1:80"), lambda: tokens, lambda *_: None, OPEN_PATHS
+            make_api(proxy), parse_listen("127.0.0.1:80"), lambda: tokens, lambda *_: None, is_open
         )
 
     async def answer(self, request: requests.Request) -> AsyncGenerator[dict[str, Any], None]:

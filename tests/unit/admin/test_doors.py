@@ -15,6 +15,7 @@ from memagent.admin.requests import Request
 from memagent.errors import StartError
 from memagent.settings import Config
 from memagent.threads import in_thread
+from tests.support.control_stand_in import counts_of
 from tests.support.leading import Memory
 from tests.support.ports import free_port
 from tests.support.snapshots import snapshot_of
@@ -32,7 +33,12 @@ class Case:
         self.http = bind_http(self.config.admin_listen, None)
         self.gaps: list[str] = []
         self.doors = Doors(
-            *(self.http, answer, lambda: self.config, lambda: snapshot_of(self.config), lambda: self.gaps),
+            self.http,
+            answer,
+            lambda: self.config,
+            lambda: snapshot_of(self.config),
+            counts_of,
+            lambda: self.gaps,
             self.log,  # type: ignore[arg-type]
         )
 

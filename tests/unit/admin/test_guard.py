@@ -10,6 +10,7 @@ import pytest
 from memagent.addresses import parse_listen
 from memagent.admin.auth import Caller, Tokens
 from memagent.admin.guard import CALLER, MOST_BODY_BYTES, Guard, Receive, Send
+from memagent.admin.session import keep
 
 JSON = {"Content-Type": "application/json"}
 OPERATOR = {"Authorization": "Bearer act"}
@@ -27,7 +28,7 @@ class Case:
             parse_listen(listen),
             lambda: tokens,
             lambda caller, path: self.turned_away.append(caller),
-            "/health/",
+            lambda path: path.startswith("/health/"),
         )
 
     async def application(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -121,3 +122,55 @@ def test_no_answer_is_for_pages_of_others():
     for headers in (READER, {}, {**READER, "Origin": "http://evil.test"}):
         answer = case.ask("OPTIONS", "/v1/state", headers=headers)
         assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+def cookie(token: str, port: int = 80) -> dict[str, str]:
+    return {"Cookie": keep(f"memagent-{port}", token.encode(), False).partition(";")[0]}
+
+
+OWN = {"Sec-Fetch-Site": "same-origin"}
+
+
+def test_a_cookie_is_as_good_as_the_header():
+    case = Case()
+    assert case.ask("GET", "/v1/state", headers=cookie("look")).status_code == 200
+    assert case.ask("GET", "/v1/state", headers=cookie("wrong")).status_code == 401
+    assert case.ask("GET", "/v1/state", headers=cookie("look", port=81)).status_code == 401
+    assert case.ask("POST", "/v1/reload", headers={**cookie("look"), **OWN}).status_code == 403
+    assert case.ask("POST", "/v1/reload", headers={**cookie("act"), **OWN}).status_code == 200
+    assert [caller.role for caller, _ in case.reached] == ["reader", "operator"]
+    # The header is what was meant.
+    assert case.ask("GET", "/v1/state", headers={**cookie("act"), "Authorization": "x"}).status_code == 401
+    # One that is wrong by now is none.
+    assert Case(tokens=Tokens(None, b"a")).ask("GET", "/v1/state", headers=cookie("b")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}, {"Origin": "http://evil.test"}],
+)
+def test_nobody_acts_by_a_cookie_from_elsewhere(headers: dict[str, str]):
+    case = Case()
+    for method in ("POST", "PUT", "DELETE"):
+        assert case.ask(method, "/v1/reload", headers={**cookie("act"), **headers}).status_code == 403
+    assert case.reached == []
+    assert len(case.turned_away) == 3
+
+
+def test_another_sites_page_acts_nowhere():
+    for path in ("/v1/reload", "/health/live"):
+        case = Case("unix:/x", Tokens())
+        assert case.ask("POST", path, headers={"Origin": "http://evil.test"}).status_code == 403
+        assert case.ask("POST", path, headers={"Origin": "http://localhost"}).status_code == 200
+        assert case.ask("POST", path).status_code == 200, "no browser"
+    assert Case().ask("POST", "/", headers={**OPERATOR, "Origin": "http://evil.test"}).status_code == 200
+
+
+def test_browsers_are_told_what_a_page_may_do():
+    case = Case()
+    for answer in (case.ask("GET", "/v1/state"), case.ask("GET", "/v1/state", headers=READER)):
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert "unsafe" not in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"

@@ -13,7 +13,9 @@ from memagent.admin import http, requests
 from memagent.admin.api import Proxy
 from memagent.admin.auth import Tokens
 from memagent.admin.http import HttpDoor
+from memagent.admin.page.watch import Watch
 from memagent.snapshot import Snapshot
+from tests.support.control_stand_in import counts_of
 from tests.support.leading import until
 from tests.support.snapshots import config_of, snapshot_of
 
@@ -60,7 +62,9 @@ def run(test: Callable[[Case], Coroutine[Any, Any, None]], **door: Any) -> Log:
         with socket.create_server(("127.0.0.1", 0)) as listening, structlog.testing.capture_logs() as log:
             proxy = Proxy(answer, snapshot, list, look_up, structlog.get_logger())
             listen = parse_listen("127.0.0.1:80")
-            made = HttpDoor([listening], listen, Tokens, proxy, **door)
+            config = config_of(servers=["10.0.0.1:1"])
+            watch = Watch(lambda: config, snapshot, counts_of, structlog.get_logger())
+            made = HttpDoor([listening], listen, Tokens, proxy, watch, **door)
             case = Case(made, listening.getsockname()[1], log)
             try:
                 await asyncio.wait_for(test(case), 30)
@@ -116,6 +120,17 @@ def test_who_says_nothing_or_half_or_does_not_read_is_ended():
         await until(lambda: not case.door._server.server_state.connections, "all are out")
 
     run(test, longest_s=0.2)
+
+
+def test_who_watches_may_stay():
+    async def test(case: Case) -> None:
+        reader = await case.connect(GET.replace(b"health/live", b"v1/watch"))
+        assert await case.status(reader) == 200
+        for _ in range(3):
+            await reader.readuntil(b"data: {")
+        assert await case.status(await case.connect(GET)) == 200
+
+    run(test, longest_s=1.5)
 
 
 def test_no_http_at_all():

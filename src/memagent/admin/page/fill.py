@@ -1,0 +1,57 @@
+"""How full servers are, by their own word: `stats`, asked every few seconds while somebody watches.
+
+Each is asked in a thread, some at once, and none that is down: one that hangs costs a thread for a second.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from memagent.addresses import parse_address
+from memagent.errors import ServerError
+from memagent.inspection.client import Connection
+from memagent.snapshot import ServerSnapshot
+from memagent.threads import in_thread
+
+_TIMEOUT_S: Final = 1.0
+_AT_ONCE: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """`limit_bytes`: what it may use; None of what a server has not said."""
+
+    items: int | None = None
+    used_bytes: int | None = None
+    limit_bytes: int | None = None
+    evictions: int | None = None
+    version: str | None = None
+
+
+async def ask_all(servers: Iterable[ServerSnapshot]) -> dict[int, Fill]:
+    """By the servers' numbers; who does not answer is not there."""
+    free = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(server: ServerSnapshot) -> tuple[int, Fill | None]:
+        async with free:
+            return server.number, await in_thread(lambda: ask_one(server.address), "how full is it?")
+
+    found = await asyncio.gather(*(ask(each) for each in servers if each.state != "down"))
+    return {number: fill for number, fill in found if fill is not None}
+
+
+def ask_one(address: str) -> Fill | None:
+    try:
+        with Connection.open(parse_address(address), _TIMEOUT_S) as connection:
+            stats = connection.stats()
+    except (ServerError, ValueError):
+        return None
+    items, used_bytes, limit_bytes, evictions = (
+        _number(stats.get(name, "")) for name in ("curr_items", "bytes", "limit_maxbytes", "evictions")
+    )
+    return Fill(items, used_bytes, limit_bytes, evictions, stats.get("version"))
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() else None

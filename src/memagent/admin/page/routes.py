@@ -1,0 +1,137 @@
+"""The page's paths: its files, who has logged in, and what it watches.
+
+    GET    /, /page/...          files, for everybody: there is nothing in them
+    GET    /page/session         who am I?
+    POST   /page/session         log in: the token goes into a cookie
+    DELETE /page/session         log out
+    GET    /v1/watch             frames, as server-sent events
+    GET    /v1/history           the last hour, for charts
+
+What changes something the page asks of the API like anybody else.
+"""
+
+from collections.abc import AsyncGenerator, Callable
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from memagent.addresses import Address
+from memagent.admin import session
+from memagent.admin.auth import Caller, Tokens, role_by_token
+from memagent.admin.guard import CALLER
+from memagent.admin.page.assets import read_all
+from memagent.admin.page.watch import Watch
+from memagent.admin.requests import RefusedError, UnknownError
+from memagent.units import quoted
+
+_Number = Annotated[float, Query(description="Only points later than that, since 1970.", allow_inf_nan=False)]
+
+
+class LogIn(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+    token: str = Field(max_length=4096)
+
+
+class History(BaseModel):
+    """Columns of the same length; null is what cannot be told. Five seconds from point to point."""
+
+    at_s: list[float]
+    requests_per_s: list[float | None]
+    hit_ratio: list[float | None]
+    p50_us: list[float | None]
+    p99_us: list[float | None]
+    errors_per_s: list[float | None]
+
+
+def make_page(
+    watch: Watch, listen: Address, tokens: Callable[[], Tokens], turned_away: Callable[[Caller, str], None]
+) -> APIRouter:
+    router = APIRouter()
+    _add_session(router, listen, tokens, turned_away)
+    _add_files(router)
+    _add_watching(router, watch)
+    return router
+
+
+def _add_files(router: APIRouter) -> None:
+    files: Final = read_all()
+
+    @router.get("/", include_in_schema=False)
+    async def index(request: Request) -> Response:
+        return answer(request, "index.html")
+
+    @router.get("/page/{path:path}", include_in_schema=False)
+    async def file(request: Request, path: str) -> Response:
+        return answer(request, path)
+
+    def answer(request: Request, path: str) -> Response:
+        found = files.get(path)
+        if found is None:
+            raise UnknownError(f"there is no file {quoted(path)}")
+        headers = {"ETag": found.tag, "Cache-Control": "no-cache"}
+        if request.headers.get("if-none-match") == found.tag:
+            return Response(status_code=304, headers=headers)
+        return Response(found.content, headers={**headers, "Content-Type": found.kind})
+
+
+def _add_session(
+    router: APIRouter,
+    listen: Address,
+    tokens: Callable[[], Tokens],
+    turned_away: Callable[[Caller, str], None],
+) -> None:
+    name = session.cookie_name(listen)
+
+    @router.get("/page/session", include_in_schema=False)
+    async def who(request: Request) -> dict[str, Any]:
+        caller: Caller = request.scope[CALLER]
+        known = tokens()
+        return {
+            "role": caller.role,
+            "logged_in": caller.has_token and caller.role is not None,
+            "can_log_in": known.read is not None or known.operator is not None,
+        }
+
+    @router.post("/page/session", include_in_schema=False)
+    async def log_in(request: Request, body: LogIn) -> Response:
+        given = body.token.strip().encode()
+        role = role_by_token(given, tokens())
+        if role is None:
+            caller: Caller = request.scope[CALLER]
+            turned_away(Caller(None, True, caller.peer), request.scope["path"])
+            refusal = RefusedError(
+                "this token is none of ours", "admin_read_token's or admin_operator_token's"
+            )
+            return JSONResponse(refusal.as_json(), 401)
+        headers = dict(request.scope["headers"])
+        cookie = session.keep(name, given, session.is_tls(headers))
+        return JSONResponse({"role": role}, headers={"Set-Cookie": cookie})
+
+    @router.delete("/page/session", include_in_schema=False)
+    async def log_out() -> Response:
+        return Response(status_code=204, headers={"Set-Cookie": session.forget(name)})
+
+
+def _add_watching(router: APIRouter, watch: Watch) -> None:
+    @router.get("/v1/watch", include_in_schema=False)
+    async def frames() -> Response:
+        async def events() -> AsyncGenerator[bytes, None]:
+            async for frame in watch.frames():
+                yield b"data: " + frame + b"\n\n"
+
+        return StreamingResponse(
+            events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
+        )
+
+    @router.get("/v1/history", tags=["looking"])
+    async def history(
+        since_s: _Number = 0.0, pool: str | None = None, server: str | None = None, backup: bool = False
+    ) -> History:
+        """The last hour of a server, or of all that clients see."""
+        identity = None if pool is None or server is None else (pool, backup, server)
+        found = watch.history.since(since_s, identity)
+        if found is None:
+            raise UnknownError(f"nothing is known of a server {quoted(server)}")
+        return History(**found)  # type: ignore[arg-type]

@@ -1,0 +1,50 @@
+// Elements, made without HTML: whatever is text becomes text, whoever has written it.
+
+/** h("a", {class: "x", href: "#/", onclick: f}, "text", child, [more], null) */
+export function h(name, facts, ...children) {
+  const made = document.createElement(name);
+  for (const [fact, value] of Object.entries(facts ?? {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (fact.startsWith("on")) made.addEventListener(fact.slice(2), value);
+    else made.setAttribute(fact, value === true ? "" : value);
+  }
+  made.append(...children.flat(Infinity).filter((each) => each !== null && each !== undefined));
+  return made;
+}
+
+/** Only what has changed is written: a selection, a focus and a screen reader stay where they are. */
+export function setText(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+export function setClass(element, name) {
+  if (element.className !== name) element.className = name;
+}
+
+/** What is shown from now on in place of whatever was there. */
+export function show(element, ...children) {
+  element.replaceChildren(...children.flat(Infinity).filter((each) => each !== null && each !== undefined));
+}
+
+/** Rows that stay the same elements while what they show changes. `update(row, item)`; `make(item)`. */
+export function keyed(container, keyOf, make, update) {
+  const known = new Map();
+  return (items) => {
+    const seen = new Set();
+    let at = container.firstElementChild;
+    for (const item of items) {
+      const key = keyOf(item);
+      seen.add(key);
+      let row = known.get(key);
+      if (!row) known.set(key, (row = make(item)));
+      if (row.element === at) at = at.nextElementSibling;
+      else container.insertBefore(row.element, at);
+      update(row, item);
+    }
+    for (const [key, row] of known) {
+      if (seen.has(key)) continue;
+      row.element.remove();
+      known.delete(key);
+    }
+  };
+}

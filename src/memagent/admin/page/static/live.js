@@ -1,0 +1,62 @@
+// What the proxy tells every second. One stream for the whole page; none while nobody looks at it.
+
+const RETRY_MS = 1000;
+
+let frame = null;
+let trouble = "";
+let heardMs = 0;
+let source = null;
+let retry = null;
+let isOn = false;
+const listeners = new Set();
+
+export const last = () => frame;
+export const troubleNow = () => trouble;
+export const ageS = () => (performance.now() - heardMs) / 1000;
+
+/** Told at once and with every frame; the answer ends it. */
+export function listen(listener) {
+  listeners.add(listener);
+  if (frame) listener(frame);
+  return () => listeners.delete(listener);
+}
+
+export function start() {
+  isOn = true;
+  open();
+}
+
+export function stop() {
+  isOn = false;
+  frame = null;
+  close();
+}
+
+function open() {
+  if (!isOn || source || document.hidden) return;
+  source = new EventSource("v1/watch");
+  source.onmessage = (event) => {
+    frame = JSON.parse(event.data);
+    heardMs = performance.now();
+    trouble = "";
+    tell();
+  };
+  source.onerror = () => {
+    trouble = "the proxy does not answer";
+    close();
+    retry = setTimeout(open, RETRY_MS);
+    tell();
+  };
+}
+
+function close() {
+  clearTimeout(retry);
+  source?.close();
+  source = null;
+}
+
+function tell() {
+  for (const listener of [...listeners]) listener(frame);
+}
+
+document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));

@@ -1,0 +1,137 @@
+// Which view is shown, who has logged in, and whether the proxy still answers.
+
+import { ask, get } from "./api.js";
+import { h, setClass, setText, show } from "./dom.js";
+import { forHowLong } from "./format.js";
+import * as live from "./live.js";
+import { overview } from "./overview.js";
+
+const LATE_S = 3;
+const VIEWS = [{ name: "", title: "Overview", open: overview }];
+
+const root = document.getElementById("view");
+const connection = document.getElementById("connection");
+let end = null;
+let session = { role: null, can_log_in: false, logged_in: false };
+
+async function begin() {
+  try {
+    session = await get("page/session");
+  } catch (error) {
+    show(root, h("p", { class: "health bad" }, error.message));
+    setTimeout(begin, 2000);
+    return;
+  }
+  showWho();
+  if (session.role === null) logIn("This takes a token.");
+  else {
+    live.start();
+    route();
+  }
+}
+
+// ---------------------------------------------------------------- views
+
+function route() {
+  if (session.role === null) return;
+  const [name = "", ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  const view = VIEWS.find((each) => each.name === name) ?? VIEWS[0];
+  end?.();
+  showNav(view);
+  document.title = view.title === "Overview" ? "memagent" : `${view.title} – memagent`;
+  end = view.open(root, live, session, ...rest) ?? null;
+}
+
+function showNav(current) {
+  const links = VIEWS.filter((view) => !view.hidden).map((view) =>
+    h("a", { href: `#/${view.name}`, "aria-current": view === current ? "page" : null }, view.title),
+  );
+  show(document.getElementById("nav"), links.length > 1 ? links : []);
+}
+
+// ---------------------------------------------------------------- who is it?
+
+function showWho() {
+  const who = document.getElementById("who");
+  const role = h("span", { class: "role" }, session.role ?? "");
+  if (session.logged_in) show(who, role, h("button", { onclick: logOut }, "Log out"));
+  else if (session.role !== null && session.can_log_in) {
+    show(who, role, h("button", { onclick: () => logIn("To act takes the operator's token.") }, "Log in"));
+  } else show(who, session.role === null ? [] : role);
+}
+
+function logIn(why) {
+  end?.();
+  end = null;
+  const token = h("input", { type: "password", id: "token", autocomplete: "current-password", required: true });
+  // For those who keep passwords, which want a name.
+  const name = h("input", { type: "text", autocomplete: "username", value: "memagent", hidden: true });
+  const said = h("p", { class: "error", role: "alert" });
+  const back = session.role === null ? null : h("button", { type: "button", onclick: route }, "Cancel");
+  const form = h(
+    "form",
+    { class: "log-in" },
+    h("h1", null, "Log in"),
+    h("p", null, why),
+    h("label", { for: "token" }, "Token"),
+    name,
+    token,
+    h("p", { class: "soft" }, "admin_read_token's to look, admin_operator_token's to act. It stays until the browser is closed."),
+    h("div", { class: "buttons" }, h("button", { class: "main" }, "Log in"), back),
+    said,
+  );
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    try {
+      await ask("POST", "page/session", { token: token.value });
+      token.value = "";
+      await again();
+    } catch (error) {
+      setText(said, error.message);
+    }
+  });
+  show(root, form);
+  token.focus();
+}
+
+async function logOut() {
+  try {
+    await ask("DELETE", "page/session");
+  } finally {
+    await again();
+  }
+}
+
+async function again() {
+  live.stop();
+  end?.();
+  end = null;
+  await begin();
+}
+
+// ---------------------------------------------------------------- does it still answer?
+
+function showConnection() {
+  const late = live.ageS() > LATE_S;
+  const isBad = live.last() !== null && (live.troubleNow() !== "" || late);
+  setClass(connection, isBad ? "bad" : "good");
+  if (live.last() === null) setText(connection, "");
+  else setText(connection, isBad ? `✕ no news for ${forHowLong(live.ageS())}` : "● live");
+  document.body.classList.toggle("stale", isBad);
+}
+
+live.listen(async () => {
+  showConnection();
+  // Has the token changed, or the proxy?
+  if (live.troubleNow() === "" || session.role === null) return;
+  const now = await get("page/session").catch(() => null);
+  if (now !== null && now.role !== session.role) await again();
+});
+setInterval(showConnection, 1000);
+window.addEventListener("hashchange", () => {
+  // The link past the head is no view.
+  if (location.hash === "#view") return;
+  route();
+  root.focus({ preventScroll: true });
+});
+begin();

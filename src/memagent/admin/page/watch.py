@@ -1,0 +1,164 @@
+"""What pages see live: one reading a second while any of them watches, made into one frame for all of them.
+
+    shared memory ─▶ Reading ─┬─ every 5 s ─────────────▶ History (always)
+                              └─ every 1 s ─▶ View ─▶ frame, encoded once ─▶ every page that watches
+
+- Without a page nothing but the history is kept up; the first page has a frame at once.
+- A page that does not keep up misses frames, and never holds up another one.
+- A stream ends after some minutes and the page asks again: a token that was taken away holds no longer.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import asdict
+from typing import Any, Final
+
+from memagent.admin.page.fill import Fill, ask_all
+from memagent.admin.page.history import STEP_S, History
+from memagent.admin.page.shares import Shares
+from memagent.counts import Counts
+from memagent.logs import Logger
+from memagent.rates import Reading, Row, View, compare
+from memagent.settings import Config
+from memagent.snapshot import PoolSnapshot, Snapshot
+from memagent.tasks import Tasks
+
+_LOOK_EVERY_S: Final = 1.0
+_ASK_EVERY_S: Final = 5.0
+_LONGEST_S: Final = 300.0
+_NO_FILL: Final = asdict(Fill())
+
+
+class Watch:
+    """Made in a running loop; `close` ends it."""
+
+    def __init__(
+        self,
+        config: Callable[[], Config],
+        snapshot: Callable[[], Snapshot],
+        count: Callable[[Snapshot], Counts],
+        log: Logger,
+    ) -> None:
+        self._config = config
+        self._snapshot = snapshot
+        self._count = count
+        self._loop = asyncio.get_running_loop()
+        self._shares = Shares()
+        self._fills: dict[int, Fill] = {}
+        self._watchers = 0
+        self._has_watchers = asyncio.Event()
+        self._past: Reading | None = None  # at the last step of the history
+        self._before: Reading | None = None
+        self._frame = b""
+        self._number = 0
+        self._next: asyncio.Future[None] = self._loop.create_future()
+        self._is_over = False
+        self.history = History()
+        self._tasks = Tasks(log)
+        self._tasks.spawn(self._keep_history())
+        self._tasks.spawn(self._look_on())
+        self._tasks.spawn(self._ask_on())
+
+    def close(self) -> None:
+        self._tasks.cancel()
+        self._is_over = True
+        self._tell()
+
+    async def frames(self) -> AsyncGenerator[bytes, None]:
+        """JSON, the newest each time, until some minutes have passed or all ends."""
+        self._watchers += 1
+        self._has_watchers.set()
+        # Of what was made for nobody who is there any more, no page wants to see the last.
+        seen = self._number if self._watchers == 1 else 0
+        end_s = self._loop.time() + _LONGEST_S
+        try:
+            while not self._is_over and self._loop.time() < end_s:
+                if self._number == seen:
+                    await asyncio.shield(self._next)
+                    continue
+                seen = self._number
+                yield self._frame
+        finally:
+            self._watchers -= 1
+            if not self._watchers:
+                self._has_watchers.clear()
+                self._before = None
+
+    # ------------------------------------------------------------ readings
+
+    async def _keep_history(self) -> None:
+        while True:
+            now = self._read()
+            if self._past is not None:
+                self.history.add(compare(self._past, now))
+            self._past = now
+            await asyncio.sleep(STEP_S)
+
+    async def _look_on(self) -> None:
+        while True:
+            await self._has_watchers.wait()
+            now = self._read()
+            view = compare(self._before or self._past, now)
+            self._before = now
+            self._frame = json.dumps(self._as_dict(view), separators=(",", ":")).encode()
+            self._number += 1
+            self._tell()
+            await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _ask_on(self) -> None:
+        while True:
+            await self._has_watchers.wait()
+            self._fills = await ask_all(self._snapshot().servers())
+            await asyncio.sleep(_ASK_EVERY_S)
+
+    def _tell(self) -> None:
+        told, self._next = self._next, self._loop.create_future()
+        told.set_result(None)
+
+    def _read(self) -> Reading:
+        snapshot = self._snapshot()
+        return Reading(snapshot, self._count(snapshot))
+
+    # ------------------------------------------------------------ the frame
+
+    def _as_dict(self, view: View) -> dict[str, Any]:
+        snapshot = view.snapshot
+        rows = {row.server.number: row for row in view.rows}
+        return {
+            "version": snapshot.version,
+            "pid": snapshot.pid,
+            "now_s": snapshot.now_s,
+            "started_s": snapshot.started_s,
+            "listen": snapshot.listen,
+            "draining": snapshot.draining,
+            "latency_metrics": snapshot.latency_metrics,
+            "clients": view.clients,
+            "most_clients": snapshot.limits.max_connections,
+            "workers": [asdict(worker) for worker in snapshot.workers],
+            "step_s": self.history.last_s,
+            **asdict(view.traffic),
+            "pools": [self._pool(pool, rows) for pool in snapshot.pools],
+        }
+
+    def _pool(self, pool: PoolSnapshot, rows: dict[int, Row]) -> dict[str, Any]:
+        shares = self._shares.of(self._config(), pool.name)
+        found = [self._server(rows[server.number]) for server in pool.servers]
+        for server, share in zip(found, shares, strict=len(shares) == len(found)):
+            server["share"] = share
+        return {
+            "name": pool.name,
+            "distribution": pool.distribution,
+            "has_copies": pool.has_copies,
+            "servers": found,
+        }
+
+    def _server(self, row: Row) -> dict[str, Any]:
+        fill = self._fills.get(row.server.number)
+        return {
+            **asdict(row.server),
+            **asdict(row.traffic),
+            "queued": row.queued,
+            **(asdict(fill) if fill is not None else _NO_FILL),
+            "share": None,
+        }

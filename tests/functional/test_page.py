@@ -1,0 +1,122 @@
+"""The page in a real browser, before a real cluster."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.support.browser import browser, page_of
+from tests.support.memcached import Memcached
+from tests.support.ports import free_port
+from tests.support.proxy import Proxy
+from tests.support.wait import PATIENCE, wait_until
+
+LOOK, ACT = "look-token", "sésame"
+REFUSED = "Failed to load resource"  # what chromium says of an answer of 401
+Open = Callable[..., Page]
+
+
+class Case:
+    """Two servers, a backup, a proxy and a browser, for all tests of this file."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.servers = [Memcached.start() for _ in range(3)]
+        for server in self.servers:
+            stack.callback(server.stop)
+            stack.callback(server.kill)
+        listen = f"127.0.0.1:{free_port()}"
+        named = zip(self.servers, "abx", strict=True)
+        names = [{"address": each.address, "name": name} for each, name in named]
+        tokens = {"admin_read_token": LOOK, "admin_operator_token": ACT}
+        self.proxy = Proxy.start(
+            names[:2],
+            names[2:],
+            pool={"probe_min_ms": 20, "probe_max_ms": 100},
+            settings={"admin_listen": listen, "slow_ms": 1, **tokens},
+        )
+        stack.callback(self.proxy.clean_up)
+        self.base = f"http://{listen}"
+        self.browser: Browser = stack.enter_context(browser())
+
+
+@pytest.fixture(scope="module")
+def case() -> Iterator[Case]:
+    with ExitStack() as stack:
+        yield Case(stack)
+
+
+@pytest.fixture
+def open_page(case: Case) -> Iterator[Open]:
+    """A page that somebody has logged in to."""
+    expect.set_options(timeout=10_000 * PATIENCE)
+    with ExitStack() as stack:
+
+        def open_page(token: str = LOOK, hash_: str = "#/", width: int = 1280) -> Page:
+            page = stack.enter_context(page_of(case.browser, case.base, width, allowed=(REFUSED,)))
+            page.goto(f"/{hash_}")
+            page.get_by_label("Token").fill(token)
+            page.get_by_role("button", name="Log in").click()
+            expect(page.locator("#connection")).to_have_text("● live")
+            return page
+
+        yield open_page
+
+
+def row_of(page: Page, name: str) -> Locator:
+    header = page.get_by_role("rowheader", name=re.compile(rf"^{name}\b"))
+    return page.get_by_role("row").filter(has=header)
+
+
+def test_without_the_right_token_there_is_nothing(case: Case):
+    with page_of(case.browser, case.base, allowed=(REFUSED,)) as page:
+        good: list[str] = []
+        page.on("response", lambda answer: good.append(answer.url) if answer.ok else None)
+        page.goto("/")
+        for token in ("wrong", LOOK.upper(), "<script>alert(1)</script>"):
+            page.get_by_label("Token").fill(token)
+            page.get_by_role("button", name="Log in").click()
+            expect(page.get_by_role("alert")).to_have_text("this token is none of ours")
+        assert [url for url in good if "/v1/" in url] == []
+        assert page.context.cookies() == []
+        expect(page.get_by_role("table")).to_have_count(0)
+
+
+def test_logging_in_and_out(case: Case, open_page: Open):
+    page = open_page(ACT)
+    [cookie] = page.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    assert page.evaluate("document.cookie") == ""
+    page.reload()
+    expect(page.locator("#who")).to_contain_text("operator")
+    page.get_by_role("button", name="Log out").click()
+    expect(page.get_by_label("Token")).to_be_visible()
+    assert page.context.cookies() == []
+
+
+def test_a_server_dies_and_comes_back(case: Case, open_page: Open):
+    page = open_page()
+    health = page.get_by_role("status").filter(has_text="server")
+    expect(health).to_have_text("All 3 servers are up.")
+    with case.proxy.connect() as wire:
+        for number in range(200):
+            wire.expect(b"set key:%d 0 0 5\r\nvalue\r\n" % number, b"STORED\r\n")
+    for name in "abx":
+        expect(row_of(page, name)).to_contain_text("up")
+        expect(row_of(page, name).locator("[data-title=Items]")).to_have_text(re.compile("[1-9]"))
+    expect(page.locator(".chart canvas")).to_have_count(3)
+    case.servers[0].kill()
+    expect(row_of(page, "a")).to_contain_text("✕ down")
+    expect(health).to_have_class("health bad")
+    expect(health).to_contain_text("a")
+    case.servers[0].restart()
+    expect(row_of(page, "a")).to_contain_text("● up")
+    expect(health).to_have_text("All 3 servers are up.")
+    wait_until(lambda: int(case.servers[0].stats()["curr_items"]) > 0, 10, "it to be warm")
+
+
+def test_on_a_phone_nothing_is_cut_off(open_page: Open):
+    page = open_page(width=360)
+    expect(row_of(page, "a")).to_contain_text("up")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360

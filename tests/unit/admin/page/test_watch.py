@@ -1,0 +1,135 @@
+"""One reading for all pages, and none for nobody."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+import structlog
+
+from memagent.admin.page import watch as module
+from memagent.admin.page.watch import Watch
+from memagent.counts import Counts
+from memagent.snapshot import Snapshot
+from tests.support.control_stand_in import counts_of
+from tests.support.snapshots import config_of, snapshot_of
+
+CONFIG = config_of(servers=["10.0.0.1:1", "10.0.0.2:1"], backups=["10.0.0.3:1"])
+
+
+class Case:
+    """A proxy whose servers get 100 more requests from reading to reading, a second apart."""
+
+    def __init__(self) -> None:
+        self.readings = 0
+        self.watch = Watch(
+            lambda: CONFIG,
+            lambda: snapshot_of(CONFIG, {1: "down"}),
+            self.count,
+            structlog.get_logger(),
+        )
+
+    def count(self, snapshot: Snapshot) -> Counts:
+        self.readings += 1
+        return counts_of(snapshot, float(self.readings), requests=100 * self.readings, pending=2)
+
+
+Test = Callable[[Case], Coroutine[Any, Any, None]]
+
+
+def run(test: Test, monkeypatch: pytest.MonkeyPatch, look_every_s: float = 0.01) -> None:
+    async def whole() -> None:
+        monkeypatch.setattr(module, "_LOOK_EVERY_S", look_every_s)
+        case = Case()
+        try:
+            await asyncio.wait_for(test(case), 30)
+        finally:
+            case.watch.close()
+            await asyncio.sleep(0)
+
+    with structlog.testing.capture_logs() as log:
+        asyncio.run(whole())
+    assert log == []
+
+
+def test_a_frame_says_everything(monkeypatch: pytest.MonkeyPatch):
+    async def test(case: Case) -> None:
+        frames = case.watch.frames()
+        first, second = json.loads(await anext(frames)), json.loads(await anext(frames))
+        for frame in (first, second):
+            assert (frame["pid"], frame["version"], frame["step_s"]) == (1, "1", 0)
+            [pool] = frame["pools"]
+            assert (pool["name"], pool["has_copies"]) == ("main", True)
+            assert [each["state"] for each in pool["servers"]] == ["up", "down", "up"]
+            assert [each["backup"] for each in pool["servers"]] == [False, False, True]
+            assert {each["requests_per_s"] for each in pool["servers"]} == {100}
+            assert pool["servers"][2]["share"] == 1
+            assert pool["servers"][0]["queued"] == 2
+            assert pool["servers"][0]["items"] is None
+        await frames.aclose()
+
+    run(test, monkeypatch)
+
+
+def test_one_reading_is_for_all_pages(monkeypatch: pytest.MonkeyPatch):
+    async def test(case: Case) -> None:
+        pages = [case.watch.frames() for _ in range(10)]
+        seen = await asyncio.gather(*(anext(page) for page in pages))
+        assert len({id(each) for each in seen}) == 1
+        assert case.readings == 2, "one of them is the history's"
+        for page in pages:
+            await page.aclose()
+
+    run(test, monkeypatch, look_every_s=60)
+
+
+def test_without_a_page_nothing_is_read_but_for_the_history(monkeypatch: pytest.MonkeyPatch):
+    async def test(case: Case) -> None:
+        frames = case.watch.frames()
+        await anext(frames)
+        await frames.aclose()
+        # what was under way
+        await asyncio.sleep(0.05)
+        before = case.readings
+        await asyncio.sleep(0.2)
+        assert case.readings == before
+
+    run(test, monkeypatch)
+
+
+def test_all_streams_end_with_it(monkeypatch: pytest.MonkeyPatch):
+    async def test(case: Case) -> None:
+        async def listen() -> None:
+            async with contextlib.aclosing(case.watch.frames()) as frames:
+                async for _ in frames:
+                    pass
+
+        pages = [asyncio.create_task(listen()) for _ in range(3)]
+        await anext(case.watch.frames())
+        case.watch.close()
+        await asyncio.gather(*pages)
+
+    run(test, monkeypatch)
+
+
+def test_a_stream_ends_after_a_while(monkeypatch: pytest.MonkeyPatch):
+    async def test(case: Case) -> None:
+        frames = [frame async for frame in case.watch.frames()]
+        assert frames
+
+    monkeypatch.setattr(module, "_LONGEST_S", 0.05)
+    run(test, monkeypatch)
+
+
+def test_the_history_goes_on_by_itself(monkeypatch: pytest.MonkeyPatch):
+    async def test(case: Case) -> None:
+        while not case.watch.history.last_s:
+            await asyncio.sleep(0.01)
+        found = case.watch.history.since(0, ("main", False, "10.0.0.1:1"))
+        assert found is not None
+        assert found["requests_per_s"][0] == 100
+
+    monkeypatch.setattr(module, "STEP_S", 0.01)
+    run(test, monkeypatch)

@@ -140,6 +140,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     # They ask where keys are, as `magent explain` does.
     "admin.keys": ("admin", "errors", "inspection", "topology", "settings", "snapshot", "threads"),
+    "admin.writing": ("admin", "addresses", "errors", "inspection", "settings", "snapshot", "threads"),
     "admin.readiness": ("inspection.moves", "topology", "settings", "snapshot"),
     # Reads shared memory, which is a table of numbers; touches no worker and no socket.
     "admin.metrics": ("admin", "snapshot", "counters", "segment", "usage"),

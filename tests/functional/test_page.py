@@ -1,5 +1,6 @@
 """The page in a real browser, before a real cluster."""
 
+import base64
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -120,3 +121,64 @@ def test_on_a_phone_nothing_is_cut_off(open_page: Open):
     page = open_page(width=360)
     expect(row_of(page, "a")).to_contain_text("up")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def look_at(page: Page, key: str) -> None:
+    page.get_by_role("link", name="Key", exact=True).click()
+    page.get_by_label("Key", exact=True).fill(key)
+    page.get_by_role("button", name="Look").click()
+    expect(page.locator(".key-name")).to_have_text(key)
+
+
+def test_a_key(case: Case, open_page: Open):
+    page = open_page(ACT)
+    with case.proxy.connect() as wire:
+        wire.expect(b'set user:1 5 0 8\r\n{"a": 1}\r\n', b"STORED\r\n")
+    look_at(page, "user:1")
+    expect(page.locator(".health")).to_have_text("Owner and copy have the same.")
+    owner = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="Owner"))
+    for text in ("yes", "8 B", "5", "for ever"):
+        expect(owner).to_contain_text(text)
+    expect(page.get_by_label("Value", exact=True)).to_contain_text('"a": 1')
+    page.get_by_role("button", name="Hex").click()
+    expect(page.get_by_label("Value", exact=True)).to_contain_text("7b 22 61 22")
+    page.get_by_text("Set or delete it").click()
+    page.get_by_label("New value, as text").fill("näher")
+    page.get_by_role("button", name="Set…").click()
+    page.get_by_role("button", name="Set it").click()
+    expect(page.get_by_role("dialog")).to_contain_text("The proxy says STORED.")
+    page.get_by_role("button", name="Close").click()
+    expect(page.get_by_label("Value", exact=True)).to_have_text("näher")
+    with case.proxy.connect() as wire:
+        wire.expect(b"get user:1\r\n", "VALUE user:1 5 6\r\nnäher\r\nEND\r\n".encode())
+    page.get_by_text("Set or delete it").click()
+    page.get_by_role("button", name="Delete…").click()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("button", name="Delete it").click()
+    expect(page.get_by_role("dialog")).to_contain_text("The proxy says DELETED.")
+    page.get_by_role("button", name="Close").click()
+    expect(page.locator(".health")).to_contain_text("It is nowhere")
+    assert [server.get(b"user:1") for server in case.servers] == [None] * 3
+
+
+HOSTILE = [b"<script>alert(1)</script>", b"<img/src=x/onerror=alert(1)>", b"\xff\xfe<b>", b"k" * 250]
+VALUES = [b"<script>alert(1)</script>", b"\xff\xfe\0<b>bold</b>", b'{"a": "<img src=x onerror=alert(1)>"}']
+
+
+def test_hostile_keys_and_values_stay_text(case: Case, open_page: Open):
+    page = open_page()
+    page.on("dialog", lambda dialog: pytest.fail(f"a script has run: {dialog.message}"))
+    for number, key in enumerate(HOSTILE):
+        value = VALUES[number % len(VALUES)]
+        with case.proxy.connect() as wire:
+            wire.expect(b"set %b 0 0 %d\r\n%b\r\n" % (key, len(value), value), b"STORED\r\n")
+        page.goto(f"/#/key/{base64.urlsafe_b64encode(key).decode().rstrip('=')}")
+        expect(page.locator(".key-name")).to_have_text(key.decode(errors="backslashreplace"))
+        expect(page.get_by_role("button", name="Hex")).to_be_visible()
+        expect(page.locator("main script, main img, main b")).to_have_count(0)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    look_at(page, HOSTILE[0].decode())
+    expect(page.get_by_label("Value", exact=True)).to_have_text(VALUES[0].decode())
+    expect(page.locator("details")).to_have_count(0)

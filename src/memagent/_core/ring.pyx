@@ -430,6 +430,17 @@ cdef class Placement:
         cdef size_t length = len(key)
         return self.hash_key(&start, &length)
 
+    def point_of(self, key: bytes) -> int | None:
+        """The point of the servers' ring that takes the key; None where the distribution has no points."""
+        cdef uint32_t key_hash = self.hash_of(key), i
+        cdef Ring ring = self.servers
+        if ring.point_count == 0 or (ring.distribution == MAGENT_KETAMA and key_hash == 0):
+            return None
+        for i in range(ring.point_count):
+            if ring.points[i].value >= key_hash:
+                return ring.points[i].value
+        return ring.points[0].value
+
     def locate_many(self, keys: list[bytes], copies: bool = True) -> list[tuple[int, int]]:
         """`locate` of each, 64 at once at most; without `copies` none is looked for."""
         cdef const unsigned char *at[64]

@@ -71,5 +71,9 @@ listening, and what it asked for goes on.
     guard        what stands before every path: host, token, size
     readiness    is there a live copy of every key?
     keys         where one key is
+    values       what a value looks like
+    writing      a key set or deleted
     flushing     flush_all, asked as a client does
+    session      a browser's token
+    page         what is seen in a browser
 """

@@ -20,7 +20,7 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBearer
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from memagent import __version__
@@ -29,6 +29,7 @@ from memagent.admin.audit import Answer, audited
 from memagent.admin.auth import Caller
 from memagent.admin.guard import CALLER
 from memagent.admin.requests import InvalidError, RefusedError, UnknownError
+from memagent.admin.writing import Change
 from memagent.logs import Logger
 from memagent.observed import Hot, Slow
 from memagent.snapshot import ServerSnapshot, Snapshot, from_json
@@ -44,7 +45,8 @@ class Proxy:
     answer: Answer
     snapshot: Callable[[], Snapshot]
     gaps: Callable[[], list[str]]
-    look_up: Callable[[bytes, str | None], Awaitable[_Line]]
+    look_up: Callable[[bytes, str | None, bool], Awaitable[_Line]]
+    write: Callable[[Change], Awaitable[str]]
     log: Logger
 
 
@@ -92,6 +94,20 @@ class LogLevelBody(LogLevel):
     for_s: requests.ForSeconds | None = None
 
 
+class SetBody(_Body):
+    """`expiry_s` as clients give it: 0 is never."""
+
+    value_base64: str
+    flags: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    expiry_s: Annotated[int, Field(ge=-1, le=2**31 - 1)] = 0
+
+
+class Written(BaseModel):
+    """What the proxy has said, as to any client."""
+
+    reply: Literal["STORED", "DELETED", "NOT_FOUND"]
+
+
 class Live(BaseModel):
     live: bool = True
 
@@ -131,6 +147,8 @@ class Done(BaseModel):
 _Backup = Annotated[
     bool | None, Query(description="A backup or a server, where both have that name. Usually not needed.")
 ]
+_Base64 = Annotated[bool, Query(alias="base64", description="The path is base64.")]
+_Pool = Annotated[str | None, Query(description="As at an address of this pool's own.")]
 _Count = Annotated[int, Query(ge=1, le=requests.MOST_SHOWN, description="So many at most.")]
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": Refusal, "description": text}
@@ -249,18 +267,12 @@ def _looking(proxy: Proxy) -> APIRouter:
     async def key(
         request: Request,
         key: str,
-        is_base64: Annotated[bool, Query(alias="base64", description="The path is base64.")] = False,
-        pool: Annotated[str | None, Query(description="As at an address of this pool's own.")] = None,
+        is_base64: _Base64 = False,
+        pool: _Pool = None,
+        value: Annotated[bool, Query(description="Show the first 64 KiB of its value, too.")] = False,
     ) -> dict[str, Any]:
-        """Where a key belongs, and what its servers have of it. Its value is not shown."""
-        # By the path as it came: a key need not be UTF-8.
-        raw = unquote_to_bytes(request.scope["raw_path"].split(b"/", 3)[3])
-        if is_base64:
-            try:
-                raw = base64.b64decode(raw.translate(_URL_SAFE), validate=True)
-            except binascii.Error as error:
-                raise InvalidError(f"the key is no base64: {error}") from None
-        return await proxy.look_up(raw, pool)
+        """Where a key belongs, and what its servers have of it."""
+        return await proxy.look_up(_key(request, is_base64), pool, value)
 
     return router
 
@@ -339,6 +351,36 @@ def _acting(proxy: Proxy) -> APIRouter:
         )
         return await act_on(request, asked)
 
+    async def write(request: Request, verb: str, change: Change) -> Written:
+        caller: Caller = request.scope[CALLER]
+        facts = {"verb": verb, "key": change.key.decode(errors="backslashreplace")}
+        who = {"who": caller.who, "peer": caller.peer, "request": facts}
+        try:
+            if proxy.snapshot().draining:
+                raise RefusedError("the proxy is ending")
+            reply = await proxy.write(change)
+        except RefusedError as refusal:
+            proxy.log.warning("an operator is refused over HTTP", **who, problem=refusal.error)
+            raise
+        proxy.log.info("an operator acts over HTTP", **who)
+        return Written.model_validate({"reply": reply})
+
+    @router.put("/keys/{key:path}")
+    async def set_key(
+        request: Request, key: str, body: SetBody, is_base64: _Base64 = False, pool: _Pool = None
+    ) -> Written:
+        """Set it, as a client does: its copies follow."""
+        value = _decoded(body.value_base64.encode(errors="replace"), "value_base64")
+        change = Change(_key(request, is_base64), value, body.flags, body.expiry_s, pool)
+        return await write(request, "set", change)
+
+    @router.delete("/keys/{key:path}")
+    async def delete_key(
+        request: Request, key: str, is_base64: _Base64 = False, pool: _Pool = None
+    ) -> Written:
+        """Delete it everywhere, as a client does."""
+        return await write(request, "delete", Change(_key(request, is_base64), pool=pool))
+
     @router.post("/reload")
     async def reload(request: Request) -> Reloaded:
         """Put the changed configuration in force. A file with a mistake changes nothing."""
@@ -358,6 +400,19 @@ def _acting(proxy: Proxy) -> APIRouter:
         return Done()
 
     return router
+
+
+def _key(request: Request, is_base64: bool) -> bytes:
+    """By the path as it came: a key need not be UTF-8."""
+    raw = unquote_to_bytes(request.scope["raw_path"].partition(b"?")[0].split(b"/", 3)[3])
+    return _decoded(raw, "the key") if is_base64 else raw
+
+
+def _decoded(text: bytes, what: str) -> bytes:
+    try:
+        return base64.b64decode(text.translate(_URL_SAFE) + b"=" * (-len(text) % 4), validate=True)
+    except binascii.Error as error:
+        raise InvalidError(f"{what} is no base64: {error}") from None
 
 
 # ---------------------------------------------------------------- answers

@@ -14,6 +14,7 @@ from memagent.admin.audit import Answer
 from memagent.admin.auth import Tokens
 from memagent.admin.door import Door, open_door
 from memagent.admin.keys import KeyLookup
+from memagent.admin.writing import KeyWriter
 from memagent.counts import Counts
 from memagent.errors import StartError
 from memagent.listeners import Listeners
@@ -149,7 +150,8 @@ class Doors:
         from memagent.admin.page.watch import Watch
 
         keys = KeyLookup(self._config, self._snapshot)
-        proxy = Proxy(self._answer, self._snapshot, self._gaps, keys.look_up, self._log)
+        writer = KeyWriter(self._config, self._snapshot)
+        proxy = Proxy(self._answer, self._snapshot, self._gaps, keys.look_up, writer.write, self._log)
         watch = Watch(self._config, self._snapshot, self._count, self._log)
         sockets = self._http_listeners.sockets()
         self._http = HttpDoor(sockets, parse_listen(listen), self._tokens, proxy, watch)

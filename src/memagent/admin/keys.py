@@ -1,4 +1,7 @@
-"""Where one key is: what `magent explain` shows, for the control API. Its servers are asked in a thread."""
+"""Where one key is: what `magent explain` shows, for the control API. Its servers are asked in a thread.
+
+VALUE: {"base64": its first bytes, "is_whole": are these all?, "kind": what they look like, or null}
+"""
 
 import asyncio
 import base64
@@ -7,8 +10,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from memagent.admin.requests import InvalidError, RefusedError
+from memagent.admin.values import kind_of
 from memagent.errors import ConfigError
-from memagent.inspection.explain import explain
+from memagent.inspection.explain import Found, explain
 from memagent.inspection.keys import HINT, problem_of
 from memagent.inspection.routing import Routed, routed
 from memagent.settings import Config
@@ -19,6 +23,7 @@ from memagent.topology import make_placement
 _FOR_EACH_SERVER_S: Final = 1.0
 _FOR_ALL_S: Final = 5.0
 _MOST_AT_ONCE: Final = 4
+_MOST_SHOWN_BYTES: Final = 64 * 1024
 
 
 class KeyLookup:
@@ -29,18 +34,12 @@ class KeyLookup:
         self._snapshot = snapshot
         self._free = threading.Semaphore(_MOST_AT_ONCE)
 
-    async def look_up(self, key: bytes, pool: str | None = None) -> dict[str, Any]:
+    async def look_up(self, key: bytes, pool: str | None = None, with_value: bool = False) -> dict[str, Any]:
         """`pool`: as at an address of its own. InvalidError for what is no key, or one that no pool takes;
-        RefusedError when its servers take too long.
+        RefusedError when its servers take too long. `with_value`: what each holder has, as VALUE.
         """
-        problem = problem_of(key)
-        if problem is not None:
-            raise InvalidError(problem.encode(errors="backslashreplace").decode(), HINT)
-        try:
-            way = routed(self._config(), key, pool)
-        except ConfigError as error:
-            raise InvalidError(error.message.encode(errors="backslashreplace").decode(), error.hint) from None
-        work = self._work(key, way)
+        way = way_of(self._config(), key, pool)
+        work = self._work(key, way, _MOST_SHOWN_BYTES if with_value else 0)
         if not self._free.acquire(blocking=False):
             raise RefusedError(f"{_MOST_AT_ONCE} keys are looked up already", "try again")
         try:
@@ -51,7 +50,7 @@ class KeyLookup:
         texts = {"key": _text(key), "stored_key": _text(way.stored)}
         return {**found, **texts, "key_base64": base64.b64encode(key).decode()}
 
-    def _work(self, key: bytes, way: Routed) -> Callable[[], dict[str, Any]]:
+    def _work(self, key: bytes, way: Routed, keep_bytes: int) -> Callable[[], dict[str, Any]]:
         """The loop's part is done here."""
         states = {
             ("backup" if server.backup else "server", server.name): str(server.state)
@@ -62,12 +61,40 @@ class KeyLookup:
         def work() -> dict[str, Any]:
             try:
                 placement = make_placement(way.pool)
-                return explain(key, way, placement, states, _FOR_EACH_SERVER_S).as_dict()
+                found = explain(key, way, placement, states, _FOR_EACH_SERVER_S, keep_bytes)
+                shown = found.as_dict()
+                if keep_bytes:
+                    shown["owner"]["value"] = _value(found.owner)
+                    if found.copy is not None:
+                        shown["copy"]["value"] = _value(found.copy)
+                return shown
             finally:
                 # Here, because a thread that nobody waits for any more still takes its place.
                 self._free.release()
 
         return work
+
+
+def way_of(config: Config, key: bytes, pool: str | None) -> Routed:
+    """InvalidError for what is no key, or one that no pool takes."""
+    problem = problem_of(key)
+    if problem is not None:
+        raise InvalidError(problem.encode(errors="backslashreplace").decode(), HINT)
+    try:
+        return routed(config, key, pool)
+    except ConfigError as error:
+        raise InvalidError(error.message.encode(errors="backslashreplace").decode(), error.hint) from None
+
+
+def _value(found: Found) -> dict[str, Any] | None:
+    if found.item is None:
+        return None
+    start = found.item.start
+    return {
+        "base64": base64.b64encode(start).decode(),
+        "is_whole": len(start) == found.item.size_bytes,
+        "kind": kind_of(start),
+    }
 
 
 def _text(key: bytes) -> str:

@@ -1,7 +1,7 @@
 """One connection to a memcached: ask, wait for the answer, no longer than a deadline.
 
-    look(keys) ─▶ mn? ─┬─ MN ────▶ mg KEY s v f t c u   the item, its time to live, not counted as a read
-                       └─ else ──▶ gets KEY             a read like any client's; no time to live
+    look(keys) ─▶ mn? ─┬─ MN ────▶ mg KEY s v f t c l u   the item, its time to live, not counted as a read
+                       └─ else ──▶ gets KEY               a read like any client's; no time to live
 
 - A ServerError says in a few words why there is no answer; the connection is of no use after one.
 - A deadline is for a whole call, so that a server which drips bytes does not hold us for ever.
@@ -31,7 +31,10 @@ _CLASSIC_HIT = re.compile(rb"VALUE (\S+) (\d+) (\d+)(?: (\d+))?")
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What a server has under a key, its value as a hash. `ttl_s`: FOREVER, or None if it cannot be told."""
+    """What a server has under a key, its value as a hash. `ttl_s`: FOREVER, or None if it cannot be told.
+
+    `idle_s`: how long ago it was asked for last, None as well. `start`: as much of the value as was kept.
+    """
 
     size_bytes: int
     flags: int
@@ -39,6 +42,8 @@ class Item:
     cas: int | None
     digest: str
     is_stale: bool = False
+    idle_s: int | None = None
+    start: bytes = b""
 
 
 class Connection:
@@ -50,6 +55,7 @@ class Connection:
         self._buffer = bytearray()
         self._deadline_s = 0.0
         self._is_meta: bool | None = None
+        self._keep_bytes = 0
         self.bytes_read = 0
 
     @classmethod
@@ -73,16 +79,23 @@ class Connection:
             raise ServerError(f"cannot connect: {error.strerror or error}") from None
         return cls(connected, timeout_s)
 
-    def look(self, keys: Sequence[bytes]) -> list[Item | None]:
-        """What is there under each of some valid keys, all asked at once."""
+    def look(self, keys: Sequence[bytes], keep_bytes: int = 0) -> list[Item | None]:
+        """What is there under each of some valid keys, all asked at once; so much of each value is kept."""
         self._begin()
+        self._keep_bytes = keep_bytes
         if self._is_meta is None:
             self._is_meta = self._speaks_meta()
         if self._is_meta:
-            self._send(b"".join(b"mg %b s v f t c u\r\n" % key for key in keys))
+            self._send(b"".join(b"mg %b s v f t c l u\r\n" % key for key in keys))
             return [self._meta_item() for _ in keys]
         self._send(b"".join(b"gets %b\r\n" % key for key in keys))
         return [self._classic_item(key) for key in keys]
+
+    def ask(self, request: bytes) -> bytes:
+        """The one line that is the answer to a request, without its end."""
+        self._begin()
+        self._send(request)
+        return self._line()
 
     def stats(self, what: str = "") -> dict[str, str]:
         self._begin()
@@ -131,7 +144,7 @@ class Connection:
         self._send(b"mn\r\n")
         if self._line() != b"MN":
             return False
-        self._send(b"mg memagent-looks s f t c u\r\n")
+        self._send(b"mg memagent-looks s f t c l u\r\n")
         return self._line()[:2] in (b"EN", b"HD")
 
     def _meta_item(self) -> Item | None:
@@ -142,13 +155,15 @@ class Connection:
         if hit is None or hit[1] is None:
             raise ServerError(f"refuses mg: {_shown(line)}")
         size_bytes = int(hit[1])
-        digest = self._digest(size_bytes)
+        digest, start = self._value(size_bytes)
         words = {word[:1]: word[1:] for word in hit[2].split()}
         try:
             flags, ttl_s, cas = int(words[b"f"]), int(words[b"t"]), int(words[b"c"])
         except (KeyError, ValueError):
             raise ServerError(f"answers mg with {_shown(line)}") from None
-        return Item(size_bytes, flags, ttl_s, cas, digest, is_stale=b"X" in words)
+        idle = words.get(b"l", b"")
+        idle_s = int(idle) if idle.isdigit() else None
+        return Item(size_bytes, flags, ttl_s, cas, digest, b"X" in words, idle_s, start)
 
     def _classic_item(self, key: bytes) -> Item | None:
         line = self._line()
@@ -158,27 +173,29 @@ class Connection:
         if hit is None or hit[1] != key:
             raise ServerError(f"refuses gets: {_shown(line)}")
         size_bytes = int(hit[3])
-        digest = self._digest(size_bytes)
+        digest, start = self._value(size_bytes)
         if (end := self._line()) != b"END":
             raise ServerError(f"answers gets with {_shown(end)}")
-        return Item(size_bytes, int(hit[2]), None, int(hit[4]) if hit[4] else None, digest)
+        cas = int(hit[4]) if hit[4] else None
+        return Item(size_bytes, int(hit[2]), None, cas, digest, start=start)
 
-    def _digest(self, size_bytes: int) -> str:
-        """Read a value and what ends it, and keep its hash alone."""
+    def _value(self, size_bytes: int) -> tuple[str, bytes]:
+        """Read a value and what ends it, and keep its hash, and the start of it if that is wanted."""
         if size_bytes > _LARGEST_ITEM_BYTES:
             raise ServerError(f"tells of a value of {size_bytes} bytes")
         digest = hashlib.blake2b(digest_size=16)
-        left = size_bytes
+        left, start = size_bytes, bytearray()
         while left:
             if not self._buffer:
                 self._receive()
             piece = self._buffer[:left]
             del self._buffer[: len(piece)]
             digest.update(piece)
+            start += piece[: self._keep_bytes - len(start)]
             left -= len(piece)
         if self._line():
             raise ServerError("sends more of a value than it told")
-        return digest.hexdigest()
+        return digest.hexdigest(), bytes(start)
 
     # ------------------------------------------------------------ bytes
 

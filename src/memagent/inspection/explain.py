@@ -17,6 +17,8 @@ Verdict = Literal["agree", "differ", "missing_copy", "missing_owner", "nowhere",
 class Hashing(Placing, Protocol):
     def hash_of(self, key: bytes) -> int: ...
 
+    def point_of(self, key: bytes) -> int | None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -38,6 +40,7 @@ class Found:
             "size_bytes": item.size_bytes if item else None,
             "flags": item.flags if item else None,
             "ttl_s": item.ttl_s if item else None,
+            "idle_s": item.idle_s if item else None,
             "cas": item.cas if item else None,
             "stale": item.is_stale if item else None,
             "problem": self.problem,
@@ -52,6 +55,7 @@ class Explanation:
     pool: str
     key_hash: str
     hash_value: int
+    point: int | None  # of the ring, where it has points
     distribution: str
     owner: Found
     copy: Found | None
@@ -66,6 +70,7 @@ class Explanation:
             "pool": self.pool,
             "key_hash": self.key_hash,
             "hash": self.hash_value,
+            "point": self.point,
             "distribution": self.distribution,
             "owner": self.owner.as_dict(),
             "copy": self.copy.as_dict() if self.copy else None,
@@ -75,26 +80,36 @@ class Explanation:
 
 
 def explain(
-    key: bytes, way: Routed, placement: Hashing, states: Mapping[tuple[str, str], str], timeout_s: float
+    key: bytes,
+    way: Routed,
+    placement: Hashing,
+    states: Mapping[tuple[str, str], str],
+    timeout_s: float,
+    keep_bytes: int = 0,
 ) -> Explanation:
-    """`states` of the pool's servers by role and name, as far as they are known. `key` is valid."""
+    """`states` of the pool's servers by role and name, as far as they are known. `key` is valid.
+
+    So much of each value is kept.
+    """
     pool, stored, prefix = way
     owner, copy = Places(pool, placement).of(stored)
     with Looker(timeout_s) as looker:
-        at_owner = _look(looker, owner, stored, states)
-        at_copy = _look(looker, copy, stored, states) if copy is not None else None
+        at_owner = _look(looker, owner, stored, states, keep_bytes)
+        at_copy = _look(looker, copy, stored, states, keep_bytes) if copy is not None else None
     verdict, differs_in = _judge(at_owner, at_copy)
-    hash_value = placement.hash_of(stored)
+    hash_value, point = placement.hash_of(stored), placement.point_of(stored)
     return Explanation(
-        *(key, stored, prefix, pool.name, pool.key_hash, hash_value, pool.distribution),
+        *(key, stored, prefix, pool.name, pool.key_hash, hash_value, point, pool.distribution),
         *(at_owner, at_copy, verdict, differs_in),
     )
 
 
-def _look(looker: Looker, holder: Holder, key: bytes, states: Mapping[tuple[str, str], str]) -> Found:
+def _look(
+    looker: Looker, holder: Holder, key: bytes, states: Mapping[tuple[str, str], str], keep_bytes: int
+) -> Found:
     state = states.get((holder.role, holder.name))
     try:
-        return Found(holder, state, looker.look(holder, [key])[0])
+        return Found(holder, state, looker.look(holder, [key], keep_bytes)[0])
     except ServerError as error:
         return Found(holder, state, problem=error.message)
 

@@ -62,7 +62,7 @@ class Looker:
     def bytes_read(self) -> int:
         return self._bytes_before + sum(each.bytes_read for each in self._connections.values())
 
-    def look(self, holder: Holder, keys: Sequence[bytes]) -> list[Item | None]:
+    def look(self, holder: Holder, keys: Sequence[bytes], keep_bytes: int = 0) -> list[Item | None]:
         """ServerError if it cannot be asked."""
         if self._tries.get(holder, 0) >= _MOST_FAILURES:
             raise ServerError(self.failures[holder])
@@ -71,7 +71,7 @@ class Looker:
             if connection is None:
                 connection = Connection.open(holder.address, self._timeout_s)
                 self._connections[holder] = connection
-            return connection.look(keys)
+            return connection.look(keys, keep_bytes)
         except ServerError as error:
             self._tries[holder] = self._tries.get(holder, 0) + 1
             self.failures[holder] = error.message

@@ -271,3 +271,18 @@ def test_many_keys_of_one_server() -> None:
 def test_more_keys_than_the_test_s_own_face_takes() -> None:
     with pytest.raises(ValueError, match="65 at once"):
         Placement(THREE, [], "ketama", "md5").locate_many([b"k"] * 65)
+
+
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_the_point_that_takes_a_key(distribution: str) -> None:
+    placement = Placement(THREE, [], distribution, "md5")
+    for key in MANY_KEYS[:200]:
+        point, key_hash = placement.point_of(key), placement.hash_of(key)
+        if distribution in ("modula", "jump", "rendezvous"):
+            assert point is None
+            continue
+        assert point is not None
+        # No key has its hash between the two and another owner.
+        between = [other for other in MANY_KEYS if key_hash <= placement.hash_of(other) <= point]
+        assert {placement.locate(other) for other in between} <= {placement.locate(key)}
+        assert point >= key_hash or point < 2**26, "the first after the last"

@@ -14,6 +14,7 @@ from memagent.admin.api import Proxy, is_open, make_api
 from memagent.admin.auth import Tokens
 from memagent.admin.guard import Guard
 from memagent.admin.requests import InvalidError, RefusedError, UnknownError
+from memagent.admin.writing import Change
 from memagent.observed import Hot, Slow
 from memagent.snapshot import Limits, ServerSnapshot, Snapshot, WarmSnapshot, as_json
 
@@ -29,8 +30,10 @@ class Case:
         self.asked: list[requests.Request] = []
         self.missing: list[str] = []
         self.keys: list[bytes] = []
+        self.changes: list[Change] = []
         self.draining = False
-        proxy = Proxy(self.answer, self.snapshot, lambda: self.missing, self.look_up, structlog.get_logger())
+        log = structlog.get_logger()
+        proxy = Proxy(self.answer, self.snapshot, lambda: self.missing, self.look_up, self.write, log)
         tokens = Tokens(b"look", b"act")
         self.guard = Guard(
             make_api(proxy), parse_listen("127.0.0.1:80"), lambda: tokens, lambda *_: None, is_open
@@ -61,9 +64,15 @@ class Case:
     def snapshot(self) -> Snapshot:
         return Snapshot("1", 1, 2.0, 1.0, (), self.draining, Limits(1, 2, 3), True, (), ())
 
-    async def look_up(self, key: bytes, pool: str | None = None) -> dict[str, Any]:
+    async def look_up(self, key: bytes, pool: str | None, with_value: bool) -> dict[str, Any]:
         self.keys.append(key)
-        return {"key": "k"}
+        return {"key": "k", "with_value": with_value}
+
+    async def write(self, change: Change) -> str:
+        if self.refusal is not None:
+            raise self.refusal
+        self.changes.append(change)
+        return "DELETED" if change.value is None else "STORED"
 
     def ask(
         self, method: str, path: str, token: str | None = "act", kind: str = "", **more: Any
@@ -237,3 +246,30 @@ def test_openapi_names_everything_and_no_page_is_there():
     assert case.ask("GET", "/openapi.json", None).status_code == 401
     for page in ("/docs", "/redoc"):
         assert case.ask("GET", page).status_code == 404
+
+
+def test_a_key_is_set_and_deleted():
+    case = Case()
+    with structlog.testing.capture_logs() as log:
+        answer = case.ask("PUT", "/v1/keys/a%FF", json={"value_base64": "AAEC", "flags": 3, "expiry_s": 9})
+        assert answer.json() == {"reply": "STORED"}
+        assert case.ask("DELETE", "/v1/keys/Yf8?base64=true&pool=p").json() == {"reply": "DELETED"}
+    assert case.changes == [Change(b"a\xff", b"\0\1\2", 3, 9), Change(b"a\xff", pool="p")]
+    assert [line["request"] for line in log] == [
+        {"verb": "set", "key": "a\\xff"},
+        {"verb": "delete", "key": "a\\xff"},
+    ]
+    assert case.ask("PUT", "/v1/keys/a", json={"value_base64": "*"}).status_code == 422
+    surrogate = b'{"value_base64": "\\ud800"}'
+    assert case.ask("PUT", "/v1/keys/a", kind="application/json", content=surrogate).status_code == 422
+    assert case.ask("PUT", "/v1/keys/a", json={"value_base64": "", "flags": -1}).status_code == 422
+    for method in ("PUT", "DELETE"):
+        assert case.ask(method, "/v1/keys/a", "look", json={"value_base64": ""}).status_code == 403
+    case.draining = True
+    assert case.ask("DELETE", "/v1/keys/a").status_code == 409
+
+
+def test_a_value_is_shown_where_it_is_asked_for():
+    case = Case()
+    assert case.ask("GET", "/v1/keys/a", "look").json()["with_value"] is False
+    assert case.ask("GET", "/v1/keys/a?value=true", "look").json()["with_value"] is True

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from memagent.admin import keys
 from memagent.admin.keys import KeyLookup
 from memagent.admin.requests import InvalidError, RefusedError
 from memagent.settings import Config
+from tests.support.memcached import Memcached
 from tests.support.ports import free_port
 from tests.support.snapshots import config_of, snapshot_of
 
@@ -77,3 +79,16 @@ def test_the_pool_that_takes_the_key_or_is_named():
         asyncio.run(lookup.look_up(b"b\xff"))
     with pytest.raises(InvalidError, match='no pool "c"'):
         asyncio.run(lookup.look_up(b"b", "c"))
+
+
+def test_a_value_is_shown_where_it_is_asked_for(memcached_factory: Callable[..., Memcached]):
+    server, backup = memcached_factory(), memcached_factory()
+    config = config_of(servers=[server.address], backups=[backup.address])
+    lookup = KeyLookup(lambda: config, lambda: snapshot_of(config))
+    server.set(b"key", b"\x80\x04" + b"x" * 70_000)
+    found = asyncio.run(lookup.look_up(b"key", with_value=True))
+    value = found["owner"]["value"]
+    assert base64.b64decode(value["base64"]) == b"\x80\x04" + b"x" * (65_536 - 2)
+    assert (value["is_whole"], value["kind"]) == (False, "Python pickle, protocol 4")
+    assert found["copy"]["value"] is None
+    assert "value" not in asyncio.run(lookup.look_up(b"key"))["owner"]

@@ -168,3 +168,17 @@ def test_stats_that_are_refused():
         pytest.raises(ServerError, match="refuses stats: 'ERROR'"),
     ):
         connection.stats("items")
+
+
+@pytest.mark.parametrize("version", ["old", "new"])
+def test_as_much_of_a_value_as_is_wanted(memcached_factory, version):
+    server = memcached_factory(version)
+    server.set(b"key", b"0123456789")
+    with Connection.open(parse_address(server.address), 5) as connection:
+        [whole] = connection.look([b"key"], keep_bytes=100)
+        [part] = connection.look([b"key"], keep_bytes=4)
+        [none] = connection.look([b"key"])
+        assert connection.ask(b"delete key\r\n") == b"DELETED"
+    assert (whole.start, part.start, none.start) == (b"0123456789", b"0123", b"")
+    assert whole.digest == part.digest == digest(b"0123456789")
+    assert whole.idle_s in range(60)

@@ -42,6 +42,7 @@ def test_the_whole(server, backup):
     at_copy = json.loads(whole)["copy"]
     assert 900 < at_copy.pop("ttl_s") <= 1000
     assert isinstance(at_copy.pop("cas"), int)
+    assert at_copy.pop("idle_s") in range(60)
     assert at_copy == {
         "name": "b0",
         "role": "backup",

@@ -39,7 +39,7 @@ class Browser:
 
         log = structlog.get_logger()
         self._watch = Watch(lambda: CONFIG, lambda: snapshot_of(CONFIG), counts_of, log)
-        proxy = Proxy(nobody, lambda: snapshot_of(CONFIG), list, nobody, log)  # type: ignore[arg-type]
+        proxy = Proxy(nobody, lambda: snapshot_of(CONFIG), list, nobody, nobody, log)  # type: ignore[arg-type]
         api = make_api(proxy, make_page(self._watch, LISTEN, lambda: tokens, turned_away))
         guard = Guard(api, LISTEN, lambda: tokens, turned_away, is_open)
         transport = httpx.ASGITransport(guard, client=("127.0.0.1", 99))  # type: ignore[arg-type]

@@ -3,11 +3,15 @@
 import { ask, get } from "./api.js";
 import { h, setClass, setText, show } from "./dom.js";
 import { forHowLong } from "./format.js";
+import { key } from "./key.js";
 import * as live from "./live.js";
 import { overview } from "./overview.js";
 
 const LATE_S = 3;
-const VIEWS = [{ name: "", title: "Overview", open: overview }];
+const VIEWS = [
+  { name: "", title: "Overview", open: overview },
+  { name: "key", title: "Key", open: key },
+];
 
 const root = document.getElementById("view");
 const connection = document.getElementById("connection");

@@ -1,0 +1,171 @@
+// One key: where it belongs, what is there now, its value; set or delete it.
+
+import { addressOfKey, ask, bytesOf, get, textToBase64, toBase64Url } from "./api.js";
+import { ask as question } from "./dialog.js";
+import { h, setText, show } from "./dom.js";
+import { bytes, count, forHowLong } from "./format.js";
+import { kindOf, shapes } from "./values.js";
+
+const VERDICTS = {
+  agree: ["good", "Owner and copy have the same."],
+  differ: ["bad", "Owner and copy differ"],
+  missing_copy: ["busy", "The owner has it, its copy does not."],
+  missing_owner: ["busy", "The copy has it, its owner does not."],
+  nowhere: ["plain", "It is nowhere: it was never set, or it has expired or been deleted."],
+  no_copy: ["plain", "This pool has no copies."],
+  not_known: ["bad", "A server did not answer, so what it has is not known."],
+};
+const FOREVER = -1;
+
+export function key(root, live, session, base64 = "", pool = "") {
+  const text = base64 ? new TextDecoder().decode(bytesOf(base64)) : "";
+  const typed = h("input", { id: "key", value: text, autocomplete: "off", spellcheck: "false", required: true });
+  const pools = h("select", { id: "pool" }, h("option", { value: "" }, "by its prefix"));
+  const choice = h("span", { hidden: true }, h("label", { for: "pool" }, "Pool"), " ", pools);
+  const form = h(
+    "form",
+    { class: "line" },
+    h("label", { for: "key" }, "Key"),
+    typed,
+    choice,
+    h("button", { class: "main" }, "Look"),
+  );
+  const result = h("div", { "aria-live": "polite" });
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    // What was not edited stays the bytes that it was.
+    const wanted = base64 && typed.value === text ? base64 : textToBase64(typed.value);
+    const address = addressOfKey(wanted) + (pools.value ? `/${encodeURIComponent(pools.value)}` : "");
+    if (address === location.hash) look();
+    else location.hash = address;
+  });
+  const unlisten = live.listen((frame) => {
+    if (!frame || !choice.hidden || frame.pools.length < 2) return;
+    pools.append(...frame.pools.map((each) => h("option", { value: each.name }, each.name)));
+    pools.value = pool;
+    choice.hidden = false;
+  });
+  show(root, h("h1", null, "Key"), form, result);
+
+  const path = `v1/keys/${toBase64Url(base64)}?base64=true${pool ? `&pool=${encodeURIComponent(pool)}` : ""}`;
+  async function look() {
+    try {
+      show(result, shown(await get(`${path}&value=true`)));
+    } catch (error) {
+      show(result, h("p", { class: "health bad" }, error.hint ? `${error.message}: ${error.hint}` : error.message));
+    }
+  }
+
+  function shown(found) {
+    const holders = [found.owner, found.copy].filter(Boolean);
+    const first = holders.find((each) => each.value);
+    const [how, verdict] = VERDICTS[found.verdict];
+    const differs = found.differs_in.length ? ` in ${found.differs_in.join(", ")}.` : "";
+    return [
+      h("h2", { class: "key-name" }, found.key),
+      h("p", { class: `health ${how}` }, verdict + differs),
+      facts(found),
+      h("div", { class: "wide" }, holdersTable(found)),
+      (found.verdict === "differ" ? holders : [first]).filter((each) => each?.value).map(valueOf),
+      session.role === "operator" ? changes(found, first) : h("p", { class: "soft" }, "To set or delete it, log in as operator."),
+    ];
+  }
+
+  function changes(found, first) {
+    const value = h("textarea", { id: "value", rows: 4, spellcheck: "false" });
+    const flags = h("input", { id: "flags", inputmode: "numeric", value: String(first?.flags ?? 0) });
+    const expiry = h("input", { id: "expiry", inputmode: "numeric", value: String(Math.max(0, first?.ttl_s ?? 0)) });
+    const set = h("form", { class: "set" },
+      h("label", { for: "value" }, "New value, as text"), value,
+      h("label", { for: "flags" }, "Flags"), flags,
+      h("label", { for: "expiry" }, "Expires in seconds (0: never)"), expiry,
+      h("div", { class: "buttons" }, h("button", null, "Set…"),
+        h("button", { type: "button", class: "danger", onclick: remove }, "Delete…")),
+    );
+    set.addEventListener("submit", (event) => {
+      event.preventDefault();
+      question({
+        title: `Set ${found.key}?`,
+        text: `Its value becomes ${bytes(new TextEncoder().encode(value.value).length)} of text, on its owner and its copy, as if a client had set it. What is there now is lost.`,
+        label: "Set it",
+        act: async () => {
+          const body = { value_base64: textToBase64(value.value), flags: Number(flags.value), expiry_s: Number(expiry.value) };
+          const { reply } = await ask("PUT", path, body);
+          await look();
+          return `The proxy says ${reply}.`;
+        },
+      });
+    });
+    function remove() {
+      question({
+        title: `Delete ${found.key}?`,
+        text: "It is deleted on its owner and its copy, as if a client had deleted it.",
+        label: "Delete it",
+        isDanger: true,
+        act: async () => {
+          const { reply } = await ask("DELETE", path);
+          await look();
+          return `The proxy says ${reply}.`;
+        },
+      });
+    }
+    return h("details", null, h("summary", null, "Set or delete it"), set);
+  }
+
+  if (base64) look();
+  else typed.focus();
+  return unlisten;
+}
+
+function facts(found) {
+  const list = h("dl", { class: "figures" });
+  const entries = [
+    ["Pool", found.pool + (found.prefix ? ` (by ${found.prefix})` : "")],
+    ["Hash", `${found.hash} (${found.key_hash})`],
+    ["Point on the ring", found.point === null ? `none: ${found.distribution}` : `${found.point} (${found.distribution})`],
+    ["Owner", found.owner.name],
+    ["Copy", found.copy ? found.copy.name : "none"],
+  ];
+  if (found.stored_key !== found.key) entries.push(["Stored as", found.stored_key]);
+  list.append(...entries.map(([title, text]) => h("div", null, h("dt", null, title), h("dd", null, text))));
+  return list;
+}
+
+function holdersTable(found) {
+  const titles = ["", "Server", "Has it", "Size", "Flags", "Lives", "Last asked for", "State"];
+  const row = (role, holder) => {
+    const ttl = holder.ttl_s === null ? "not told" : holder.ttl_s === FOREVER ? "for ever" : forHowLong(holder.ttl_s);
+    const idle = holder.idle_s === null ? "not told" : `${forHowLong(holder.idle_s)} ago`;
+    const has = holder.problem ? `not known: ${holder.problem}` : holder.present ? (holder.stale ? "yes, stale" : "yes") : "no";
+    const cells = [`${holder.name} (${holder.address})`, has];
+    if (holder.present) cells.push(bytes(holder.size_bytes), count(holder.flags), ttl, idle);
+    else cells.push("–", "–", "–", "–");
+    return h("tr", null, h("th", { scope: "row" }, role), [...cells, holder.state].map((each) => h("td", null, each)));
+  };
+  return h(
+    "table",
+    null,
+    h("thead", null, h("tr", null, titles.map((title) => h("th", { scope: "col" }, title)))),
+    h("tbody", null, row("Owner", found.owner), found.copy ? row("Copy", found.copy) : null),
+  );
+}
+
+function valueOf(holder) {
+  const data = bytesOf(holder.value.base64);
+  const place = h("pre", { class: "value", tabindex: "0", "aria-label": "Value" });
+  const known = shapes(data, holder.value.is_whole);
+  const choose = (shape) => {
+    setText(place, shape.text());
+    place.className = shape.title === "Hex" ? "value hex" : "value";
+    for (const each of buttons.children) each.setAttribute("aria-pressed", String(each.textContent === shape.title));
+  };
+  const buttons = h("div", { class: "choice", role: "group", "aria-label": "Shown as" },
+    known.map((shape) => h("button", { type: "button", onclick: () => choose(shape) }, shape.title)));
+  choose(known[0]);
+  const notes = [
+    `${bytes(holder.size_bytes)} on ${holder.name}`,
+    kindOf(holder.value),
+    holder.value.is_whole ? "" : `only the first ${bytes(data.length)} are shown`,
+  ];
+  return [h("h2", null, "Value ", h("span", { class: "soft" }, notes.filter(Boolean).join("; "))), buttons, place];
+}

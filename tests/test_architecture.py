@@ -51,6 +51,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "snapshot": _TABLES,
     "counts": (),
     "rates": ("counts", "snapshot"),
+    "questions": ("snapshot",),
     "observed": _TABLES,
     "layers": (*_TABLES, "reading"),
     "including": (*_TABLES, "reading", "layers"),
@@ -147,6 +148,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "admin.counting": ("snapshot", "counts", "segment"),
     # The page: what is watched is told by the same shared memory and the same configuration.
     "admin.page": ("admin", "addresses", "counts", "logs", "rates", "settings", "snapshot", "tasks", "units"),
+    "admin.page.actions": ("questions", "snapshot"),
     "admin.page.fill": ("addresses", "errors", "inspection.client", "snapshot", "threads"),
     "admin.page.shares": ("inspection.moves", "settings", "topology"),
     # Both sides of the control socket ask it.
@@ -190,6 +192,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "snapshot",
         "counts",
         "rates",
+        "questions",
         "threads",
         "observed",
         "admin.place",

@@ -182,3 +182,48 @@ def test_hostile_keys_and_values_stay_text(case: Case, open_page: Open):
     look_at(page, HOSTILE[0].decode())
     expect(page.get_by_label("Value", exact=True)).to_have_text(VALUES[0].decode())
     expect(page.locator("details")).to_have_count(0)
+
+
+def act(page: Page, name: str, text: str) -> Locator:
+    """What comes of it, once it has been asked for and agreed to."""
+    page.get_by_role("button", name=f"{name}…").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text(text)
+    dialog.get_by_role("button", name=name, exact=True).click()
+    return dialog
+
+
+def test_a_server_is_drained_flushed_and_let_in_again(case: Case, open_page: Open):
+    page = open_page(ACT)
+    page.get_by_role("link", name="a", exact=True).click()
+    state = page.locator("main .badge")
+    expect(state).to_have_text("● up")
+    expect(act(page, "Flush it", "It loses everything")).to_contain_text("a is up now.")
+    page.get_by_role("button", name="Close").click()
+    assert case.servers[0].stats()["curr_items"] == "0"
+    expect(act(page, "Drain it", "Requests under way are answered first")).to_contain_text("a is")
+    page.get_by_role("button", name="Close").click()
+    expect(state).to_have_text("○ drained")
+    refused = act(page, "Re-warm it", "Refill the server a")
+    expect(refused.get_by_role("alert")).to_have_text("a is drained: undrain it first")
+    page.keyboard.press("Escape")
+    act(page, "Undrain it", "back into service?")
+    page.get_by_role("button", name="Close").click()
+    expect(state).to_have_text("● up")
+    page.get_by_role("button", name="Replace it…").click()
+    page.get_by_label("The new machine's address").fill("nowhere at all")
+    page.get_by_role("dialog").get_by_role("button", name="Replace it").click()
+    expect(page.get_by_role("alert")).to_contain_text("address")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("link", name="Overview").click()
+    page.get_by_role("button", name="Reload the configuration…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Reload", exact=True).click()
+    expect(page.get_by_role("dialog")).to_contain_text("Nothing has changed.")
+
+
+def test_a_reader_may_not_act(case: Case, open_page: Open):
+    page = open_page(hash_="#/server/main/server/a")
+    expect(page.locator("main .badge")).to_have_text("● up")
+    expect(page.locator("main button")).to_have_count(0)
+    said = """fetch("v1/servers/main/a/drain", {method: "POST"}).then((answer) => answer.status)"""
+    assert page.evaluate(said) == 403

@@ -12,6 +12,7 @@
     watch      one reading for all pages, made into frames
     history    the last hour, in bounded memory
     fill       how full servers are
+    actions    what may be done to a server now, and what it will do
     shares     how much of its ring each has
 
 - The page knows nothing that the API does not tell, and may do nothing that its token may not.

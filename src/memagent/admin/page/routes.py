@@ -6,6 +6,7 @@
     DELETE /page/session         log out
     GET    /v1/watch             frames, as server-sent events
     GET    /v1/history           the last hour, for charts
+    GET    /v1/actions/...       what may be done to a server now, and what each of it will do
 
 What changes something the page asks of the API like anybody else.
 """
@@ -21,9 +22,11 @@ from memagent.addresses import Address
 from memagent.admin import session
 from memagent.admin.auth import Caller, Tokens, role_by_token
 from memagent.admin.guard import CALLER
+from memagent.admin.page.actions import Action, actions_of
 from memagent.admin.page.assets import read_all
 from memagent.admin.page.watch import Watch
 from memagent.admin.requests import RefusedError, UnknownError
+from memagent.snapshot import Snapshot
 from memagent.units import quoted
 
 _Number = Annotated[float, Query(description="Only points later than that, since 1970.", allow_inf_nan=False)]
@@ -46,12 +49,17 @@ class History(BaseModel):
 
 
 def make_page(
-    watch: Watch, listen: Address, tokens: Callable[[], Tokens], turned_away: Callable[[Caller, str], None]
+    watch: Watch,
+    snapshot: Callable[[], Snapshot],
+    listen: Address,
+    tokens: Callable[[], Tokens],
+    turned_away: Callable[[Caller, str], None],
 ) -> APIRouter:
     router = APIRouter()
     _add_session(router, listen, tokens, turned_away)
     _add_files(router)
     _add_watching(router, watch)
+    _add_actions(router, snapshot)
     return router
 
 
@@ -135,3 +143,13 @@ def _add_watching(router: APIRouter, watch: Watch) -> None:
         if found is None:
             raise UnknownError(f"nothing is known of a server {quoted(server)}")
         return History(**found)  # type: ignore[arg-type]
+
+
+def _add_actions(router: APIRouter, snapshot: Callable[[], Snapshot]) -> None:
+    @router.get("/v1/actions/{pool}/{name:path}", include_in_schema=False)
+    async def actions(pool: str, name: str, backup: bool = False) -> list[Action]:
+        for each in snapshot().pools:
+            for server in each.servers:
+                if (server.pool, server.backup, server.name) == (pool, backup, name):
+                    return actions_of(server, each.has_copies)
+        raise UnknownError(f"there is no server {quoted(name)}")

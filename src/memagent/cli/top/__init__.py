@@ -7,7 +7,6 @@
 
     columns    THE table of columns: value, text, width
     screen     what is shown and what a key does to it
-    questions  what is asked before something is done to a server, and what it will do
     frame      the screen as lines, for a terminal of any size
     keys       bytes from a terminal as keys
     terminal   the terminal itself: taken, drawn on, given back whatever happens
@@ -15,6 +14,7 @@
     proxy      the running proxy as all this sees it
     command    arguments -> a call
 
-All but the last four decide without I/O; what happens between two readings is memagent.rates' business. A
-proxy that goes away is told, sought again, and its last numbers stay on the screen with their age.
+All but the last four decide without I/O. What happens between two readings is memagent.rates' business, and
+what is asked before something is done that of memagent.questions. A proxy that goes away is told, sought
+again, and its last numbers stay on the screen with their age.
 """

@@ -20,8 +20,8 @@ from rich.text import Text
 
 from memagent.cli.table import STATE_COLOURS, for_how_long, roughly
 from memagent.cli.top.columns import BETWEEN, Column, how_long_us, per_cent, per_second
-from memagent.cli.top.questions import Question
 from memagent.cli.top.screen import Page, Prompt, Screen, wrapped
+from memagent.questions import Question
 from memagent.rates import Row, View
 
 _MARK: Final = "> "

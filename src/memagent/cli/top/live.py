@@ -18,9 +18,9 @@ from rich.text import Text
 
 from memagent.cli.top.frame import frame
 from memagent.cli.top.keys import Keys
-from memagent.cli.top.questions import Request
 from memagent.cli.top.screen import Explain, Page, Quit, Screen, Wish
 from memagent.errors import ControlError, MemagentError
+from memagent.questions import Request
 from memagent.rates import Reading, compare
 from memagent.threads import in_thread
 

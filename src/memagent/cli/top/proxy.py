@@ -5,8 +5,8 @@ from typing import Final
 
 from memagent.cli.explain import describe, explained
 from memagent.cli.running import RunningProxy
-from memagent.cli.top.questions import Request
 from memagent.errors import MemagentError
+from memagent.questions import Request
 from memagent.rates import Reading
 
 _EXPLAIN_S: Final = 1.0

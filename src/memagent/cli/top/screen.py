@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from memagent.cli.top.columns import Column, columns_for, fit, in_order
-from memagent.cli.top.questions import Question, Request, about_force, about_refilling, about_service
+from memagent.questions import Question, Request, about_force, about_refilling, about_service
 from memagent.rates import Identity, Row, View
 
 HEAD_LINES: Final = 4  # the proxy, its traffic, the message, the titles

@@ -14,6 +14,7 @@ from memagent.admin.auth import Caller, Tokens
 from memagent.admin.guard import Guard
 from memagent.admin.page.routes import make_page
 from memagent.admin.page.watch import Watch
+from memagent.snapshot import Snapshot
 from tests.support.control_stand_in import counts_of
 from tests.support.snapshots import config_of, snapshot_of
 
@@ -37,10 +38,13 @@ class Browser:
         async def nobody(*_: Any) -> Any:
             raise NotImplementedError
 
+        def snapshot() -> Snapshot:
+            return snapshot_of(CONFIG)
+
         log = structlog.get_logger()
-        self._watch = Watch(lambda: CONFIG, lambda: snapshot_of(CONFIG), counts_of, log)
-        proxy = Proxy(nobody, lambda: snapshot_of(CONFIG), list, nobody, nobody, log)  # type: ignore[arg-type]
-        api = make_api(proxy, make_page(self._watch, LISTEN, lambda: tokens, turned_away))
+        self._watch = Watch(lambda: CONFIG, snapshot, counts_of, log)
+        proxy = Proxy(nobody, snapshot, list, nobody, nobody, log)  # type: ignore[arg-type]
+        api = make_api(proxy, make_page(self._watch, snapshot, LISTEN, lambda: tokens, turned_away))
         guard = Guard(api, LISTEN, lambda: tokens, turned_away, is_open)
         transport = httpx.ASGITransport(guard, client=("127.0.0.1", 99))  # type: ignore[arg-type]
         self._client = httpx.AsyncClient(transport=transport, base_url="http://localhost:80")
@@ -146,3 +150,11 @@ def test_the_last_hour(start: Callable[[Tokens], Browser]):
     assert browser.ask("GET", "/v1/history?pool=main&server=nobody").status_code == 404
     assert browser.ask("GET", "/v1/history?since_s=x").status_code == 422
     assert browser.ask("GET", "/v1/history?since_s=nan").status_code == 422
+
+
+def test_what_may_be_done(start: Callable[[Tokens], Browser]):
+    browser = start(Tokens())
+    found = browser.ask("GET", "/v1/actions/main/10.0.0.1:1").json()
+    assert [each["path"] for each in found] == ["drain", "replace", "flush"]
+    assert browser.ask("GET", "/v1/actions/main/10.0.0.1:1?backup=true").status_code == 404
+    assert browser.ask("GET", "/v1/actions/main/nobody").status_code == 404

@@ -6,8 +6,8 @@ import pytest
 from rich.cells import cell_len
 
 from memagent.cli.top.frame import frame
-from memagent.cli.top.questions import about_service
 from memagent.cli.top.screen import Page, Prompt, Screen
+from memagent.questions import about_service
 from memagent.rates import Reading, Traffic, compare
 from memagent.snapshot import WorkerSnapshot
 from tests.support.control_stand_in import SERVER, counts_of, snapshot_of

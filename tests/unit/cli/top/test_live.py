@@ -12,9 +12,9 @@ from rich.text import Text
 
 from memagent.cli.top import live
 from memagent.cli.top.live import Live
-from memagent.cli.top.questions import Request
 from memagent.cli.top.screen import Screen
 from memagent.errors import ConfigError, ControlError
+from memagent.questions import Request
 from memagent.rates import Reading
 from tests.support.control_stand_in import SERVER, counts_of, snapshot_of
 from tests.support.wait import PATIENCE

@@ -6,8 +6,8 @@ import pytest
 
 from memagent.cli.running import RunningProxy
 from memagent.cli.top.proxy import TopProxy
-from memagent.cli.top.questions import Request, about_service
 from memagent.errors import ConfigError, ControlError
+from memagent.questions import Request, about_service
 from memagent.settings import PoolConfig
 from tests.support.control_stand_in import SERVER, answers, counts_of, done, snapshot_of
 

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from memagent.cli.top.questions import Question, Request
 from memagent.cli.top.screen import Explain, Page, Prompt, Quit, Screen, wrapped
+from memagent.questions import Question, Request
 from memagent.rates import Reading, compare
 from tests.support.control_stand_in import SERVER, WARM, counts_of, snapshot_of
 

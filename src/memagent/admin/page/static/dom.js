@@ -48,3 +48,13 @@ export function keyed(container, keyOf, make, update) {
     }
   };
 }
+
+/** Terms and numbers; the answer writes them anew. */
+export function figure(list, entries) {
+  const cells = entries.map(([title, text]) => {
+    const value = h("dd", null, "–");
+    list.append(h("div", null, h("dt", null, title), value));
+    return [value, text];
+  });
+  return (of) => cells.forEach(([value, text]) => setText(value, text(of)));
+}

@@ -6,10 +6,12 @@ import { forHowLong } from "./format.js";
 import { key } from "./key.js";
 import * as live from "./live.js";
 import { overview } from "./overview.js";
+import { server } from "./server.js";
 
 const LATE_S = 3;
 const VIEWS = [
   { name: "", title: "Overview", open: overview },
+  { name: "server", title: "Server", open: server, hidden: true },
   { name: "key", title: "Key", open: key },
 ];
 

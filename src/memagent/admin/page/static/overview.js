@@ -1,8 +1,10 @@
 // The pools as a picture: who is ill, what each server does, and the last hour of all of it.
 
+import { addressOf } from "./api.js";
 import { charts } from "./charts.js";
-import { h, keyed, setClass, setText, show } from "./dom.js";
+import { figure, h, keyed, setClass, setText, show } from "./dom.js";
 import { bytes, count, forHowLong, micros, percent, perSecond } from "./format.js";
+import { reload } from "./server.js";
 import { badge, health, setBadge, warmOf, warmText } from "./states.js";
 
 const keyOf = (server) => `${server.pool}/${server.backup}/${server.name}`;
@@ -18,7 +20,7 @@ const FIGURES = [
   ["Journal", "keys that it missed and that are set right on its return", (s) => (s.journal_keys ? count(s.journal_keys) : "–")],
 ];
 
-export function overview(root, live) {
+export function overview(root, live, session) {
   const banner = h("p", { class: "health", role: "status" });
   const figures = h("dl", { class: "figures" });
   const pools = h("div");
@@ -42,6 +44,9 @@ export function overview(root, live) {
     pools,
     h("h2", null, "The last hour"),
     drawn.element,
+    session.role === "operator"
+      ? h("div", { class: "buttons" }, h("button", { onclick: reload }, "Reload the configuration…"))
+      : null,
   );
   const unlisten = live.listen((frame) => {
     if (!frame) return;
@@ -55,16 +60,6 @@ export function overview(root, live) {
     unlisten();
     drawn.end();
   };
-}
-
-/** Terms and numbers; the answer writes them anew. */
-export function figure(list, entries) {
-  const cells = entries.map(([title, text]) => {
-    const value = h("dd", null, "–");
-    list.append(h("div", null, h("dt", null, title), value));
-    return [value, text];
-  });
-  return (of) => cells.forEach(([value, text]) => setText(value, text(of)));
 }
 
 function makePool(pool) {
@@ -137,7 +132,7 @@ function makeRow(server) {
     h(
       "th",
       { scope: "row", role: "rowheader" },
-      server.name,
+      h("a", { href: addressOf(server) }, server.name),
       " ",
       server.backup ? [h("span", { class: "role" }, "backup"), " "] : null,
       address,

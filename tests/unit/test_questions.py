@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from memagent.cli.top.questions import about_force, about_refilling, about_service
+from memagent.questions import about_flushing, about_force, about_refilling, about_replacing, about_service
 from tests.support.control_stand_in import SERVER, WARM
 
 WHICH = {"server": "a", "pool": "main", "backup": False}
@@ -56,3 +56,16 @@ def test_what_is_refused_can_be_forced():
     assert question.text.startswith("a holds the only copy of its keys. Do it nevertheless?")
     assert requests_of(question) == {"f": ("drain", {**WHICH, "wait": False, "force": True})}
     assert "force" not in refused.words
+
+
+def test_another_machine():
+    question = about_replacing(SERVER)
+    assert "in the place of the server a (10.0.0.1:11211)? No key moves." in question.text
+    assert requests_of(question) == {"y": ("replace", {**WHICH, "wait": False})}
+
+
+def test_emptying_it():
+    question = about_flushing(SERVER, True)
+    assert question.text.startswith("Empty the server a (10.0.0.1:11211)?")
+    assert requests_of(question) == {"y": ("flush_server", {**WHICH, "confirm": "flush_all"})}
+    assert "they miss until they are written anew" in about_flushing(SERVER, False).text

@@ -1,4 +1,7 @@
-"""What is asked before something is done to a server: what it will do, and the keys that agree to it."""
+"""What is asked before something is done to a server: what it will do, and the keys that agree to it.
+
+`magent top` and the page ask the same.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -69,6 +72,24 @@ def about_refilling(server: ServerSnapshot) -> Question:
         how, other = "under way", Choice("pause it", _request("rewarm_pause", server))
     text = f"The re-warm of {_called(server)} is {how}. Aborted, the server answers with what it has."
     return Question(text, {"p": other, "a": abort})
+
+
+def about_replacing(server: ServerSnapshot) -> Question:
+    """The new address is to be put into the request's words."""
+    text = (
+        f"Put another machine in the place of {_called(server)}? No key moves. Requests under way are "
+        "answered first; the new machine is emptied, filled from the copies of its keys, and then put into "
+        "service."
+    )
+    return Question(text, {"y": Choice("replace it", _request("replace", server, wait=False))})
+
+
+def about_flushing(server: ServerSnapshot, has_copies: bool) -> Question:
+    then = "Its keys have no copies: they miss until they are written anew."
+    if has_copies:
+        then = "Their copies are asked meanwhile, and written back as they are read."
+    text = f"Empty {_called(server)}? It loses everything that it has. {then}"
+    return Question(text, {"y": Choice("flush it", _request("flush_server", server, confirm="flush_all"))})
 
 
 def about_force(request: Request, refusal: str) -> Question:

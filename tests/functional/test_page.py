@@ -227,3 +227,37 @@ def test_a_reader_may_not_act(case: Case, open_page: Open):
     expect(page.locator("main button")).to_have_count(0)
     said = """fetch("v1/servers/main/a/drain", {method: "POST"}).then((answer) => answer.status)"""
     assert page.evaluate(said) == 403
+
+
+def test_hot_slow_and_live_requests(case: Case, open_page: Open):
+    page = open_page(ACT)
+    with case.proxy.connect() as wire:
+        for _ in range(300):
+            wire.expect(b"get <b>hot</b>\r\n", b"END\r\n")
+        page.get_by_role("link", name="Hot keys").click()
+        expect(page.get_by_role("link", name="<b>hot</b>")).to_be_visible()
+        page.get_by_role("link", name="Live requests").click()
+        page.get_by_label("Keys that begin with").fill("tapped:")
+        page.get_by_role("button", name="Listen").click()
+        row = page.get_by_role("row").filter(has_text="tapped:<i>")
+        about = page.locator("p[role=status]")
+        expect(about).to_contain_text("0 requests matched")
+        wire.expect(b"get other\r\n", b"END\r\n")
+        wire.expect(b"get tapped:<i>\r\n", b"END\r\n")
+        expect(row).to_contain_text("get")
+        expect(about).to_contain_text("1 requests matched")
+        page.get_by_role("button", name="Stop").click()
+        expect(page.get_by_role("button", name="Listen")).to_be_visible()
+        page.get_by_role("link", name="Slow requests").click()
+        for server in case.servers:
+            server.pause()
+        try:
+            wire.send(b"get slow:1\r\n")
+            # slow enough once its servers have been silent for a while, which they are as long as this takes
+            wire.read_until(b"END\r\n")
+        finally:
+            for server in case.servers:
+                server.resume()
+        expect(page.get_by_role("row").filter(has_text="slow:1").first).to_be_visible()
+    page.get_by_role("link", name="Overview").click()
+    expect(page.locator(".health")).to_have_text("All 3 servers are up.")

@@ -57,7 +57,7 @@ class HttpDoor:
             patience_s = longest_s
 
         turned_away = _TurnedAway(proxy.log)
-        api = make_api(proxy, make_page(watch, proxy.snapshot, listen, tokens, turned_away))
+        api = make_api(proxy, make_page(watch, proxy, listen, tokens, turned_away))
         config = uvicorn.Config(
             Guard(api, listen, tokens, turned_away, is_open),
             http=Connection,

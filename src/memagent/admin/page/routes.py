@@ -6,12 +6,16 @@
     DELETE /page/session         log out
     GET    /v1/watch             frames, as server-sent events
     GET    /v1/history           the last hour, for charts
+    POST   /v1/tap               live requests, a line of JSON each time, until who asked has gone
     GET    /v1/actions/...       what may be done to a server now, and what each of it will do
 
 What changes something the page asks of the API like anybody else.
 """
 
+import json
+import time
 from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
@@ -19,16 +23,19 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from memagent.addresses import Address
-from memagent.admin import session
+from memagent.admin import requests, session
+from memagent.admin.api import Proxy
+from memagent.admin.audit import audited
 from memagent.admin.auth import Caller, Tokens, role_by_token
 from memagent.admin.guard import CALLER
 from memagent.admin.page.actions import Action, actions_of
 from memagent.admin.page.assets import read_all
-from memagent.admin.page.watch import Watch
+from memagent.admin.page.watch import LONGEST_S, Watch
 from memagent.admin.requests import RefusedError, UnknownError
 from memagent.snapshot import Snapshot
 from memagent.units import quoted
 
+_NOT_KEPT: Final = {"Cache-Control": "no-store"}
 _Number = Annotated[float, Query(description="Only points later than that, since 1970.", allow_inf_nan=False)]
 
 
@@ -48,9 +55,21 @@ class History(BaseModel):
     errors_per_s: list[float | None]
 
 
+class TapBody(BaseModel):
+    """What a tap at the control socket takes."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    prefix: str = Field("", max_length=250)
+    server: str | None = None
+    pool: str | None = None
+    backup: bool | None = None
+    of_verb: str = ""
+    per_s: int = Field(100, ge=1, le=requests.MOST_TAPPED_PER_S)
+
+
 def make_page(
     watch: Watch,
-    snapshot: Callable[[], Snapshot],
+    proxy: Proxy,
     listen: Address,
     tokens: Callable[[], Tokens],
     turned_away: Callable[[Caller, str], None],
@@ -59,7 +78,8 @@ def make_page(
     _add_session(router, listen, tokens, turned_away)
     _add_files(router)
     _add_watching(router, watch)
-    _add_actions(router, snapshot)
+    _add_actions(router, proxy.snapshot)
+    _add_tap(router, proxy)
     return router
 
 
@@ -153,3 +173,29 @@ def _add_actions(router: APIRouter, snapshot: Callable[[], Snapshot]) -> None:
                 if (server.pool, server.backup, server.name) == (pool, backup, name):
                     return actions_of(server, each.has_copies)
         raise UnknownError(f"there is no server {quoted(name)}")
+
+
+def _add_tap(router: APIRouter, proxy: Proxy) -> None:
+    @router.post("/v1/tap", include_in_schema=False)
+    async def tap(request: Request, body: TapBody) -> Response:
+        caller: Caller = request.scope[CALLER]
+        who = {"who": caller.who, "peer": caller.peer}
+        asked = requests.Tap(verb="tap", **body.model_dump())
+        lines = audited(proxy.answer, asked, "over HTTP", who, proxy.log)
+        # What is refused is refused before anything is answered.
+        first = await anext(lines)
+
+        async def told() -> AsyncGenerator[bytes, None]:
+            end_s = time.monotonic() + LONGEST_S
+            async with aclosing(lines):
+                yield _line(first)
+                async for line in lines:
+                    yield _line(line)
+                    if time.monotonic() > end_s:
+                        return
+
+        return StreamingResponse(told(), media_type="application/x-ndjson", headers=_NOT_KEPT)
+
+
+def _line(line: dict[str, Any]) -> bytes:
+    return json.dumps(line["progress"]).encode() + b"\n"

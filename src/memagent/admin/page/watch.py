@@ -26,7 +26,7 @@ from memagent.tasks import Tasks
 
 _LOOK_EVERY_S: Final = 1.0
 _ASK_EVERY_S: Final = 5.0
-_LONGEST_S: Final = 300.0
+LONGEST_S: Final = 300.0
 _NO_FILL: Final = asdict(Fill())
 
 
@@ -71,7 +71,7 @@ class Watch:
         self._has_watchers.set()
         # Of what was made for nobody who is there any more, no page wants to see the last.
         seen = self._number if self._watchers == 1 else 0
-        end_s = self._loop.time() + _LONGEST_S
+        end_s = self._loop.time() + LONGEST_S
         try:
             while not self._is_over and self._loop.time() < end_s:
                 if self._number == seen:

@@ -1,7 +1,7 @@
 """The page's paths: its files, log-in and log-out, and the last hour."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -9,11 +9,13 @@ import pytest
 import structlog
 
 from memagent.addresses import parse_listen
+from memagent.admin import requests
 from memagent.admin.api import Proxy, is_open, make_api
 from memagent.admin.auth import Caller, Tokens
 from memagent.admin.guard import Guard
 from memagent.admin.page.routes import make_page
 from memagent.admin.page.watch import Watch
+from memagent.admin.requests import InvalidError
 from memagent.snapshot import Snapshot
 from tests.support.control_stand_in import counts_of
 from tests.support.snapshots import config_of, snapshot_of
@@ -28,6 +30,7 @@ class Browser:
 
     def __init__(self, tokens: Tokens) -> None:
         self.turned_away: list[Caller] = []
+        self.asked: list[requests.Request] = []
         self._runner = asyncio.Runner()
         self._runner.run(self._open(tokens))
 
@@ -43,8 +46,16 @@ class Browser:
 
         log = structlog.get_logger()
         self._watch = Watch(lambda: CONFIG, snapshot, counts_of, log)
-        proxy = Proxy(nobody, snapshot, list, nobody, nobody, log)  # type: ignore[arg-type]
-        api = make_api(proxy, make_page(self._watch, snapshot, LISTEN, lambda: tokens, turned_away))
+
+        async def answer(asked: requests.Request) -> AsyncGenerator[dict[str, Any], None]:
+            self.asked.append(asked)
+            if asked == requests.Tap(verb="tap", of_verb="no"):
+                raise InvalidError("no verb")
+            for number in range(3):
+                yield {"progress": {"matched": number}}
+
+        proxy = Proxy(answer, snapshot, list, nobody, nobody, log)  # type: ignore[arg-type]
+        api = make_api(proxy, make_page(self._watch, proxy, LISTEN, lambda: tokens, turned_away))
         guard = Guard(api, LISTEN, lambda: tokens, turned_away, is_open)
         transport = httpx.ASGITransport(guard, client=("127.0.0.1", 99))  # type: ignore[arg-type]
         self._client = httpx.AsyncClient(transport=transport, base_url="http://localhost:80")
@@ -158,3 +169,17 @@ def test_what_may_be_done(start: Callable[[Tokens], Browser]):
     assert [each["path"] for each in found] == ["drain", "replace", "flush"]
     assert browser.ask("GET", "/v1/actions/main/10.0.0.1:1?backup=true").status_code == 404
     assert browser.ask("GET", "/v1/actions/main/nobody").status_code == 404
+
+
+def test_live_requests(browser: Browser):
+    body = {"prefix": "a", "server": "b", "per_s": 7}
+    browser.log_in("look")
+    assert browser.ask("POST", "/v1/tap", json=body, headers=OWN).status_code == 403
+    browser.log_in("act")
+    with structlog.testing.capture_logs() as log:
+        answer = browser.ask("POST", "/v1/tap", json=body, headers=OWN)
+    assert answer.text == "".join(f'{{"matched": {number}}}\n' for number in range(3))
+    assert browser.asked == [requests.Tap(verb="tap", prefix="a", server="b", per_s=7)]
+    assert [line["event"] for line in log] == ["an operator acts over HTTP"]
+    assert browser.ask("POST", "/v1/tap", json={"of_verb": "no"}, headers=OWN).status_code == 422
+    assert browser.ask("POST", "/v1/tap", json={"per_s": 0}, headers=OWN).status_code == 422

@@ -120,7 +120,7 @@ def test_a_stream_ends_after_a_while(monkeypatch: pytest.MonkeyPatch):
             while [frame async for frame in case.watch.frames()] == []:
                 pass  # on a slow machine it may be over before the first one
 
-    monkeypatch.setattr(module, "_LONGEST_S", 0.05)
+    monkeypatch.setattr(module, "LONGEST_S", 0.05)
     run(test, monkeypatch)
 
 

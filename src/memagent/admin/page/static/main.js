@@ -6,6 +6,7 @@ import { forHowLong } from "./format.js";
 import { key } from "./key.js";
 import * as live from "./live.js";
 import { overview } from "./overview.js";
+import { hot, slow, tap } from "./requests.js";
 import { server } from "./server.js";
 
 const LATE_S = 3;
@@ -13,6 +14,9 @@ const VIEWS = [
   { name: "", title: "Overview", open: overview },
   { name: "server", title: "Server", open: server, hidden: true },
   { name: "key", title: "Key", open: key },
+  { name: "hot", title: "Hot keys", open: hot },
+  { name: "slow", title: "Slow requests", open: slow },
+  { name: "tap", title: "Live requests", open: tap },
 ];
 
 const root = document.getElementById("view");

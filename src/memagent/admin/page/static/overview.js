@@ -5,7 +5,9 @@ import { charts } from "./charts.js";
 import { figure, h, keyed, setClass, setText, show } from "./dom.js";
 import { bytes, count, forHowLong, micros, percent, perSecond } from "./format.js";
 import { reload } from "./server.js";
-import { badge, health, setBadge, warmOf, warmText } from "./states.js";
+import { badge, health, setBadge, warmOf, warmText, worstFirst } from "./states.js";
+
+const MOST_AS_CONFIGURED = 20;
 
 const keyOf = (server) => `${server.pool}/${server.backup}/${server.name}`;
 
@@ -54,7 +56,7 @@ export function overview(root, live, session) {
     setClass(banner, `health ${how}`);
     setText(banner, text);
     shown(frame);
-    update(frame.pools.map((pool) => ({ ...pool, now_s: frame.now_s, several: frame.pools.length > 1 })));
+    update(frame.pools.map((pool) => ({ ...pool, now_s: frame.now_s })));
   });
   return () => {
     unlisten();
@@ -87,7 +89,9 @@ function makePool(pool) {
   const update = (now) => {
     setText(about, `${now.distribution}, ${now.has_copies ? "with copies" : "no copies"}`);
     strips.forEach((strip) => strip.update(now.servers));
-    rows(now.servers.map((server) => ({ ...server, for_s: now.now_s - server.since_s })));
+    // Where they do not fit on a screen, who is ill comes first.
+    const ordered = now.servers.length > MOST_AS_CONFIGURED ? now.servers.toSorted(worstFirst) : now.servers;
+    rows(ordered.map((server) => ({ ...server, for_s: now.now_s - server.since_s })));
   };
   return { element, update };
 }

@@ -7,7 +7,6 @@ const SIGNS = { up: "●", warming: "◐", returning: "◔", down: "✕", draini
 // What wants looking after comes first.
 const ORDER = ["down", "returning", "warming", "draining", "drained", "up"];
 
-export const isIll = (server) => server.state === "down";
 export const worstFirst = (a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state);
 
 export function badge() {

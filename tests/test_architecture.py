@@ -150,6 +150,15 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "admin.page": ("admin", "addresses", "counts", "logs", "rates", "settings", "snapshot", "tasks", "units"),
     "admin.page.actions": ("questions", "snapshot"),
     "admin.page.fill": ("addresses", "errors", "inspection.client", "snapshot", "threads"),
+    "admin.page.what_if": (
+        *_TABLES,
+        "admin.requests",
+        "inspection",
+        "settings",
+        "snapshot",
+        "threads",
+        "topology",
+    ),
     "admin.page.shares": ("inspection.moves", "settings", "topology"),
     # Both sides of the control socket ask it.
     "admin.place": (),

@@ -262,3 +262,19 @@ def test_hot_slow_and_live_requests(case: Case, open_page: Open):
         expect(page.get_by_role("row").filter(has_text="slow:1").first).to_be_visible()
     page.get_by_role("link", name="Overview").click()
     expect(page.locator(".health")).to_have_text("All 3 servers are up.")
+
+
+def test_what_if(case: Case, open_page: Open):
+    page = open_page()
+    with case.proxy.connect() as wire:
+        for number in range(100):
+            wire.expect(b"set key:%d 0 0 5\r\nvalue\r\n" % number, b"STORED\r\n")
+    page.get_by_role("link", name="What if").click()
+    page.get_by_label("Which").select_option("b")
+    page.get_by_role("button", name="Count").click()
+    row = page.get_by_role("row").filter(has=page.get_by_role("cell", name="b", exact=True))
+    expect(row).to_contain_text("a")
+    page.get_by_label("Change").select_option("add")
+    page.get_by_label("Which").fill("no address")
+    page.get_by_role("button", name="Count").click()
+    expect(page.locator(".health.bad")).to_be_visible()

@@ -13,6 +13,7 @@
     history    the last hour, in bounded memory
     fill       how full servers are
     actions    what may be done to a server now, and what it will do
+    what_if    which keys a change would move
     shares     how much of its ring each has
 
 - The page knows nothing that the API does not tell, and may do nothing that its token may not.

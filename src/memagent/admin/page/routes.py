@@ -7,11 +7,13 @@
     GET    /v1/watch             frames, as server-sent events
     GET    /v1/history           the last hour, for charts
     POST   /v1/tap               live requests, a line of JSON each time, until who asked has gone
+    GET    /v1/what-if           which keys a change of a pool would move
     GET    /v1/actions/...       what may be done to a server now, and what each of it will do
 
 What changes something the page asks of the API like anybody else.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -31,6 +33,7 @@ from memagent.admin.guard import CALLER
 from memagent.admin.page.actions import Action, actions_of
 from memagent.admin.page.assets import read_all
 from memagent.admin.page.watch import LONGEST_S, Watch
+from memagent.admin.page.what_if import Answer, Wish, answer
 from memagent.admin.requests import RefusedError, UnknownError
 from memagent.snapshot import Snapshot
 from memagent.units import quoted
@@ -80,6 +83,7 @@ def make_page(
     _add_watching(router, watch)
     _add_actions(router, proxy.snapshot)
     _add_tap(router, proxy)
+    _add_what_if(router, watch, proxy)
     return router
 
 
@@ -88,13 +92,13 @@ def _add_files(router: APIRouter) -> None:
 
     @router.get("/", include_in_schema=False)
     async def index(request: Request) -> Response:
-        return answer(request, "index.html")
+        return send(request, "index.html")
 
     @router.get("/page/{path:path}", include_in_schema=False)
     async def file(request: Request, path: str) -> Response:
-        return answer(request, path)
+        return send(request, path)
 
-    def answer(request: Request, path: str) -> Response:
+    def send(request: Request, path: str) -> Response:
         found = files.get(path)
         if found is None:
             raise UnknownError(f"there is no file {quoted(path)}")
@@ -199,3 +203,14 @@ def _add_tap(router: APIRouter, proxy: Proxy) -> None:
 
 def _line(line: dict[str, Any]) -> bytes:
     return json.dumps(line["progress"]).encode() + b"\n"
+
+
+def _add_what_if(router: APIRouter, watch: Watch, proxy: Proxy) -> None:
+    one_at_a_time = asyncio.Lock()
+
+    @router.get("/v1/what-if", include_in_schema=False)
+    async def what_if(wish: Annotated[Wish, Query()]) -> Answer:
+        if one_at_a_time.locked():
+            raise RefusedError("keys are being counted already", "try again")
+        async with one_at_a_time:
+            return await answer(wish, watch.config(), proxy.snapshot())

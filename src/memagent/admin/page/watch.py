@@ -47,7 +47,7 @@ class Watch:
         count: Callable[[Snapshot], Counts],
         log: Logger,
     ) -> None:
-        self._config = config
+        self.config = config
         self._snapshot = snapshot
         self._count = count
         self._loop = asyncio.get_running_loop()
@@ -150,7 +150,7 @@ class Watch:
         }
 
     def _pool(self, pool: PoolSnapshot, rows: dict[int, Row]) -> dict[str, Any]:
-        shares = self._shares.of(self._config(), pool.name)
+        shares = self._shares.of(self.config(), pool.name)
         found = [self._server(rows[server.number]) for server in pool.servers]
         for server, share in zip(found, shares, strict=len(shares) == len(found)):
             server["share"] = share

@@ -183,3 +183,12 @@ def test_live_requests(browser: Browser):
     assert [line["event"] for line in log] == ["an operator acts over HTTP"]
     assert browser.ask("POST", "/v1/tap", json={"of_verb": "no"}, headers=OWN).status_code == 422
     assert browser.ask("POST", "/v1/tap", json={"per_s": 0}, headers=OWN).status_code == 422
+
+
+def test_what_if(start: Callable[[Tokens], Browser]):
+    browser = start(Tokens())
+    found = browser.ask("GET", "/v1/what-if?pool=main&what=add&value=10.0.0.2:1").json()
+    assert (found["keys"], found["not_asked"]) == (0, ["10.0.0.1:1"])
+    assert browser.ask("GET", "/v1/what-if?pool=main&what=remove&value=x").status_code == 404
+    assert browser.ask("GET", "/v1/what-if?pool=main&what=add&value=no address").status_code == 422
+    assert browser.ask("GET", "/v1/what-if?pool=main&what=explode&value=x").status_code == 422

@@ -8,6 +8,7 @@ import * as live from "./live.js";
 import { overview } from "./overview.js";
 import { hot, slow, tap } from "./requests.js";
 import { server } from "./server.js";
+import { whatIf } from "./what-if.js";
 
 const LATE_S = 3;
 const VIEWS = [
@@ -17,6 +18,7 @@ const VIEWS = [
   { name: "hot", title: "Hot keys", open: hot },
   { name: "slow", title: "Slow requests", open: slow },
   { name: "tap", title: "Live requests", open: tap },
+  { name: "what-if", title: "What if", open: whatIf },
 ];
 
 const root = document.getElementById("view");

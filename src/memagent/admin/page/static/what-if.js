@@ -13,6 +13,8 @@ export function whatIf(root, live) {
   const pool = h("select", { id: "pool" });
   const what = h("select", { id: "what" }, options(CHANGES));
   const place = h("span");
+  // Until it is known which servers there are.
+  const button = h("button", { class: "main", disabled: true }, "Count");
   const result = h("div", { "aria-live": "polite" });
   const form = h(
     "form",
@@ -20,7 +22,7 @@ export function whatIf(root, live) {
     h("label", { for: "pool" }, "In pool"), pool,
     h("label", { for: "what", class: "sr" }, "Change"), what,
     place,
-    h("button", { class: "main" }, "Count"),
+    button,
   );
   let pools = [];
   let value = null;
@@ -58,6 +60,7 @@ export function whatIf(root, live) {
     pools = frame.pools;
     pool.append(...options(pools.map((each) => [each.name, each.name])));
     offer();
+    button.disabled = false;
   });
 }
 

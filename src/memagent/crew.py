@@ -2,10 +2,13 @@
 
     start ─▶ Start ─▶ Ready ─▶ serving ─▶ ended ─▶ what it had under way is seen to ─┐
       ▲                                                                              │
-      └──────────────── pause, the longer the more often it dies ◀───────────────────┘
+      └──────────────── pause, the longer the more often it dies ◀───────────────────┤
+                                                       no place any more: it is left ◀┘
 
 - Until all have been ready once, a worker that dies ends the start; then it is replaced, until all drain.
 - What a dead worker had under way is seen to before anybody else writes in its place.
+- A worker that is one too many stays until its clients have gone, and what it alone knows is of no use any
+  more; then somebody else sees to what it leaves. Until it is told to drain it can be one of them again.
 - A worker that hangs is killed, and so replaced; so is one that somebody else has told to end.
 """
 
@@ -31,6 +34,7 @@ from memagent.snapshot import WorkerSnapshot
 from memagent.tasks import Tasks
 
 _START_DEADLINE_S: Final = 30.0
+_LOOK_EVERY_S: Final = 0.05
 
 
 class Boss(Protocol):
@@ -47,6 +51,15 @@ class Boss(Protocol):
 
     def worker_ended(self, place: int) -> None: ...
 
+    def is_settled(self, place: int) -> bool:
+        """Does this worker know nothing that would be lost with it?"""
+
+    def drain_s(self) -> float:
+        """How long clients of a worker that goes may stay."""
+
+    def place_left(self, place: int) -> None:
+        """Its worker has gone, and nobody takes the place."""
+
 
 class Crew:
     """`draining`: nobody is replaced any more. `all_ready`: all have been once, or never will be."""
@@ -60,7 +73,8 @@ class Crew:
         self._log = log
         self._workers: dict[int, WorkerProcess] = {}
         self._orphans = Orphans(self._workers, tasks)
-        self._places: list[asyncio.Task[None]] = []
+        self._tasks = tasks
+        self._places: dict[int, asyncio.Task[None]] = {}
         self._pulse = Pulse()
         self._restarts: Counter[int] = Counter()
         self._not_ready_yet = set(range(size))
@@ -71,9 +85,8 @@ class Crew:
 
     async def start(self) -> None:
         """Until all are ready, or told to end meanwhile. StartError if they do not get ready."""
-        self._places = [asyncio.create_task(self._keep(place)) for place in range(self._size)]
-        for task in self._places:
-            task.add_done_callback(self._place_given_up)
+        for place in range(self._size):
+            self._open_place(place)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.all_ready.wait(), _START_DEADLINE_S)
         if self._start_error is not None:
@@ -85,6 +98,7 @@ class Crew:
     def replace_no_more(self) -> None:
         """A start that is under way ends too."""
         self.draining.set()
+        self._orphans.give_up()
         self.all_ready.set()
 
     async def drain(self, longest_s: float, hurry: asyncio.Event) -> None:
@@ -93,7 +107,7 @@ class Crew:
             if not worker.send(Drain()):
                 worker.signal(signal.SIGTERM)
         hurried: asyncio.Task[Any] = asyncio.create_task(hurry.wait())
-        everybody: asyncio.Task[Any] = asyncio.create_task(asyncio.wait(self._places))
+        everybody: asyncio.Task[Any] = asyncio.create_task(asyncio.wait(self._places.values()))
         await asyncio.wait({hurried, everybody}, timeout=longest_s, return_when=asyncio.FIRST_COMPLETED)
         hurried.cancel()
         if not everybody.done():
@@ -102,19 +116,79 @@ class Crew:
     async def kill(self) -> None:
         """Whoever still lives, and wait for the end of all."""
         self.draining.set()
+        self._orphans.give_up()
         self._is_killing = True
         for worker in self._workers.values():
             worker.signal(signal.SIGKILL)
         if self._places:
-            await asyncio.wait(self._places)
+            await asyncio.wait(self._places.values())
+
+    # ------------------------------------------------------------ more and fewer
+
+    def resize(self, size: int) -> None:
+        """From now on there are so many. Those that come have room, those that go listen no more."""
+        self._size = size
+        for place in range(size):
+            if place not in self._places and not self.draining.is_set():
+                self._open_place(place)
+        for place, worker in self._workers.items():
+            if place < size:
+                # one that drains already is replaced
+                worker.is_leaving = worker.is_leaving and worker.is_draining
+            else:
+                self._dismiss(worker)
+
+    async def until_ready(self, longest_s: float) -> list[int]:
+        """Until all are; the places of those that are not."""
+
+        def late() -> list[int]:
+            ready = {place for place, worker in self._workers.items() if worker.is_ready}
+            return [place for place in range(self._size) if place not in ready]
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                while late() and not self.draining.is_set():
+                    await asyncio.sleep(_LOOK_EVERY_S)
+        return late()
+
+    def _dismiss(self, worker: WorkerProcess) -> None:
+        if not worker.is_leaving:
+            worker.is_leaving = True
+            self._tasks.spawn(self._let_go(worker))
+
+    async def _let_go(self, worker: WorkerProcess) -> None:
+        """Its clients may leave by themselves, for so long; without any it may stay as long as it has to."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._boss.drain_s()
+        self._log.info("worker is one too many, it goes when its clients have gone", worker=worker.number)
+        while worker.is_leaving and self._workers.get(worker.number) is worker:
+            clients = self._segment.clients(worker.number)
+            if loop.time() >= until_s if clients else self._boss.is_settled(worker.number):
+                worker.is_draining = True
+                if not worker.send(Drain()):
+                    worker.signal(signal.SIGTERM)
+                return
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     # ------------------------------------------------------------ a worker's place
 
+    def _open_place(self, place: int) -> None:
+        task = self._places[place] = asyncio.create_task(self._keep(place))
+        task.add_done_callback(self._place_given_up)
+
     async def _keep(self, place: int) -> None:
-        """Keep a worker running in this place until all drain."""
+        """Keep a worker running in this place until all drain, or there are fewer places."""
         backoff = Backoff()
         while not self.draining.is_set():
-            lived_s, was_told = 0.0, False
+            if place >= self._size:
+                await self._orphans.seen_to_by_another(place)
+                if self.draining.is_set():
+                    return
+                self._boss.place_left(place)
+                if place >= self._size:
+                    del self._places[place]
+                    return
+            lived_s, was_told, was_to_go = 0.0, False, False
             try:
                 worker = await self._start_worker(place)
             except OSError as error:
@@ -125,6 +199,7 @@ class Crew:
                 cause, pid = await worker.ended(), worker.pid
                 lived_s, last_error = worker.lived_s(), worker.last_error
                 was_told = worker.has_drained
+                was_to_go = worker.is_leaving and was_told
                 del self._workers[place]
                 self._segment.take_place(place, 0)
                 self._orphans.died(worker)
@@ -134,6 +209,12 @@ class Crew:
             if not self.all_ready.is_set():
                 self._fail_start(place, cause, last_error)
                 return
+            if was_to_go:
+                self._log.info("worker has gone", worker=place, pid=pid)
+                continue
+            if place >= self._size:
+                self._log.error("worker died, it was one too many", worker=place, pid=pid, cause=cause)
+                continue
             delay_s = backoff.delay_s(lived_s)
             facts = {"worker": place, "pid": pid, "cause": cause, "delay_ms": int(delay_s * 1000)}
             if was_told:
@@ -164,6 +245,8 @@ class Crew:
             worker.signal(signal.SIGKILL)
         elif self.draining.is_set():
             worker.send(Drain())
+        elif place >= self._size:
+            self._dismiss(worker)
         return worker
 
     def _fail_start(self, place: int, cause: str, last_error: str) -> None:
@@ -218,8 +301,7 @@ class Crew:
 
     def tell_one(self, message: ToWorker) -> None:
         """Any that is ready, if there is one."""
-        ready = [worker for worker in self._workers.values() if worker.is_ready]
-        if ready:
+        if ready := self._ready():
             ready[0].send(message)
 
     def alive(self) -> Collection[int]:
@@ -233,7 +315,10 @@ class Crew:
     @property
     def ready(self) -> int:
         """How many are."""
-        return sum(worker.is_ready for worker in self._workers.values())
+        return len(self._ready())
+
+    def _ready(self) -> list[WorkerProcess]:
+        return [each for each in self._workers.values() if each.is_ready and not each.is_leaving]
 
     def any_turns(self) -> bool:
         """Is there one that does not hang?"""
@@ -252,4 +337,5 @@ class Crew:
         return tuple(
             WorkerSnapshot(place, pid, self._restarts[place])
             for place, pid in enumerate(self._segment.pids()[1:])
+            if place in self._places
         )

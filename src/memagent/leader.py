@@ -18,6 +18,7 @@ from typing import Final, NamedTuple, Protocol
 from memagent.control import Flush, Hold, Replace, StateChange, ToWorker
 from memagent.fleet import Fleet
 from memagent.lifecycle import (
+    DIRTY,
     Action,
     Changed,
     Count,
@@ -205,6 +206,33 @@ class Leader:
                 self.rewarms.start(server, sources)
             case StopWarm(server, why):
                 self.rewarms.stop(server, why)
+
+    def is_settled(self, place: int) -> bool:
+        """Has its worker nothing that another one would have to know, but for its clients?"""
+        words = (self._standings[number].word(place) for number in self._copied())
+        dirty = any(used and phase in DIRTY for used, _, phase, _ in words)
+        return not dirty and self._segment.marks(place).is_quiet
+
+    def bury(self, place: int) -> None:
+        """Its worker has gone for good. A server for which it had noted something is flushed before it is
+        used: a new outage keeps it closed until all others have heard of that.
+        """
+        for number, standing in self._standings.items():
+            used, _, phase, _ = standing.word(place)
+            if used and phase in DIRTY and number in self._copied():
+                self._log.warning(
+                    "a worker has gone and what it had noted for a server with it, the server is flushed",
+                    worker=place,
+                    server=self.name(number),
+                )
+                self._crew.tell_all(Flush(number))
+                standing.begin_outage(standing.outage)
+            standing.bury_place(place)
+        self.wake()
+
+    def _copied(self) -> list[int]:
+        """Servers whose keys others have too."""
+        return [number for number, member in self.fleet.members.items() if member.pool.has_copies]
 
     def tell_held(self) -> None:
         """Who must not be asked; every worker hears it again and again."""

@@ -40,7 +40,7 @@ from memagent.snapshot import State
 DOWN: Final = 1
 CLEAN: Final = 3
 _RETURNING: Final = 2
-_DIRTY: Final = (DOWN, _RETURNING)
+DIRTY: Final = (DOWN, _RETURNING)
 
 # What was under way on connections that ended when a server froze is over so long after it answers again.
 SETTLE_S: Final = 1.0
@@ -403,7 +403,7 @@ def _says_down(place: Place, row: Row) -> bool:
 
 def _blocks(place: Place, outage: int) -> bool:
     if not place.alive:
-        return place.used and place.phase in _DIRTY
+        return place.used and place.phase in DIRTY
     return not place.used or place.outage != outage or place.phase not in (_RETURNING, CLEAN)
 
 

@@ -13,6 +13,8 @@
 - Two proxies never share a port by accident: an address on which somebody listens already is refused.
 - The file of a Unix socket is removed only if nobody answers on it before, or if it is our own afterwards.
 - An address that stays keeps its sockets, whatever it is called and whichever pool it leads to.
+- No socket of an address is closed before the address is: clients may wait in it. So where workers have
+  become fewer there are more sockets than workers, which share them.
 """
 
 import errno
@@ -73,6 +75,23 @@ class _Group:
             return [self.sockets[worker % n]] if n else []
         whole = n - n % workers
         return self.sockets[worker:whole:workers] + self.sockets[whole:]
+
+    @property
+    def may_grow(self) -> bool:
+        """Is it one that lets others of ours be bound beside it?"""
+        if self.name.family == socket.AF_UNIX or not self.sockets:
+            return False
+        return bool(self.sockets[0].getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
+
+    def bind_one_more(self) -> None:
+        each = _tcp_socket(self.name.family, shared=True)
+        try:
+            each.bind(self.name.sockaddr)
+            each.listen(_BACKLOG)
+        except BaseException:
+            each.close()
+            raise
+        self.sockets.append(each)
 
     def remove_file(self) -> None:
         if self.file is not None:
@@ -154,6 +173,9 @@ class Listeners:
         return [seat.group.shown for seat in self._seats]
 
     def of_worker(self, worker: int) -> tuple[Listener, ...]:
+        """None for who is one too many, or not one of them yet."""
+        if worker >= self._workers:
+            return ()
         return tuple(
             Listener(each.fileno(), seat.group.shown, seat.pool)
             for seat in self._seats
@@ -196,12 +218,17 @@ class Listeners:
             raise self._start_error(address, error) from None
         return tuple(dict.fromkeys(Name(family, sockaddr) for family, *_, sockaddr in found))
 
+    def check_free(self) -> None:
+        """StartError: other workers cannot accept now."""
+        if self._stays:
+            raise StartError(f"{self._setting}: {self._stays}")
+
     def prepare(self, sought: Sequence[Sought], activated: Activated | None = None) -> Change:
         """Bind what is new. StartError: nothing has changed. Nobody accepts there before `settle`."""
         groups = {seat.group.name: seat.group for seat in self._seats}
         wanted = {name for each in sought for name in each.names}
-        if self._stays and wanted != groups.keys():
-            raise StartError(f"{self._setting}: {self._stays}")
+        if wanted != groups.keys():
+            self.check_free()
         leaving = [name for name in groups if name not in wanted]
         change = Change()
         try:
@@ -228,6 +255,18 @@ class Listeners:
         for group in left:
             group.remove_file()
         self._left += left
+
+    @property
+    def workers(self) -> int:
+        """So many accept."""
+        return self._workers
+
+    def share_out(self, workers: int) -> None:
+        """From now on among so many. OSError: they share what there is, as there are no more files."""
+        self._workers = workers
+        for group in (seat.group for seat in self._seats):
+            while group.may_grow and len(group.sockets) < workers:
+                group.bind_one_more()
 
     def close_left(self) -> None:
         """The workers know, and take who waits there before they close theirs."""
@@ -302,10 +341,7 @@ class Listeners:
                 trial.bind(sockaddr)
                 group.name = Name(family, trial.getsockname())
         for _ in range(self._workers):
-            each = _tcp_socket(family, shared=True)
-            group.sockets.append(each)
-            each.bind(group.name.sockaddr)
-            each.listen(_BACKLOG)
+            group.bind_one_more()
 
     def _bind_unix(self, group: _Group, path: str) -> None:
         try:

@@ -135,8 +135,8 @@ class Observing:
         if len(self._filters) >= _MOST_TAPS:
             raise RefusedError(f"{_MOST_TAPS} taps are open already", "end one of them")
         number = next(self._numbers)
-        rings = [self._segment.tapped(worker) for worker in range(self._segment.workers)]
-        listener = _Listener([_Place(ring, ring.count) for ring in rings])
+        listener = _Listener([])
+        self._fit(listener)
         self._filters[number] = TapFilter(number, prefix, server, verb, per_s)
         try:
             self._tell()
@@ -158,7 +158,14 @@ class Observing:
     def _tell(self) -> None:
         self._tell_all(Taps(tuple(self._filters.values())))
 
+    def _fit(self, listener: _Listener) -> None:
+        """There may be more workers by now."""
+        for worker in range(len(listener.places), self._segment.workers):
+            ring = self._segment.tapped(worker)
+            listener.places.append(_Place(ring, ring.count))
+
     def _look(self, number: int, listener: _Listener) -> tuple[Seen, ...]:
+        self._fit(listener)
         found = []
         for worker, place in enumerate(listener.places):
             for sighting in place.ring.read(place.last):

@@ -69,6 +69,8 @@ class WorkerProcess:
         self.last_error = ""
         self.is_ready = False
         self.has_drained = False
+        self.is_leaving = False  # one too many; once it drains for that there is no way back
+        self.is_draining = False
         self._process = process
         self._channel = channel
         self._ear = ear

@@ -19,9 +19,11 @@ class Plan:
     waiting: tuple[str, ...]
 
 
-def plan(now: Config, new: Config) -> Plan:
-    """`config` is `new` but for what has to wait."""
+def plan(now: Config, new: Config, most_workers: int) -> Plan:
+    """`config` is `new` but for what has to wait; so have more workers than there is room for."""
     kept = {name: getattr(now, name) for name, row in settings_of(Config).items() if row.at_start}
+    if new.workers > most_workers:
+        kept["workers"] = now.workers
     config = new.model_copy(update=kept)
     waiting = tuple(name for name, value in kept.items() if getattr(new, name) != value)
     return Plan(config, tuple(map(_line, changes(now, config))), waiting)

@@ -28,6 +28,7 @@ from memagent.settings import Config
 from memagent.threads import in_thread
 
 _DEADLINE_S: Final = 10.0
+_READY_S: Final = 10.0
 
 
 class Crew(Protocol):
@@ -36,6 +37,10 @@ class Crew(Protocol):
     def tell_each(self, message: Callable[[int], ToWorker]) -> None: ...
 
     def alive(self) -> Collection[int]: ...
+
+    def resize(self, size: int) -> None: ...
+
+    async def until_ready(self, longest_s: float) -> list[int]: ...
 
 
 class Reloader:
@@ -95,7 +100,7 @@ class Reloader:
     async def _reload(self) -> Plan:
         try:
             loaded = await self._look()
-            made = plan(self._fleet.config, self._fit(loaded.config))
+            made = plan(self._fleet.config, self._fit(loaded.config), self._segment.places)
             await self._names.look_up_new(made.config)
             opened = await self._open(made.config)
         except MemagentError as error:
@@ -105,9 +110,11 @@ class Reloader:
             self._tried = self._found
         self._stay()
         if made.changes or self._leader.moves_by_file:
-            before = self._listeners.addresses
+            before, n_workers = self._listeners.addresses, self._fleet.config.workers
             self._put_in_force(made.config, opened)
             await self._until_all_have_it()
+            if made.config.workers != n_workers:
+                await self._resize(made.config.workers)
             if self._listeners.addresses != before:
                 await self._moved()
         for warning in loaded.warnings:
@@ -120,12 +127,15 @@ class Reloader:
     async def _open(self, config: Config) -> Change:
         """The addresses that are new; StartError. Nothing may be waited for before they are in force."""
         sought = await in_thread(lambda: self._listeners.look_up(config.listens), "look up addresses")
+        if config.workers != self._fleet.config.workers:
+            self._listeners.check_free()
         return self._listeners.prepare(sought)
 
     async def unread(self) -> tuple[str, ...]:
         """What a reload would change. Nothing, where this version cannot make sense of the files."""
         try:
-            return plan(self._fleet.config, self._fit((await self._look()).config)).changes
+            new = self._fit((await self._look()).config)
+            return plan(self._fleet.config, new, self._segment.places).changes
         except MemagentError:
             return ()
 
@@ -183,6 +193,9 @@ class Reloader:
     def _put_in_force(self, config: Config, opened: Change) -> None:
         self._let_go()
         self._listeners.settle(opened)
+        if config.workers < self._listeners.workers:
+            self._listeners.share_out(config.workers)
+        self._segment.open_places(config.workers)
         change = self._fleet.change(config)
         self._segment.grow(max(self._fleet.numbers) + 1)
         for number in change.new_pools:
@@ -217,6 +230,23 @@ class Reloader:
         before = self._sockets.get(worker, set())
         self._sockets[worker] = {each.number for each in listeners}
         return listeners, tuple(each.number for each in listeners if each.number not in before)
+
+    async def _resize(self, workers: int) -> None:
+        """All know of it; those that are one too many listen no more, and those that come not before they can
+        answer.
+        """
+        self._crew.resize(workers)
+        if workers <= self._listeners.workers:
+            return
+        if late := await self._crew.until_ready(_READY_S):
+            self._log.warning("workers that are not ready yet", workers=late)
+        try:
+            self._listeners.share_out(workers)
+        except OSError as error:
+            problem = error.strerror or str(error)
+            self._log.warning("workers share their listening sockets, there are no more", problem=problem)
+        self._tell_workers()
+        await self._until_all_have_it()
 
     async def _until_all_have_it(self) -> None:
         with contextlib.suppress(TimeoutError):

@@ -180,7 +180,8 @@ class Rewarms:
             bytes_per_s=pool.rewarm_bytes_per_s,
             marks_fd=self._segment.fd,
             marks_offset_bytes=self._segment.marks_offset_bytes,
-            marks_rows=self._segment.workers,
+            marks_rows=self._segment.places,
+            marks_in_use_offset_bytes=self._segment.in_use_offset_bytes,
             standings=tuple(
                 self._segment.standing_offset_slots(each.number) for each in self._fleet.of_pool(pool)
             ),

@@ -11,6 +11,8 @@
 - `stats reset` copies the counters to the baseline, and who shows them subtracts it. Counters only grow.
 - A server keeps its number as long as it is there; the number of one that is gone is given again, at zero.
 - It grows at its end only, so what is mapped already stays where it is; `fit` maps what has come since.
+- There is room for more workers than there are: what no worker has ever had is not looked at, so it takes no
+  memory. `workers` counts the places that were ever taken, and only grows; so a counter never falls.
 - How a server stands is written by all workers, with atomic operations; of the marks and notes of keys each
   has a row, which whoever adopts what a dead one had under way takes over.
 - The header holds a checksum of the counters' names: a worker of another version does not write into it.
@@ -59,7 +61,7 @@ _TABLE: Final = zlib.crc32(
         ]
     ).encode()
 )
-_MAGIC_AT, _TABLE_AT, _WORKERS_AT, _POOLS_AT, _STARTED_AT, _PID_AT = range(6)
+_MAGIC_AT, _TABLE_AT, _PLACES_AT, _POOLS_AT, _STARTED_AT, _PID_AT, _WORKERS_AT = range(7)
 _HEADER_SLOTS: Final = _LINE_SLOTS
 
 
@@ -89,41 +91,42 @@ class Latency:
 class Segment:
     """The supervisor makes it, workers attach to it by its file descriptor."""
 
-    def __init__(self, fd: int, workers: int, pools: int) -> None:
+    def __init__(self, fd: int, places: int, pools: int) -> None:
         self.fd = fd
-        self.workers = workers
+        self.places = places
         self.pools = pools
-        places = workers + 1
-        self._places_at = _HEADER_SLOTS + _whole_lines(workers)
-        self._baseline_slots = places * _WORKER_SLOTS
+        blocks = places + 1
+        self._places_at = _HEADER_SLOTS + _whole_lines(places)
+        self._baseline_slots = blocks * _WORKER_SLOTS
         self._pools_at = self._places_at + 2 * self._baseline_slots
-        marks_at = self._pools_at + workers * pools * _POOL_SLOTS
+        marks_at = self._pools_at + places * pools * _POOL_SLOTS
         self.marks_offset_bytes = SLOT_BYTES * marks_at
-        self._notes_offset_bytes = self.marks_offset_bytes + marks_bytes(workers)
-        self._observers_at = _whole_lines((self._notes_offset_bytes + notes_bytes(workers)) // SLOT_BYTES)
-        self._servers_at = self._observers_at + workers * _OBSERVER_SLOTS
-        self._standing_slots = standing_slots(workers)
-        self._server_baseline_slots = places * _BLOCK_SLOTS
+        self._notes_offset_bytes = self.marks_offset_bytes + marks_bytes(places)
+        self._observers_at = _whole_lines((self._notes_offset_bytes + notes_bytes(places)) // SLOT_BYTES)
+        self._servers_at = self._observers_at + places * _OBSERVER_SLOTS
+        self._standing_slots = standing_slots(places)
+        self._server_baseline_slots = blocks * _BLOCK_SLOTS
         self._latencies_at = self._standing_slots + 2 * self._server_baseline_slots
-        self._server_slots = self._latencies_at + workers * _LATENCY_SLOTS
+        self._server_slots = self._latencies_at + places * _LATENCY_SLOTS
         self._mapped: list[tuple[mmap.mmap, memoryview]] = []
         self.buffer: mmap.mmap
         self._slots: memoryview
         self.servers = 0
 
     @classmethod
-    def create(cls, workers: int, servers: int, pools: int = 1) -> "Segment":
+    def create(cls, workers: int, servers: int, pools: int = 1, places: int = 0) -> "Segment":
+        """With `places` for so many workers, if there are to be more one day."""
         if workers < 1 or servers < 0 or pools < 1:
             raise ValueError(f"counters of {workers} workers, {servers} servers, {pools} pools make no sense")
         fd = os.memfd_create("memagent-counters", os.MFD_CLOEXEC)
         try:
-            segment = cls(fd, workers, pools)
+            segment = cls(fd, max(workers, places), pools)
             os.ftruncate(fd, segment._size_bytes(servers))
             segment.fit()
         except BaseException:
             os.close(fd)
             raise
-        header = (_MAGIC, _TABLE, workers, pools, time.time_ns(), os.getpid())
+        header = (_MAGIC, _TABLE, segment.places, pools, time.time_ns(), os.getpid(), workers)
         for at, value in enumerate(header):
             segment._slots[at] = value
         return segment
@@ -135,15 +138,17 @@ class Segment:
         start = os.pread(fd, SLOT_BYTES * _HEADER_SLOTS, 0)
         if len(start) < SLOT_BYTES * _HEADER_SLOTS:
             raise ValueError(f"{size_bytes} bytes are too few for the shared counters")
-        magic, table, workers, pools = memoryview(start).cast("Q")[:4]
+        header = memoryview(start).cast("Q")
+        magic, table, places, pools = header[:4]
         if magic != _MAGIC:
             raise ValueError("these are not the shared counters")
         if table != _TABLE:
             raise ValueError("the shared counters are another version's: memagent was changed while it ran")
-        segment = cls(fd, workers, pools)
+        segment = cls(fd, places, pools)
         past_bytes = size_bytes - segment._size_bytes(0)
-        if workers < 1 or past_bytes < 0 or past_bytes % (SLOT_BYTES * segment._server_slots):
-            raise ValueError(f"{size_bytes} bytes are wrong for {workers} workers and {pools} pools")
+        is_odd = past_bytes < 0 or past_bytes % (SLOT_BYTES * segment._server_slots)
+        if not 1 <= header[_WORKERS_AT] <= places or is_odd:
+            raise ValueError(f"{size_bytes} bytes are wrong for {places} workers and {pools} pools")
         segment.fit()
         return segment
 
@@ -181,16 +186,32 @@ class Segment:
     def supervisor_pid(self) -> int:
         return self._slots[_PID_AT]
 
+    @property
+    def workers(self) -> int:
+        """How many places were ever taken."""
+        return self._slots[_WORKERS_AT]
+
+    def open_places(self, workers: int) -> None:
+        """There will be so many workers. Only in the supervisor, and before it starts them."""
+        if workers > self.places:
+            raise ValueError(f"{workers} workers in {self.places} places")
+        self._slots[_WORKERS_AT] = max(workers, self.workers)
+
+    @property
+    def in_use_offset_bytes(self) -> int:
+        """Where `workers` stands."""
+        return SLOT_BYTES * _WORKERS_AT
+
     def worker_offset_slots(self, worker: int) -> int:
         """Where a worker's own block is: `Block(segment.buffer, this, W_COUNT)`."""
-        if not 0 <= worker < self.workers:
-            raise IndexError(f"worker {worker} of {self.workers}")
+        if not 0 <= worker < self.places:
+            raise IndexError(f"worker {worker} of {self.places}")
         return self._places_at + worker * _WORKER_SLOTS
 
     def server_offset_slots(self, worker: int, server: int) -> int:
         """Where a worker's block for a server is: `Block(segment.buffer, this, S_COUNT)`."""
-        if not 0 <= worker < self.workers:
-            raise IndexError(f"worker {worker} of {self.workers}")
+        if not 0 <= worker < self.places:
+            raise IndexError(f"worker {worker} of {self.places}")
         return self._blocks_at(server) + worker * _BLOCK_SLOTS
 
     def pool_histograms(self, worker: int, pool: int) -> Histograms:
@@ -212,21 +233,21 @@ class Segment:
         return Sightings(Block(self.buffer, at, sightings_slots(_TAPPED_REQUESTS)))
 
     def _observer_offset_slots(self, worker: int) -> int:
-        if not 0 <= worker < self.workers:
-            raise IndexError(f"worker {worker} of {self.workers}")
+        if not 0 <= worker < self.places:
+            raise IndexError(f"worker {worker} of {self.places}")
         return self._observers_at + worker * _OBSERVER_SLOTS
 
     def _pool_offset_slots(self, worker: int, pool: int) -> int:
-        if not 0 <= worker < self.workers:
-            raise IndexError(f"worker {worker} of {self.workers}")
+        if not 0 <= worker < self.places:
+            raise IndexError(f"worker {worker} of {self.places}")
         if not 0 <= pool < self.pools:
             raise IndexError(f"pool {pool} of {self.pools}")
         return self._pools_at + (worker * self.pools + pool) * _POOL_SLOTS
 
     def server_histogram(self, worker: int, server: int) -> Histograms:
         """Where a worker counts how long a server takes to answer."""
-        if not 0 <= worker < self.workers:
-            raise IndexError(f"worker {worker} of {self.workers}")
+        if not 0 <= worker < self.places:
+            raise IndexError(f"worker {worker} of {self.places}")
         return self._histograms(self._latency_offsets(server)[worker], 1)
 
     def _histograms(self, offset_slots: int, n: int) -> Histograms:
@@ -234,11 +255,11 @@ class Segment:
 
     def _latency_offsets(self, server: int) -> range:
         at = self.standing_offset_slots(server) + self._latencies_at
-        return range(at, at + self.workers * _LATENCY_SLOTS, _LATENCY_SLOTS)
+        return range(at, at + self.places * _LATENCY_SLOTS, _LATENCY_SLOTS)
 
     def standing(self, server: int, worker: int = 0) -> Standing:
         """How a server stands, for the worker whose word is there; who only reads takes any."""
-        return Standing(self.buffer, self.standing_offset_slots(server), self.workers, worker)
+        return Standing(self.buffer, self.standing_offset_slots(server), self.places, worker)
 
     def standing_offset_slots(self, server: int) -> int:
         if not 0 <= server < self.servers:
@@ -250,7 +271,8 @@ class Segment:
 
     def marks(self, worker: int = 0) -> Marks:
         """Which keys are being written, for the worker whose row is there; who only reads takes any."""
-        return Marks(self.buffer, self.marks_offset_bytes, self.workers, worker, self._notes_offset_bytes)
+        at = self.marks_offset_bytes, self._notes_offset_bytes, self.in_use_offset_bytes
+        return Marks(self.buffer, at[0], self.places, worker, at[1], at[2])
 
     def count_as_leader(self, server: int, name: str, step: int) -> None:
         """Only in the supervisor, as every block has one writer."""
@@ -261,7 +283,7 @@ class Segment:
         self._slots[self._leader_offset_slots(server) + SERVER_INDEX[name]] = value
 
     def _leader_offset_slots(self, server: int) -> int:
-        return self._blocks_at(server) + self.workers * _BLOCK_SLOTS
+        return self._blocks_at(server) + self.places * _BLOCK_SLOTS
 
     def clear_pool(self, pool: int) -> None:
         """Another pool gets this number."""
@@ -292,7 +314,14 @@ class Segment:
         self._slots[self.worker_offset_slots(worker) + WORKER_INDEX["restarts"]] += 1
 
     def loop_turns(self, worker: int) -> int:
-        return self._slots[self.worker_offset_slots(worker) + WORKER_INDEX["loop_turns"]]
+        return self._worker_value(worker, "loop_turns")
+
+    def clients(self, worker: int) -> int:
+        """How many are connected to one worker."""
+        return self._worker_value(worker, "curr_connections")
+
+    def _worker_value(self, worker: int, name: str) -> int:
+        return self._slots[self.worker_offset_slots(worker) + WORKER_INDEX[name]]
 
     def pids(self) -> list[int]:
         """The supervisor's, then the workers'; 0 where none has been started yet."""
@@ -326,7 +355,7 @@ class Segment:
 
     def server_latency(self, server: int) -> Latency:
         """How long one server took to answer, over all workers."""
-        return self._latency(self._latency_offsets(server))
+        return self._latency(self._latency_offsets(server)[: self.workers])
 
     def verb_latencies(self, pool: int) -> dict[str, Latency]:
         """How long clients' requests to a pool took, over all workers, by class of verbs."""
@@ -356,14 +385,16 @@ class Segment:
     ) -> dict[str, int]:
         """Counters by name over these blocks, less their baselines, which stand so far behind; 0: all."""
         offsets = [*workers, *leader]
+        living = [index for index, pid in enumerate(self.pids()[1:]) if pid and index < len(workers)]
         rows = [self._row(offset, len(table)) for offset in offsets]
         if baseline_slots:
             bases = [self._row(offset + baseline_slots, len(table)) for offset in offsets]
             rows = [_less(table, row, base) for row, base in zip(rows, bases, strict=True)]
         totals = {}
         for counter, values in zip(table, zip(*rows, strict=True), strict=True):
-            # What is not a sum is an opinion, and the leader's slot has none.
-            counted = values if counter.fold == "sum" else values[: len(workers)]
+            # What is not a sum is an opinion: the leader's slot has none, nor has a place where nobody is.
+            opinions = [values[index] for index in living] or values[: len(workers)]
+            counted = values if counter.fold == "sum" else opinions
             totals[counter.name] = _FOLDS[counter.fold](counted)
         return totals
 

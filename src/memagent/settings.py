@@ -60,6 +60,8 @@ _MIB = 1024 * 1024
 _GIB = 1024 * _MIB
 
 MOST_POOLS = 256
+MOST_WORKERS = 256
+_FEWEST_PLACES = 16
 
 # memcached takes a longer time for a date.
 _LONGEST_RELATIVE_MS = 30 * 86_400_000
@@ -304,6 +306,11 @@ class PoolConfig(Table):
         yield from _order_conflicts(values, "ms", ("probe_min_ms", "probe_max_ms"))
 
 
+def room_for(workers: int) -> int:
+    """How many workers a proxy may have by reloads that has started with so many."""
+    return min(MOST_WORKERS, max(2 * workers, _FEWEST_PLACES))
+
+
 class Config(Table):
     """One running proxy."""
 
@@ -319,10 +326,9 @@ class Config(Table):
         "count",
         shown="auto",
         words=("auto",),
-        at_start=True,
         default_factory=available_cores,
         ge=1,
-        le=256,
+        le=MOST_WORKERS,
     )
     pools: tuple[PoolConfig, ...] = setting(
         f"The pools of servers by name, {MOST_POOLS} at most", allowed="a mapping of names to pools"

@@ -47,6 +47,7 @@ class Facts:
     user_s: float
     system_s: float
     max_connections: int
+    workers: int
     servers: tuple[ServerFacts, ...]
 
 
@@ -64,14 +65,14 @@ def server_facts(pools: Iterable[PoolConfig], numbers: Iterable[int]) -> tuple[S
 
 
 def facts_now(
-    segment: Segment, version: str, max_connections: int, servers: tuple[ServerFacts, ...]
+    segment: Segment, version: str, max_connections: int, workers: int, servers: tuple[ServerFacts, ...]
 ) -> Facts:
     """The facts of this moment; the processor time is that of the supervisor and of all workers that live."""
     usages = [usage for pid in segment.pids() if (usage := usage_of(pid)) is not None]
     user_s = sum(usage.user_s for usage in usages)
     system_s = sum(usage.system_s for usage in usages)
     pid, started_s = segment.supervisor_pid, segment.started_s
-    return Facts(pid, version, time.time(), started_s, user_s, system_s, max_connections, servers)
+    return Facts(pid, version, time.time(), started_s, user_s, system_s, max_connections, workers, servers)
 
 
 def render(args: Sequence[bytes], segment: Segment, facts: Facts) -> bytes:
@@ -102,7 +103,7 @@ def _general(segment: Segment, facts: Facts) -> Iterable[tuple[str, object]]:
     totals = segment.worker_totals(since_reset=True)
     for counter in WORKER_COUNTERS:
         yield counter.name, totals[counter.name]
-    yield "threads", segment.workers
+    yield "threads", facts.workers
 
 
 def _servers(segment: Segment, facts: Facts) -> Iterable[tuple[str, object]]:

@@ -67,7 +67,7 @@ from memagent.reloader import Reloader
 from memagent.rewarm.job import Job
 from memagent.rewarm_process import RewarmProcess
 from memagent.segment import Segment
-from memagent.settings import MOST_POOLS, Config
+from memagent.settings import MOST_POOLS, Config, room_for
 from memagent.snapshot import Limits, Snapshot
 from memagent.successor import Command, Inheritance
 from memagent.takeover import Predecessor
@@ -187,7 +187,8 @@ class Supervisor:
         self._in_a_hurry = asyncio.Event()
         self._tasks = Tasks(log)
         self._fleet = Fleet(config)
-        self._segment = Segment.create(config.workers, len(self._fleet.members), MOST_POOLS)
+        places = room_for(config.workers)
+        self._segment = Segment.create(config.workers, len(self._fleet.members), MOST_POOLS, places)
         self._crew = Crew(config.workers, self._segment, self, self._tasks, log)
         self._names = Names(self._fleet, self._crew.tell_all, log)
         self._leader = Leader(
@@ -393,6 +394,12 @@ class Supervisor:
         self._reloader.worker_ended(place)
         self._upgrade.accepts_no_more(place)
         self._leader.wake()
+
+    def is_settled(self, place: int) -> bool:
+        return self._leader.is_settled(place)
+
+    def place_left(self, place: int) -> None:
+        self._leader.bury(place)
 
     def heard(self, worker: WorkerProcess, message: FromWorker) -> bool:
         match message:

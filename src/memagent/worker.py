@@ -87,7 +87,7 @@ class Worker:
         self._segment = Segment.attach(start.segment_fd)
         self._configured: dict[int, ServerConfig] = {}
         self._endpoints: dict[int, Endpoint] = {}
-        self._blocks = [self._worker_block(number) for number in range(self._segment.workers)]
+        self._blocks = [self._worker_block(number) for number in range(self._segment.places)]
         self._block = self._blocks[self._number]
         turn, memory = Turn(), Memory(0)
         self._topology = Topology(self._segment, self._number, turn, memory)
@@ -232,7 +232,10 @@ class Worker:
         self._channel.send(Gone(number))
 
     def _answer_stats(self, words: bytes) -> bytes:
-        facts = stats.facts_now(self._segment, _VERSION, self._config.max_connections, self._server_facts)
+        config = self._config
+        facts = stats.facts_now(
+            self._segment, _VERSION, config.max_connections, config.workers, self._server_facts
+        )
         return stats.render(words.split(), self._segment, facts)
 
     def _server_changed(self, server: Server, state: _State, reason: str) -> None:

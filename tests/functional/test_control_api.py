@@ -208,10 +208,10 @@ def test_reload_and_log_level(case: Case):
     assert case.good("PUT", "/v1/log-level", {"level": "debug"}) == {"level": "debug"}
     case.good("PUT", "/v1/log-level", {"level": "info"})
     text = case.proxy.config.read_text()
-    case.proxy.config.write_text(text.replace("workers: 2", "workers: 3\nmax_connections: 99\nverbose: true"))
+    case.proxy.config.write_text(f"{text}user: nobody\nmax_connections: 99\nverbose: true\n")
     found = case.good("POST", "/v1/reload")
     assert "max_connections: 4096 becomes 99" in found["changes"]
-    assert found["waiting"] == ["workers"]
+    assert found["waiting"] == ["user"]
     assert case.good("GET", "/v1/config")["config"]["max_connections"] == 99
     assert case.good("GET", "/v1/log-level") == {"level": "debug"}
     case.proxy.config.write_text(text + "nonsense: 1\n")

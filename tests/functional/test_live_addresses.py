@@ -5,71 +5,21 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from memagent.cli.running import RunningProxy
+from memagent.errors import ControlError
+from tests.support.callers import Callers
 from tests.support.memcached import Memcached
 from tests.support.ports import free_port
-from tests.support.processes import open_files
 from tests.support.proxy import Proxy
 from tests.support.wait import wait_until
 from tests.support.wire import Address, Wire
 
 Start = Callable[..., Proxy]
-
-
-class Callers:
-    """They connect, ask and leave without a pause; one more stays. Whatever is no good reply is noted."""
-
-    def __init__(self, *addresses: Address) -> None:
-        self.wrong: list[str] = []
-        self.calls = 0
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(work, address), daemon=True)
-            for address in addresses
-            for work in (self._call, self._stay)
-        ]
-
-    def __enter__(self) -> "Callers":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(20)
-            assert not thread.is_alive()
-
-    def _run(self, work: Callable[[Address], None], address: Address) -> None:
-        try:
-            work(address)
-        except Exception as error:
-            self.wrong.append(f"{address}: {error!r}")
-
-    def _call(self, address: Address) -> None:
-        while not self._stop.is_set():
-            with Wire(address, 20) as wire:
-                self._ask(wire)
-
-    def _stay(self, address: Address) -> None:
-        with Wire(address, 20) as wire:
-            while not self._stop.is_set():
-                self._ask(wire)
-
-    def _ask(self, wire: Wire) -> None:
-        reply = wire.ask(b"set k 0 0 1\r\nv\r\n")
-        if reply != b"STORED\r\n":
-            self.wrong.append(repr(reply))
-        self.calls += 1
-
-
-def files(proxy: Proxy) -> list[int]:
-    """How many each process has open, the supervisor's first."""
-    return [open_files(pid) for pid in (proxy.pid, *proxy.worker_pids())]
 
 
 def reload(proxy: Proxy, *more: str) -> subprocess.CompletedProcess[str]:
@@ -118,11 +68,11 @@ def test_addresses_come_and_go_under_load(proxy_factory: Start, memcached_factor
     assert callers.wrong == []
     listen()
     wait_until(lambda: case.stats()["curr_connections"] == "1", 10, "all have left")
-    before = files(case)
+    before = case.open_files()
     for _ in range(3):
         listen(f"unix:{path}", f"127.0.0.1:{others[1]}")
         listen()
-    wait_until(lambda: files(case) == before, 10, lambda: f"{before} open files, not {files(case)}")
+    wait_until(lambda: case.has_no_more_files_than(before), 10, lambda: f"{before}, not {case.open_files()}")
     os.kill(case.worker_pids()[0], signal.SIGKILL)
     wait_until(lambda: case.output().count("worker is ready") == 3, 20, "another worker")
     listen(f"unix:{path}")
@@ -182,14 +132,16 @@ def test_an_address_that_cannot_be_had_changes_nothing(
         ):
             free = f"unix:{tmp_path}/free"
             case.write_config([server], settings={"listen": [here, free, address], "drain_ms": 7})
-            done = reload(case)
-            assert done.returncode != 0
-            assert why in done.stderr
+            with (
+                RunningProxy.find(None, str(case.config)) as operator,
+                pytest.raises(ControlError, match=why) as caught,
+            ):
+                operator.ask("reload")
+            assert caught.value.message.startswith(why)
             assert not (tmp_path / "free").exists()
     case.wait_for_log("the configuration is not reloaded, nothing changes")
     assert len(case.stats()) > 10
-    done = reload(case)
-    assert done.returncode != 0, "the last one is as bad as before"
+    assert reload(case).returncode == 1, "the last one is as bad as before"
     case.write_config([server], settings={"drain_ms": 7})
     assert reload(case).stdout == "drain_ms: 10s becomes 7ms\n"
 

@@ -13,6 +13,8 @@ class StandIn:
         self.pid = 100 + number
         self.is_ready = is_ready
         self.has_drained = False
+        self.is_leaving = False
+        self.is_draining = False
         self.last_error = ""
         self.told: list[ToWorker] = []
         self.reads = True

@@ -55,7 +55,7 @@ class Leading:
             **pool,
         }
         self.fleet = Fleet(Config.model_validate({"workers": WORKERS, "pools": [main]}))
-        self.segment = Segment.create(WORKERS, len(self.fleet.members))
+        self.segment = Segment.create(WORKERS, len(self.fleet.members), places=WORKERS + 1)
         self.log = Memory()
         self.told: list[ToWorker] = []
         self.alive = {0, 1}

@@ -147,6 +147,14 @@ class Proxy:
             pid for pid in processes.children(self.pid) if "memagent.worker" in processes.command_line(pid)
         ]
 
+    def open_files(self) -> list[int]:
+        """How many each process has, the supervisor's first."""
+        return [processes.open_files(pid) for pid in (self.pid, *self.worker_pids())]
+
+    def has_no_more_files_than(self, before: Sequence[int]) -> bool:
+        """Than each process had: a connection that is about to be closed may have been among them."""
+        return all(now <= then for now, then in zip(self.open_files(), before, strict=True))
+
     def connect(self, deadline_s: float = 5.0, receive_buffer_bytes: int | None = None) -> Wire:
         return Wire(self.endpoint, deadline_s, receive_buffer_bytes)
 

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from memagent._core.metrics import Block
 from memagent.control import Adopt, Adopted, Drain, DrainingDone, FromWorker, Log, Ready, Stop, ToWorker
+from memagent.counters import WORKER_COUNTERS, WORKER_INDEX
 from memagent.crew import Crew
 from memagent.errors import StartError
 from memagent.processes import Ear
@@ -22,15 +24,21 @@ class Case:
     """A crew of two, and whom it works for."""
 
     def __init__(self, segment: Segment) -> None:
+        self.segment = segment
         self.log = Memory()
         self.launched: list[StandIn] = []
         self.ended: list[int] = []
         self.heard_of: list[FromWorker] = []
+        self.settled, self.drain = True, 60.0
+        self.left: list[int] = []
+        self.may_launch = asyncio.Event()
+        self.may_launch.set()
         self.cannot_launch: OSError | None = None
         self.tasks = Tasks(self.log)  # type: ignore[arg-type]
         self.crew = Crew(2, segment, self, self.tasks, self.log)  # type: ignore[arg-type]
 
     async def launch(self, place: int, ear: Ear) -> Any:
+        await self.may_launch.wait()
         if self.cannot_launch is not None:
             raise self.cannot_launch
         worker = StandIn(place, is_ready=False)
@@ -47,6 +55,21 @@ class Case:
 
     def worker_ended(self, place: int) -> None:
         self.ended.append(place)
+
+    def is_settled(self, place: int) -> bool:
+        return self.settled
+
+    def drain_s(self) -> float:
+        return self.drain
+
+    def place_left(self, place: int) -> None:
+        self.left.append(place)
+
+    def clients(self, place: int, count: int) -> None:
+        """So many are connected to the worker in this place."""
+        at = self.segment.worker_offset_slots(place)
+        block = Block(self.segment.buffer, at, len(WORKER_COUNTERS))
+        block[WORKER_INDEX["curr_connections"]] = count
 
     def hear(self, worker: StandIn, *messages: FromWorker) -> None:
         for message in messages:
@@ -71,7 +94,8 @@ class Case:
 
 def run(test: Callable[[Case], Coroutine[Any, Any, None]]) -> Case:
     async def whole() -> Case:
-        segment = Segment.create(2, 1)
+        segment = Segment.create(2, 1, places=4)
+        segment.open_places(4)
         case = Case(segment)
         try:
             await asyncio.wait_for(test(case), 60)
@@ -214,3 +238,105 @@ def test_what_workers_say_is_logged_or_passed_on():
     assert ("x", 10) in said
     assert ("a message from a worker made no sense", 40) in said
     assert case.heard_of == []
+
+
+class TestMoreAndFewer:
+    def test_those_that_come_are_started_and_waited_for(self):
+        async def test(case: Case) -> None:
+            await case.start()
+            case.crew.resize(3)
+            await until(lambda: len(case.launched) == 3, "a third")
+            assert await case.crew.until_ready(0.01) == [2]
+            case.hear(case.launched[2], Ready())
+            assert await case.crew.until_ready(60) == []
+            assert [each.number for each in case.crew.snapshot()] == [0, 1, 2]
+
+        run(test)
+
+    def test_one_too_many_goes_when_its_clients_have_gone_and_nothing_is_lost_with_it(self):
+        async def test(case: Case) -> None:
+            first, second = await case.start()
+            case.clients(1, 1)
+            case.crew.resize(1)
+            await asyncio.sleep(0.1)  # two looks
+            case.clients(1, 0)
+            case.settled = False
+            await asyncio.sleep(0.1)
+            assert second.told == [HELLO]
+            case.settled = True
+            await until(lambda: second.told[1:] == [Drain()], "a Drain")
+            case.hear(second, DrainingDone())
+            second.end("exit code 0")
+            await until(lambda: Adopt(1) in first.told, "an Adopt")
+            assert case.left == []
+            case.hear(first, Adopted(1))
+            await until(lambda: case.left == [1], "the place is empty")
+            await until(lambda: [each.number for each in case.crew.snapshot()] == [0], "no place")
+            assert len(case.launched) == 2
+
+        assert not [said for said in run(test).log.said if said[1]["level"] >= 30]
+
+    def test_clients_that_stay_too_long_are_sent_away(self):
+        async def test(case: Case) -> None:
+            first, second = await case.start()
+            case.clients(1, 1)
+            case.settled, case.drain = False, 0.0
+            case.crew.resize(1)
+            await until(lambda: second.told[1:] == [Drain()], "a Drain")
+            # it is needed again: another one comes when it has gone
+            case.crew.resize(2)
+            case.hear(second, DrainingDone())
+            second.end("exit code 0")
+            await case.replaced(first)
+            assert case.left == []
+
+        run(test)
+
+    def test_one_that_is_needed_again_in_time_stays(self):
+        async def test(case: Case) -> None:
+            _, second = await case.start()
+            case.settled = False
+            case.crew.resize(1)
+            assert second.is_leaving
+            case.crew.resize(2)
+            assert not second.is_leaving
+            case.settled = True
+            await case.tasks.settled()
+            assert second.told == [HELLO]
+
+        run(test)
+
+    def test_one_that_dies_on_its_way_out_is_not_replaced(self):
+        async def test(case: Case) -> None:
+            first, second = await case.start()
+            case.settled = False
+            case.crew.resize(1)
+            second.end("killed by SIGKILL")
+            await until(lambda: Adopt(1) in first.told, "an Adopt")
+            # whoever was to see to it dies too: the next one is asked
+            first.end("killed by SIGKILL")
+            await until(lambda: len(case.launched) == 3, "a successor")
+            case.hear(case.launched[2], Ready())
+            await until(lambda: Adopt(1) in case.launched[2].told, "another Adopt")
+            case.hear(case.launched[2], Adopted(1))
+            await until(lambda: case.left == [1], "the place is empty")
+
+        run(test)
+
+    def test_one_that_is_being_started_when_it_is_too_many(self):
+        async def test(case: Case) -> None:
+            await case.start()
+            case.may_launch.clear()
+            case.crew.resize(3)
+            await asyncio.sleep(0)
+            case.crew.resize(2)
+            case.may_launch.set()
+            await until(lambda: len(case.launched) == 3, "a third")
+            third = case.launched[2]
+            await until(lambda: third.told == [HELLO, Drain()], "a Drain")
+            third.end("exit code 0")
+            await until(lambda: Adopt(2) in case.launched[0].told, "an Adopt")
+            case.hear(case.launched[0], Adopted(2))
+            await until(lambda: case.left == [2], "the place is empty")
+
+        run(test)

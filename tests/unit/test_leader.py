@@ -166,3 +166,40 @@ def test_pools_without_copies_are_left_to_the_workers():
         assert case.log.events == []
 
     lead(test, backups=[])
+
+
+def test_a_place_that_is_left_clean_is_of_no_account():
+    async def test(case: Leading) -> None:
+        assert case.leader.is_settled(1)
+        case.segment.marks(1).begin_key(b"k")
+        assert not case.leader.is_settled(1)
+        case.segment.marks(1).end_key(b"k")
+        case.alive.discard(1)
+        case.leader.bury(1)
+        case.fail(0)
+        case.segment.standing(0, 1).bury_place(1)
+        case.say(0, 0, 1, CLEAN)
+        await until(lambda: case.is_open(0), "it opens without a word of the one that left")
+        assert Flush(0) not in case.told
+
+    lead(test)
+
+
+def test_what_one_that_left_had_noted_is_lost_and_the_server_flushed():
+    async def test(case: Leading) -> None:
+        case.fail(0)
+        case.say(0, 0, 1, CLEAN)
+        assert not case.leader.is_settled(1)
+        case.alive.discard(1)
+        case.leader.look()
+        assert not case.is_open(0)
+        case.leader.bury(1)
+        assert Flush(0) in case.told
+        assert [each for each in case.told if each == Flush(1)] == []
+        assert case.segment.standing(0).outage == 2
+        case.leader.look()
+        assert not case.is_open(0), "a worker that has not heard of it yet is of the outage before"
+        case.say(0, 0, 2, CLEAN)
+        await until(lambda: case.is_open(0), "all have heard of it")
+
+    lead(test)

@@ -278,6 +278,43 @@ def test_what_another_process_is_about_to_have_stays_as_it_is(bind: Bind):
     assert listeners.of_worker(0) == ()
 
 
+def test_more_and_fewer_workers_and_no_socket_is_closed(bind: Bind, tmp_path: Path):
+    tcp, unix = f"127.0.0.1:{free_port()}", f"unix:{tmp_path}/s"
+    listeners = bind(tcp, unix, workers=2)
+
+    def shares() -> list[list[int]]:
+        """Of the TCP sockets, for each worker."""
+        return [
+            [each.number for each in listeners.of_worker(worker) if each.address == tcp]
+            for worker in range(listeners.workers)
+        ]
+
+    [[a], [b]] = shares()
+    assert listeners.of_worker(2) == ()
+    listeners.share_out(4)
+    [*_, [c], [d]] = shares()
+    assert shares()[:2] == [[a], [b]]
+    assert [len(listeners.of_worker(worker)) for worker in range(5)] == [2, 2, 2, 2, 0]
+    listeners.share_out(3)
+    assert shares() == [[a, d], [b, d], [c, d]]
+    listeners.share_out(2)
+    assert shares() == [[a, c], [b, d]]
+    listeners.share_out(1)
+    assert shares() == [[a, b, c, d]]
+    listeners.share_out(4)
+    assert shares() == [[a], [b], [c], [d]]
+    assert len(listeners.all()) == 5
+
+
+def test_sockets_that_let_none_beside_them_are_shared(bind: Bind):
+    given = socket.create_server(("127.0.0.1", 0))
+    listeners = bind(f"127.0.0.1:{given.getsockname()[1]}", workers=1, handed=[given])
+    listeners.share_out(3)
+    assert [[each.number for each in listeners.of_worker(worker)] for worker in range(3)] == [
+        [given.fileno()]
+    ] * 3
+
+
 # ---------------------------------------------------------------- from systemd
 
 

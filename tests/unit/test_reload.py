@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from memagent.reload import Plan, plan
+from memagent import reload
+from memagent.reload import Plan
 from memagent.rows import settings_of
 from memagent.settings import Config, PoolConfig, ServerConfig, Table
 
@@ -12,6 +13,11 @@ NOW = {
     "workers": 2,
     "pools": [{"name": "main", "servers": [{"address": "a:1", "name": "one"}, "b:2"], "backups": ["c:3"]}],
 }
+
+
+def plan(now: Config, new: Config) -> Plan:
+    """Of a proxy with room for 16 workers."""
+    return reload.plan(now, new, 16)
 
 
 def changed(**given: Any) -> Config:
@@ -60,10 +66,10 @@ def test_another_pool():
 
 
 def test_what_waits_for_the_next_start_stays_as_it_is():
-    new = changed(workers=3, user="nobody", otel_endpoint="http://a", drain_ms=5)
+    new = changed(user="nobody", otel_endpoint="http://a", drain_ms=5)
     made = plan(changed(), new)
     assert made.changes == ("drain_ms: 10s becomes 5ms",)
-    assert made.waiting == ("workers", "user", "otel_endpoint")
+    assert made.waiting == ("user", "otel_endpoint")
     assert made.config == changed(drain_ms=5)
 
 
@@ -106,3 +112,11 @@ def test_addresses_of_all_and_of_a_pool():
         ),
         (),
     )
+
+
+def test_as_many_workers_as_there_is_room_for():
+    made = plan(changed(), changed(workers=16))
+    assert (made.changes, made.waiting) == (("workers: 2 becomes 16",), ())
+    past = plan(changed(), changed(workers=17, drain_ms=5))
+    assert (past.changes, past.waiting) == (("drain_ms: 10s becomes 5ms",), ("workers",))
+    assert past.config == changed(drain_ms=5)

@@ -44,6 +44,7 @@ class Case:
         self.config: Config | ConfigError = leading.fleet.config
         self.listeners = Listeners.bind(leading.fleet.config.listens, 2)
         self.moves = 0
+        self.sizes: list[int] = []
         self.reading, self.hangs = threading.Event(), threading.Event()
         self.hangs.set()
         self.reloader = Reloader(
@@ -72,6 +73,15 @@ class Case:
 
     def alive(self) -> set[int]:
         return self.leading.alive
+
+    def resize(self, size: int) -> None:
+        self.sizes.append(size)
+        self.leading.alive = set(range(size))
+        for worker in range(size):
+            self.reloader.worker_starts(worker)
+
+    async def until_ready(self, longest_s: float) -> list[int]:
+        return []
 
     async def note_move(self) -> None:
         self.moves += 1
@@ -160,6 +170,31 @@ def test_workers_are_sent_the_sockets_that_they_have_not(tmp_path: Path):
         case.listen = at(old.address)
         await case.reloader.reload()
         assert not path.exists()
+
+    run(test)
+
+
+def test_more_and_fewer_workers():
+    async def test(case: Case) -> None:
+        [tcp] = case.listeners.of_worker(0)
+        case.write("10.0.0.1:1", "10.0.0.2:2", workers=3)
+        case.listeners.pause()
+        with pytest.raises(RefusedError, match="handed over"):
+            await case.reloader.reload()
+        case.listeners.resume()
+        assert (await case.reloader.reload()).changes == ("workers: 2 becomes 3",)
+        # they are told of it, then come, and have their sockets when they are ready
+        assert [told.listeners for told in case.told] == [(tcp,), (tcp,)]
+        assert case.sizes == [3]
+        assert case.leading.segment.workers == 3
+        assert len(case.listeners.of_worker(2)) == 1
+        case.write("10.0.0.1:1", "10.0.0.2:2", workers=1)
+        await case.reloader.reload()
+        assert len(case.told[-1].listeners) == 3
+        assert case.sizes == [3, 1]
+        case.write("10.0.0.1:1", "10.0.0.2:2", workers=4)
+        made = await case.reloader.reload()
+        assert (made.changes, made.waiting, case.sizes) == ((), ("workers",), [3, 1])
 
     run(test)
 

@@ -290,3 +290,44 @@ def test_rows_and_marks_touch_no_counters(segment: Segment):
     assert set(segment.server_totals(2).values()) == {0}
     segment.reset()
     assert first.outage == last.outage == 0
+
+
+def test_there_is_room_for_more_workers_and_what_nobody_has_takes_no_memory():
+    small, large = Segment.create(2, 3, 2), Segment.create(2, 3, 2, places=64)
+    try:
+        other = Segment.attach(os.dup(large.fd))
+        for segment in (small, large):
+            segment.worker_totals()
+            segment.server_totals(0)
+            segment.reset()
+            segment.marks().stamp_key(b"key")
+            segment.marks().read_key(b"key")
+        assert (large.workers, large.places, other.workers) == (2, 64, 2)
+        used = [512 * os.fstat(segment.fd).st_blocks for segment in (small, large)]
+        assert used[1] - used[0] < 512 * 1024
+        large.open_places(5)
+        large.take_place(4, 4321)
+        assert other.workers == 5
+        assert other.pids() == [os.getpid(), 0, 0, 0, 0, 4321]
+        large.open_places(1)  # a place that was ever taken is counted on
+        assert other.workers == 5
+        assert len(other.worker_rows()) == 5
+        with pytest.raises(ValueError, match="65 workers in 64 places"):
+            large.open_places(65)
+        other.close()
+    finally:
+        small.close()
+        large.close()
+
+
+def test_who_has_gone_has_no_opinion(segment: Segment):
+    for worker in range(2):
+        offset = segment.server_offset_slots(worker, 0)
+        Block(segment.buffer, offset, len(SERVER_COUNTERS))[SERVER_INDEX["up"]] = 1 - worker
+    assert segment.server_totals(0)["up"] == 0
+    segment.take_place(1, 0)
+    assert segment.server_totals(0)["up"] == 0, "nobody lives: all are asked"
+    Block(segment.buffer, segment.server_offset_slots(0, 0), len(SERVER_COUNTERS))[SERVER_INDEX["up"]] = 0
+    segment.take_place(0, 77)
+    Block(segment.buffer, segment.server_offset_slots(0, 0), len(SERVER_COUNTERS))[SERVER_INDEX["up"]] = 1
+    assert segment.server_totals(0)["up"] == 1

@@ -21,7 +21,7 @@ POOL = PoolConfig.model_validate(
     }
 )
 FACTS = Facts(
-    77, "1.6.0-memagent-0.1.0", 1_000_012.9, 1_000_000.5, 1.25, 0.5, 4096, server_facts([POOL], range(9))
+    77, "1.6.0-memagent-0.1.0", 1_000_012.9, 1_000_000.5, 1.25, 0.5, 4096, 2, server_facts([POOL], range(9))
 )
 
 
@@ -126,7 +126,7 @@ def test_what_memcached_does_not_know_is_an_error(segment: Segment, args: list[b
 def test_facts_hold_the_processor_time_of_all_processes_that_live(segment: Segment):
     segment.take_place(1, 2**22 + 1)  # above the largest pid: it has ended
     while True:
-        facts = facts_now(segment, "0.1.0", 10, ())
+        facts = facts_now(segment, "0.1.0", 10, 2, ())
         if facts.user_s + facts.system_s > 0:
             break
     used = os.times()

@@ -2,6 +2,12 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+cdef extern from *:
+    """
+    static inline uint64_t memagent_in_use(const uint64_t *rows) { return __atomic_load_n(rows, __ATOMIC_SEQ_CST); }
+    """
+    uint64_t memagent_in_use(const uint64_t *rows) noexcept nogil
+
 cdef enum:
     MARKS = 1 << 18          # slots; keys share them by their hash
     FLUSH_MARK = MARKS       # one more slot: flush_all
@@ -49,6 +55,8 @@ cdef class Marks:
     cdef uint32_t _n_free
     cdef Notes *_own_notes       # in no buffer
     cdef readonly size_t n_rows
+    cdef const uint64_t *_in_use
+    cdef uint64_t _all_in_use
     cdef size_t row
     cdef Py_buffer _view
     cdef bint _held
@@ -61,6 +69,8 @@ cdef class Marks:
     cdef void release(self, uint32_t slot) noexcept
     cdef uint32_t note(self, int server, const unsigned char *key, size_t length, Stage stage) noexcept
     cdef bint room(self) noexcept
+    cdef inline size_t rows_now(self) noexcept:
+        return <size_t> memagent_in_use(self._in_use)
     cdef void forget(self, uint32_t note) noexcept
     cdef void reach(self, uint32_t note, Stage stage) noexcept
     cdef void blame(self, uint32_t note, int server) noexcept

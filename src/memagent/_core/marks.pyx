@@ -112,11 +112,12 @@ cdef class Marks:
     """Over `marks_bytes(n_rows)` bytes of a writable buffer, from `offset_bytes` on; in memory of its own without a buffer.
 
     `row` is the one of this worker; who only reads takes any, and needs no notes: they are `notes_bytes(n_rows)` bytes
-    from `notes_offset_bytes` on.
+    from `notes_offset_bytes` on. How many rows anybody has ever had stands at `in_use_offset_bytes`, and only grows: the
+    others are not looked at. Without it all are.
     """
 
     def __cinit__(self, buffer=None, Py_ssize_t offset_bytes=0, Py_ssize_t n_rows=1, Py_ssize_t row=0,
-                  Py_ssize_t notes_offset_bytes=-1):
+                  Py_ssize_t notes_offset_bytes=-1, Py_ssize_t in_use_offset_bytes=-1):
         if not 0 <= row < n_rows:
             raise ValueError(f"row {row} of {n_rows}")
         size = marks_bytes(n_rows)
@@ -128,7 +129,10 @@ cdef class Marks:
         PyObject_GetBuffer(buffer, &self._view, PyBUF_SIMPLE | PyBUF_WRITABLE)
         self._held = True
         self.rows = <uint64_t *> self.part(offset_bytes, size)
-        self.n_rows = n_rows
+        self.n_rows = self._all_in_use = n_rows
+        self._in_use = &self._all_in_use
+        if in_use_offset_bytes >= 0:
+            self._in_use = <uint64_t *> self.part(in_use_offset_bytes, sizeof(uint64_t))
         self.row = row
         self.own = self.rows + row * ROW_SLOTS
         self.notes = self._own_notes
@@ -151,7 +155,7 @@ cdef class Marks:
 
     cdef void fetch(self, uint32_t slot) noexcept:
         """A mark of this slot is about to begin or to end: what memory takes to answer passes meanwhile."""
-        memagent_fetch(&self.rows[slot], self.n_rows, ROW_SLOTS)
+        memagent_fetch(&self.rows[slot], self.rows_now(), ROW_SLOTS)
 
     cdef uint32_t begin(self, uint32_t slot, int server, const unsigned char *key, size_t length, Stage stage) noexcept:
         """A write begins. Its note, for `end`."""
@@ -220,7 +224,7 @@ cdef class Marks:
             self.notes.notes[note].server = server
 
     cdef uint64_t read(self, uint32_t slot) noexcept:
-        return memagent_mark(&self.rows[slot], self.n_rows, ROW_SLOTS, NO_ROW)
+        return memagent_mark(&self.rows[slot], self.rows_now(), ROW_SLOTS, NO_ROW)
 
     cdef bint moved(self, uint32_t slot, uint64_t mark) noexcept:
         """May a write have been under way since the mark was read?"""
@@ -228,7 +232,7 @@ cdef class Marks:
 
     cdef uint64_t read_others(self, uint32_t slot) noexcept:
         """What the other workers write."""
-        return 0 if self.n_rows == 1 else memagent_mark(&self.rows[slot], self.n_rows, ROW_SLOTS, self.row)
+        return 0 if self.rows_now() == 1 else memagent_mark(&self.rows[slot], self.rows_now(), ROW_SLOTS, self.row)
 
     cdef bint others_moved(self, uint32_t slot, uint64_t mark) noexcept:
         """May another worker's write have been under way since its mark was read?"""
@@ -248,7 +252,7 @@ cdef class Marks:
         cdef size_t row, length
         if self.notes == NULL or (self.notes == self._own_notes and self.n_rows > 1):
             return False
-        for row in range(self.n_rows):
+        for row in range(self.rows_now()):
             mark = &self.rows[row * ROW_SLOTS + slot]
             before = memagent_row_mark(mark)
             unended = <uint32_t> before - <uint32_t> (before >> 32)
@@ -301,6 +305,15 @@ cdef class Marks:
         return found, unnoted
 
     # The Python face.
+
+    @property
+    def rows_in_use(self):
+        return self.rows_now()
+
+    @property
+    def is_quiet(self):
+        """Has the worker of this row ended every write?"""
+        return not self.unended()
 
     def begin_key(self, bytes key not None):
         self.hold(slot_of(key, len(key)))

@@ -155,6 +155,12 @@ cdef class Standing:
         if word & ELSEWHERE:
             store(self.row.slot + AT_WORDS + place, word & ~<uint64_t> ELSEWHERE)
 
+    def bury_place(self, Py_ssize_t place):
+        """Its worker has gone, and nobody takes the place: what it said last does not count any more."""
+        if not 0 <= place < <Py_ssize_t> self.n_places:
+            raise IndexError(f"place {place} of {self.n_places}")
+        self.bury(place)
+
     def say_word(self, uint64_t outage, int phase, bint emptied=False, bint elsewhere=False):
         self.say(outage, phase, emptied, elsewhere)
 

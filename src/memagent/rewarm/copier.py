@@ -62,9 +62,10 @@ class Copier:
         self._report = report
         self._target_server = servers[job.target]
         self._marks_buffer = marks_buffer
-        self._marks = (
-            None if marks_buffer is None else Marks(marks_buffer, job.marks_offset_bytes, job.marks_rows)
-        )
+        self._marks: Marks | None = None
+        if marks_buffer is not None:
+            rows, in_use_bytes = job.marks_rows, job.marks_in_use_offset_bytes
+            self._marks = Marks(marks_buffer, job.marks_offset_bytes, rows, in_use_offset_bytes=in_use_bytes)
         placement = make_placement(pool)
         self._sources = [
             Source(
@@ -399,11 +400,11 @@ class Copier:
         )
 
     def _copy_of_marks(self) -> Marks | None:
-        if self._marks_buffer is None:
+        if self._marks_buffer is None or self._marks is None:
             return None
-        offset = self._job.marks_offset_bytes
-        size = marks_bytes(self._job.marks_rows)
-        return Marks(bytearray(self._marks_buffer[offset : offset + size]), 0, self._job.marks_rows)
+        # a worker that comes later begins with a row where nothing was ever written
+        rows, offset = self._marks.rows_in_use, self._job.marks_offset_bytes
+        return Marks(bytearray(self._marks_buffer[offset : offset + marks_bytes(rows)]), 0, rows)
 
     # ---------------------------------------------------------------- reports
 

@@ -45,6 +45,7 @@ class Job:
     marks_fd: int | None = None
     marks_offset_bytes: int = 0
     marks_rows: int = 1
+    marks_in_use_offset_bytes: int = -1
     standings: tuple[int, ...] = ()
     type: Literal["job"] = "job"
 

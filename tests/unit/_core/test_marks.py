@@ -128,3 +128,16 @@ def test_numbers_of_notes_begin_anew_when_all_are_free() -> None:
     for note in burst:
         marks.forget_note(note)
     assert [marks.note_key(b"k", 0) for _ in range(3)] == burst[:3]
+
+
+def test_rows_that_nobody_has_had_are_not_looked_at() -> None:
+    buffer = bytearray(8 + marks_bytes(3))
+    first, third = (Marks(buffer, 8, 3, row, in_use_offset_bytes=0) for row in (0, 2))
+    buffer[0] = 1
+    third.begin_key(b"k")
+    assert (first.rows_in_use, first.read_key(b"k")) == (1, (0, 0))
+    buffer[0] = 3
+    assert (first.rows_in_use, first.read_key(b"k")) == (3, (1, 0))
+    assert (first.is_quiet, third.is_quiet) == (True, False)
+    third.end_key(b"k")
+    assert third.is_quiet

@@ -124,3 +124,12 @@ class TestOpening:
     def test_a_place_that_is_not_there(self, place: int) -> None:
         with pytest.raises(IndexError, match=f"place {place} of 2"):
             Standing(None, 0, 2, 0).forget_elsewhere(place)
+
+
+def test_a_place_that_is_left_has_no_word_any_more() -> None:
+    standing = Standing(None, 0, 3, 1)
+    standing.say_word(0, 1)
+    standing.bury_place(1)
+    assert standing.word(1) == (False, 0, 0, False)
+    with pytest.raises(IndexError, match="place 3 of 3"):
+        standing.bury_place(3)

@@ -257,11 +257,17 @@ class PoolConfig(Table):
     rewarm_bytes_per_s: Bytes = setting(
         "Most bytes copied in a second; 0 is no limit", 32 * _MIB, "bytes", ge=0, le=64 * _GIB
     )
+    migration: "Migration | None" = derived("set while keys move from former rings to these", None)
 
     @property
     def has_copies(self) -> bool:
         """Does every key have a second holder?"""
         return bool(self.backups) or self.copies == 2
+
+    @property
+    def keeps_missed(self) -> bool:
+        """May a key have a second holder, so that it matters what a server has missed?"""
+        return self.has_copies or self.migration is not None
 
     @property
     def takes(self) -> tuple[str, ...]:
@@ -304,6 +310,21 @@ class PoolConfig(Table):
                     "copies: 2 needs at least two servers: the second copy must be on another one",
                 )
         yield from _order_conflicts(values, "ms", ("probe_min_ms", "probe_max_ms"))
+
+
+class Migration(Table):
+    """Keys move from the rings of `former` to those of the first `n_settled` servers; the others leave.
+
+    mirror: a key's former server decides, its new one is told of all writes and is never asked. copy: it is
+    asked where the former one cannot be. settle: the new one decides, the former one is told.
+    """
+
+    phase: Literal["mirror", "copy", "settle"]
+    former: PoolConfig
+    n_settled: int
+
+
+PoolConfig.model_rebuild()
 
 
 def room_for(workers: int) -> int:

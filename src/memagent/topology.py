@@ -20,17 +20,33 @@ from memagent.settings import Config, PoolConfig, ServerConfig
 
 _Seat = tuple[str, str, int, int]
 _Layout = tuple[list[_Seat], list[_Seat], str, str, bytes, int]
+# With the rings that keys come from, where those servers stand, and whether the new ones decide already.
+_Layouts = tuple[_Layout, tuple[_Layout, list[int], bool] | None]
 
 
 def make_placement(pool: PoolConfig) -> Placement:
     """The rings of a pool. Positions that it answers are positions in `pool.servers` and `pool.backups`."""
-    return Placement(*_layout(pool))
+    layout, before = _layouts(pool)
+    if before is None:
+        return Placement(*layout)
+    former, places, settles = before
+    return Placement(*layout, former=Placement(*former), former_places=places, settles=settles)
 
 
-def _layout(pool: PoolConfig) -> _Layout:
+def _layouts(pool: PoolConfig) -> _Layouts:
     """All that its rings are made from."""
+    moving = pool.migration
+    if moving is None:
+        return _layout(pool, len(pool.servers)), None
+    names = [server.name for server in pool.servers]
+    places = [names.index(server.name) for server in moving.former.servers]
+    former = _layout(moving.former, len(moving.former.servers))
+    return _layout(pool, moving.n_settled), (former, places, moving.phase == "settle")
+
+
+def _layout(pool: PoolConfig, n_servers: int) -> _Layout:
     return (
-        [_on_ring(server) for server in pool.servers],
+        [_on_ring(server) for server in pool.servers[:n_servers]],
         [_on_ring(server) for server in pool.backups],
         pool.distribution,
         pool.key_hash,
@@ -63,7 +79,7 @@ class Topology:
     def __init__(self, segment: Segment, worker: int, turn: Turn, memory: Memory) -> None:
         self.pools: dict[str, Pool] = {}
         self.servers: dict[int, Server] = {}
-        self._placements: dict[str, tuple[_Layout, Placement]] = {}
+        self._placements: dict[str, tuple[_Layouts, Placement]] = {}
         self._segment = segment
         self._worker = worker
         self._turn = turn
@@ -101,8 +117,8 @@ class Topology:
         ]
         return {"": shared} | {name: [Route(b"", pool)] for name, pool in self.pools.items()}
 
-    def _placement(self, before: dict[str, tuple[_Layout, Placement]], pool: PoolConfig) -> Placement:
-        layout = _layout(pool)
+    def _placement(self, before: dict[str, tuple[_Layouts, Placement]], pool: PoolConfig) -> Placement:
+        layout = _layouts(pool)
         known = before.get(pool.name)
         if known is None or known[0] != layout:
             known = layout, make_placement(pool)
@@ -119,6 +135,7 @@ class Topology:
         latencies: Histograms | None,
     ) -> Pool:
         made = pools.get(pool.name)
+        moving = pool.migration
         if made is None:
             made = Pool(
                 pool.name,
@@ -134,10 +151,12 @@ class Topology:
             servers,
             backups,
             placement,
-            has_copies=pool.has_copies,
+            has_copies=pool.keeps_missed,
+            only_mirrors=moving is not None and moving.phase != "copy",
             miss_when_down=pool.get_when_down == "miss",
             multiget_deadline_us=pool.multiget_deadline_ms * 1000,
-            fallback=pool.fallback,
+            # what is being copied there and not verified yet is no answer to a miss
+            fallback=pool.fallback if moving is None else "never",
             acknowledge=pool.acknowledge,
             repair_ttl_s=max(1, pool.repair_ttl_ms // 1000),
             latencies=latencies,
@@ -159,7 +178,7 @@ class Topology:
                 self._parser,
                 n_channels=pool.connections_per_server,
                 seed=self._worker * 1000 + number + 1,
-                has_copies=pool.has_copies,
+                has_copies=pool.keeps_missed,
                 standing=self._segment.standing(number, self._worker),
             )
         made.configure(
@@ -173,6 +192,7 @@ class Topology:
             journal_bytes=pool.journal_bytes,
             latency=self._segment.server_histogram(self._worker, number) if config.latency_metrics else None,
         )
+        made.set_copies(pool.keeps_missed)
         self.servers[number] = made
         return made
 

@@ -64,6 +64,26 @@ def test_many_keys_at_once_are_placed_as_one_by_one(pool: tuple[Any, ...], keys:
     assert placement.locate_many(keys, False) == [(owner, -1) for owner, _ in found]
 
 
+@given(pools(), pools(), st.integers(0, 3), st.booleans(), st.lists(key, max_size=70))
+def test_a_key_that_moves_has_its_former_and_its_new_server(
+    former: tuple[Any, ...], new: tuple[Any, ...], shared: int, settles: bool, keys: list[bytes]
+) -> None:
+    """Some of the former servers stand among the new ones, the others behind them."""
+    former, new = ((each[0], [], *each[2:5], 1) for each in (former, new))
+    n_new = len(new[0])
+    places = [place if place < min(shared, n_new) else n_new + place for place in range(len(former[0]))]
+    moving = Placement(*new, former=Placement(*former), former_places=places, settles=settles)
+    plain_former, plain_new = PlainPlacement(*former), PlainPlacement(*new)
+    for each in keys:
+        was, will_be = places[plain_former.locate(each)[0]], plain_new.locate(each)[0]
+        pair = (will_be, was) if settles else (was, will_be)
+        assert moving.locate(each) == (pair if was != will_be else (was, -1))
+    for part in (keys[:64], keys[64:]):
+        found = [moving.locate(each) for each in part]
+        assert moving.locate_many(part) == found
+        assert moving.locate_many(part, False) == [(owner, -1) for owner, _ in found]
+
+
 @settings(max_examples=40)
 @given(
     st.sampled_from(["ketama", "consistent", "magent-ketama", "jump", "rendezvous"]),

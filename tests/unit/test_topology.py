@@ -10,7 +10,7 @@ from memagent._core.buffer import Memory
 from memagent._core.ring import Placement
 from memagent._core.turn import Turn
 from memagent.segment import Segment
-from memagent.settings import Config, Distribution, KeyHash, PoolConfig
+from memagent.settings import Config, Distribution, KeyHash, Migration, PoolConfig
 from memagent.topology import Topology, make_placement
 
 KEYS = [f"key{n}".encode() for n in range(300)]
@@ -105,6 +105,39 @@ def test_what_a_pool_promises_is_as_its_settings_say_now():
     other = {"get_when_down": "error", "multiget_deadline_ms": 20, "repair_ttl_ms": "5m"}
     assert promised(copies=2, acknowledge="all", **other) == (True, False, True, 20_000, 300)
     assert promised(repair_ttl_ms="1s") == (False, True, False, 0, 1)
+    os.close(segment.fd)
+
+
+def test_keys_that_move_have_two_servers_until_the_migration_ends():
+    """And objects live on: a server is told that what it misses matters, and later that it does no more."""
+    segment = Segment.create(1, 3)
+    settled = Topology(segment, 0, Turn(), Memory(1 << 20))
+    former = PoolConfig.model_validate({"name": "main", "servers": ["a", "b"]})
+    new = PoolConfig.model_validate({"name": "main", "servers": ["a", "c"]})
+
+    def phase(name: str) -> set[tuple[str, str | None]]:
+        joint = new.model_copy(
+            update={
+                "servers": (*new.servers, former.servers[1]),
+                "migration": Migration(phase=name, former=former, n_settled=2),
+            }
+        )
+        settled.settle(Config.model_validate({"pools": [joint]}), (0, 2, 1), (0,))
+        return {(one.name[0], other and other.name[0]) for one, other in map(pool.place, KEYS)}
+
+    settled.settle(Config.model_validate({"pools": [former]}), (0, 1), (0,))
+    pool, servers = settled.pools["main"], dict(settled.servers)
+    assert (pool.has_copies, servers[0].has_copies) == (False, False)
+    moves = {("a", None), ("b", "c"), ("a", "c"), ("b", "a")}
+    for name in ("mirror", "copy"):
+        assert phase(name) == moves
+        assert (pool.has_copies, pool.only_mirrors) == (True, name == "mirror")
+        assert all(server.has_copies for server in settled.servers.values())
+    assert phase("settle") == {("a", None), ("c", "b"), ("c", "a"), ("a", "b")}
+    assert settled.servers[0] is servers[0]
+    left = settled.settle(Config.model_validate({"pools": [new]}), (0, 2), (0,))
+    assert left == [servers[1]]
+    assert (pool.has_copies, servers[0].has_copies) == (False, False)
     os.close(segment.fd)
 
 

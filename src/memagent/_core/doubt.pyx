@@ -79,7 +79,7 @@ cdef int follow_up(Pool pool, Block counters, Server server, bytes key, bint dec
     """This server may be wrong about the key."""
     cdef Server owner = pool.owner(key, len(key))
     cdef Server copy = pool.copy(key, len(key))
-    cdef Server authority = copy if server is owner else owner
+    cdef Server authority = copy if server is owner and not pool.only_mirrors else owner
     cdef Doubt made = pool.doubted.get(key)
     if authority is None or (server is not owner and server is not copy):
         # it is not one of the key's any more

@@ -51,6 +51,7 @@ cdef class Broadcast(Exchange):
     cdef list servers
     cdef size_t outstanding
     cdef str trouble
+    cdef bint holds                # the mark of flushes
 
     cdef int note(self, str trouble) except -1
     cdef int finish_one(self) except -1

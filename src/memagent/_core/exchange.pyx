@@ -158,12 +158,13 @@ cdef class Broadcast(Exchange):
                 server.counters.slot[S_BUSY_REJECTIONS] += 1
                 return self.settle_text("SERVER_ERROR server busy")
         if pool.has_copies:
+            self.holds = True
             pool.marks.hold(FLUSH_MARK)
         self.outstanding = 1
         for part, server in enumerate(self.servers):
             if not server.follows():
                 server.missed_flush()
-                self.note(f"{explain(server, F_DOWN)}: {'flushed when it returns' if pool.has_copies else 'not flushed'}")
+                self.note(f"{explain(server, F_DOWN)}: {'flushed when it returns' if server.has_copies else 'not flushed'}")
                 continue
             self.outstanding += server.n_channels
             for channel in server.channels:
@@ -181,7 +182,7 @@ cdef class Broadcast(Exchange):
         self.outstanding -= 1
         if self.outstanding:
             return 0
-        if self.pool.has_copies:
+        if self.holds:
             self.pool.marks.release(FLUSH_MARK)
         if self.trouble is None:
             return self.settle(b"OK\r\n", 4)

@@ -158,7 +158,7 @@ cdef class MultiGet(Exchange):
         server = pool.owner(key, wanted.length)
         if not wanted.is_copy:
             server = pool.copy(key, wanted.length)
-        if server is None or not (server.whole() if was_missed else server.clean_for_all()):
+        if server is None or not (server.whole() if was_missed else pool.may_answer(server)):
             return False
         wanted.is_copy = not wanted.is_copy
         wanted.missed = was_missed

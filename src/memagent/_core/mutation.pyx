@@ -510,7 +510,7 @@ cdef class Mutation(Exchange):
             self.complete()
             return self.fail(why, sent)
         self.unorder()
-        if (sent and not harmless) or self.done or not self.follower.clean_for_all():
+        if (sent and not harmless) or self.done or not self.pool.may_answer(self.follower):
             self.complete()
             return self.fail(why, sent)
         # the other one decides, as if it were the authority

@@ -24,6 +24,7 @@ cdef class Pool:
     cdef readonly list backups
     cdef Placement placement
     cdef readonly bint has_copies
+    cdef readonly bint only_mirrors            # the second server of a key gets all writes, and is never asked
     cdef readonly bint miss_when_down
     cdef readonly bint acknowledge_all
     cdef Fallback fallback
@@ -44,4 +45,5 @@ cdef class Pool:
     cdef Server owner(self, const unsigned char *key, size_t length)
     cdef Server copy(self, const unsigned char *key, size_t length)
     cdef Server authority(self, Server owner, Server copy)
+    cdef bint may_answer(self, Server second) except -1
     cdef uint64_t new_cas(self, int64_t now_us) noexcept

@@ -13,6 +13,7 @@ class Pool:
     servers: list[Server]
     backups: list[Server]
     has_copies: bool
+    only_mirrors: bool
     miss_when_down: bool
     acknowledge_all: bool
     multiget_deadline_us: int
@@ -42,6 +43,7 @@ class Pool:
         placement: Placement,
         *,
         has_copies: bool = False,
+        only_mirrors: bool = False,
         miss_when_down: bool = True,
         multiget_deadline_us: int = 0,
         fallback: Literal["always", "warming", "never"] = "always",

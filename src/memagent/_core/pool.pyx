@@ -5,6 +5,9 @@
              ├─ authority: decides and answers. The owner where it may be read, else the copy
              └─ follower: the other one. It gets the effect of a write, or, while it is out, the key goes into its journal
 
+While keys of a pool without copies move to other rings, a key that changes servers has two, as if it had a copy (ring.pyx).
+With `only_mirrors` the second one may have what is old, or not be as far: it gets all writes, and nobody believes it.
+
 Invariants:
 - Owner and copy differ only in who is preferred: whichever is whole is the authority.
 - A server that came back is no authority before it is whole, unless nothing better lives; and never before it is clean.
@@ -48,7 +51,7 @@ cdef class Pool:
         self.doubted = {}
 
     def configure(self, list servers not None, list backups not None, Placement placement not None, *,
-                  bint has_copies=False, bint miss_when_down=True, int64_t multiget_deadline_us=0,
+                  bint has_copies=False, bint only_mirrors=False, bint miss_when_down=True, int64_t multiget_deadline_us=0,
                   str fallback not None="always", str acknowledge not None="owner", int64_t repair_ttl_s=60,
                   Histograms latencies=None):
         """What holds from now on. Who is under way stays with the servers that it has chosen."""
@@ -58,6 +61,7 @@ cdef class Pool:
         self.backups = backups
         self.placement = placement
         self.has_copies = has_copies
+        self.only_mirrors = only_mirrors
         self.miss_when_down = miss_when_down
         self.multiget_deadline_us = multiget_deadline_us
         self.fallback = _FALLBACKS[fallback]
@@ -83,13 +87,17 @@ cdef class Pool:
         """Who decides about a key now; None if neither can be asked. Not whole beats not there; not clean does not."""
         if owner.readable():
             return owner
-        if copy is None:
+        if copy is None or self.only_mirrors:
             return owner if owner.clean_for_all() else None
         if copy.readable():
             return copy
         if owner.clean_for_all() and (not owner.emptied or not copy.clean_for_all()):
             return owner
         return copy if copy.clean_for_all() else None
+
+    cdef bint may_answer(self, Server second) except -1:
+        """The preferred one of a key's servers does not: may the other one, for once?"""
+        return not self.only_mirrors and second.clean_for_all()
 
     cdef uint64_t new_cas(self, int64_t now_us) noexcept:
         """A cas unique that no proxy has given before: microseconds since 1970 and the worker."""

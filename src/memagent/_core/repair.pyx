@@ -113,7 +113,7 @@ def refill(Pool pool not None, Block counters not None, Server target not None, 
     cdef Server copy = pool.copy(key, len(key))
     cdef Server source = copy if target is owner else owner
     cdef Repair made
-    if source is None or (target is not owner and target is not copy):
+    if source is None or (target is not owner and target is not copy) or (pool.only_mirrors and source is copy):
         return
     made = make(pool, counters, source, target, key)
     made.refills = True

@@ -236,7 +236,7 @@ cdef class Retrieval(Exchange):
         elif self.missed_by is None:
             # an error line
             other = self.other()
-            if other is not None and other.clean_for_all():
+            if other is not None and self.pool.may_answer(other):
                 self.counters.slot[W_FAILOVERS] += 1
                 self.ask(other)
                 return 0
@@ -292,7 +292,7 @@ cdef class Retrieval(Exchange):
             self.first_line = None
             return self.miss(NULL, 0)
         other = self.other()
-        if other is not None and other.clean_for_all():
+        if other is not None and self.pool.may_answer(other):
             self.counters.slot[W_FAILOVERS] += 1
             return self.ask(other)
         return self.give_up(why)

@@ -57,13 +57,19 @@ cdef class Placement:
     cdef unsigned char tag_close
     cdef bint has_tag
     cdef bint hashes_md5
+    cdef Placement former
+    cdef int *former_places
+    cdef bint settles
 
+    cdef int come_from(self, Placement former, object places) except -1
     cdef void narrow(self, const unsigned char **key, size_t *length) noexcept nogil
     cdef uint32_t hash_key(self, const unsigned char **key, size_t *length) noexcept nogil
     # The owner's index in `servers`.
     cdef int owner(self, const unsigned char *key, size_t length) noexcept nogil
     # Where the second copy is: an index in `backups` if there are any, else (copies: 2) in `servers`, or -1
     cdef int copy(self, const unsigned char *key, size_t length, int owner) noexcept nogil
+    # While keys move: who decides about this one and, or -1, who is told what he has decided; both in `servers`.
+    cdef int moving(self, const unsigned char *key, size_t length, int *other) noexcept nogil
     # Both, for one hashing of the key.
     cdef int owner_and_copy(self, const unsigned char *key, size_t length, int *copy) noexcept nogil
     cdef int find(self, uint32_t key_hash, const unsigned char *key, size_t length, int *copy) noexcept nogil

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import final
 
 DISTRIBUTIONS: tuple[str, ...]
@@ -17,6 +18,10 @@ class Placement:
         key_hash: str,
         hash_tag: bytes = b"",
         copies: int = 1,
+        *,
+        former: Placement | None = None,
+        former_places: Sequence[int] = (),
+        settles: bool = False,
     ) -> None: ...
     def locate(self, key: bytes) -> tuple[int, int]: ...
     def hash_of(self, key: bytes) -> int: ...

@@ -14,6 +14,11 @@
     modula, jump: slots in a row; a server has as many as its weight
     rendezvous: every server scores against the number; the highest wins
 
+While keys move from former rings to these (a migration; only without copies), a key that changes servers has two:
+
+    same server in both ──▶ it alone           else ──▶ first the former one, beside it the new one
+                                               settles: first the new one,   beside it the former one
+
 A server comes as (name, host, port, weight). Its name goes on the ring as it is; an empty name stands for the
 one that the distribution makes from the address: see `ring_name`, and magent's `host-port`.
 
@@ -304,7 +309,15 @@ cdef class Ring:
 
 @cython.final
 cdef class Placement:
-    """A pool's two rings, key hash and hash tag: which server owns a key, and where its second copy is."""
+    """A pool's two rings, key hash and hash tag: which server owns a key, and where its second copy is.
+
+    `former`: keys move from there; its servers stand at `former_places` in a list that begins with `servers`, and
+    all positions that are answered are positions in that list. With `settles` the new server of a key is its owner
+    already and the former one is beside it, else it is the other way round.
+    """
+
+    def __dealloc__(self):
+        free(self.former_places)
 
     def __init__(
         self,
@@ -314,6 +327,10 @@ cdef class Placement:
         key_hash: str,
         hash_tag: bytes = b"",
         copies: int = 1,
+        *,
+        former: Placement | None = None,
+        former_places: list[int] | tuple[int, ...] = (),
+        settles: bool = False,
     ) -> None:
         if distribution not in BY_NAME:
             raise ConfigError(
@@ -340,6 +357,21 @@ cdef class Placement:
         self.backups = new_ring("backups", checked_servers("backups", backups), kind, self.key_hash)
         self.server_count = <int>len(servers)
         self.backup_count = <int>len(backups)
+        if former is not None:
+            self.come_from(former, former_places)
+        self.settles = settles
+
+    cdef int come_from(self, Placement former, object places) except -1:
+        cdef int i
+        if self.backup_count or former.backup_count or self.copies == 2 or former.copies == 2:
+            raise ValueError("keys with copies do not move")
+        if len(places) != former.server_count or any(place < 0 for place in places):
+            raise ValueError(f"{len(places)} places for {former.server_count} servers")
+        self.former_places = <int *>allocated(former.server_count, sizeof(int))
+        for i in range(former.server_count):
+            self.former_places[i] = places[i]
+        self.former = former
+        return 0
 
     cdef void narrow(self, const unsigned char **key, size_t *length) noexcept nogil:
         """The key to what its hash tag encloses, if anything."""
@@ -359,7 +391,20 @@ cdef class Placement:
         self.narrow(key, length)
         return self.key_hash(key[0], length[0])
 
+    cdef int moving(self, const unsigned char *key, size_t length, int *other) noexcept nogil:
+        cdef int old = self.former_places[self.former.owner(key, length)]
+        cdef uint32_t key_hash = self.hash_key(&key, &length)
+        cdef int new = self.servers.find(key_hash, key, length, NOBODY)
+        if old == new:
+            other[0] = NOBODY
+            return new
+        other[0] = old if self.settles else new
+        return new if self.settles else old
+
     cdef int owner(self, const unsigned char *key, size_t length) noexcept nogil:
+        cdef int other
+        if self.former is not None:
+            return self.moving(key, length, &other)
         if self.server_count == 1:
             return 0
         cdef uint32_t key_hash = self.hash_key(&key, &length)
@@ -367,6 +412,10 @@ cdef class Placement:
 
     cdef int copy(self, const unsigned char *key, size_t length, int owner) noexcept nogil:
         cdef uint32_t key_hash
+        cdef int other
+        if self.former is not None:
+            self.moving(key, length, &other)
+            return other
         if self.backup_count == 1:
             return 0
         if self.backup_count == 0 and (self.copies == 1 or self.server_count == 1):
@@ -377,7 +426,10 @@ cdef class Placement:
         return self.servers.find(key_hash, key, length, owner)
 
     cdef int owner_and_copy(self, const unsigned char *key, size_t length, int *copy) noexcept nogil:
-        cdef uint32_t key_hash = self.hash_key(&key, &length)
+        cdef uint32_t key_hash
+        if self.former is not None:
+            return self.moving(key, length, copy)
+        key_hash = self.hash_key(&key, &length)
         return self.find(key_hash, key, length, copy)
 
     cdef int find(self, uint32_t key_hash, const unsigned char *key, size_t length, int *copy) noexcept nogil:
@@ -396,7 +448,11 @@ cdef class Placement:
         cdef const unsigned char *key[AT_ONCE]
         cdef size_t length[AT_ONCE]
         cdef uint32_t key_hash[AT_ONCE]
-        cdef int done = 0, n, i
+        cdef int done = 0, n, i, other
+        if self.former is not None:
+            for i in range(count):
+                owners[i] = self.moving(keys[i], lengths[i], &other if copies == NULL else &copies[i])
+            return
         if copies == NULL and self.server_count == 1:
             memset(owners, 0, count * sizeof(int))
             return

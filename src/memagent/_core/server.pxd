@@ -22,6 +22,7 @@ cdef class Server:
     cdef readonly int state            # a State
     cdef readonly bint up              # UP or WARMING: requests may be sent to it
     cdef readonly bint has_copies      # what it misses is kept and played on its return
+    cdef bint loses_copies             # but no more once it is up
     cdef readonly list channels
     cdef Channel only                  # the channel, where there is one
     cdef size_t n_channels

@@ -13,7 +13,8 @@ Invariants (behaviour section 3):
 - RETURNING ends when nothing that was sent before can reach the server any more, everything that it missed is played,
   and no write is under way that leaves it out. A journal is played to an empty process too: other workers may have
   written there already what this one has made old.
-- In a pool without copies nothing is kept: DOWN to UP with the first answer.
+- In a pool without copies nothing is kept: DOWN to UP with the first answer. Keys that move (a migration) have two servers
+  for a while: `set_copies`.
 """
 
 cimport cython
@@ -230,6 +231,8 @@ cdef class Server:
     cdef int enter(self, State state, str reason) except -1:
         self.state = state
         self.up = state == UP or state == WARMING
+        if state == UP and self.loses_copies:
+            self.has_copies = self.loses_copies = False
         self.changed_until_us = self.turn.now_us + self.request_timeout_us + GRACE_US
         self.counters.slot[S_UP] = state == UP
         self.counters.slot[S_STATE] = HELD if self.held else <uint64_t> GAUGE[state]
@@ -425,6 +428,30 @@ cdef class Server:
         self.counters.slot[S_STATE] = <uint64_t> GAUGE[self.state]
         self.probe_wait_us = self.probe_min_us
         self.probe_at_us = self.turn.now_us
+
+    def set_copies(self, bint has_copies):
+        """Its keys are on another server too from now on, or no more; what it has missed is played all the same."""
+        self.loses_copies = False
+        if has_copies == self.has_copies:
+            return
+        if not has_copies:
+            if self.state == UP:
+                self.has_copies = False
+                self.say()
+            else:
+                self.loses_copies = True
+            return
+        self.has_copies = True
+        if self.identity:
+            self.standing.identity = self.identity
+        if self.state == DOWN:
+            self.unsettled = True
+            self.joined = self.standing.begin(self.joined)
+            self.say()
+        elif self.standing.opened_now() < self.standing.outage_now():
+            self.joined = self.standing.outage_now()
+            self.play_from_us = self.turn.now_us
+            self.enter(RETURNING, "its keys are on another server too from now on")
 
     def become_another(self, bint keep_data):
         """Another machine has its name from now on; what that has is not known."""

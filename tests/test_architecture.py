@@ -93,6 +93,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "rewarm_process": ("rewarm.job", "errors"),
     "rewarms": ("fleet", "snapshot", "segment", "logs", "rewarm_process", "rewarm.job", "tasks"),
     "tasks": ("logs",),
+    "migration": (*_TABLES, "settings", "topology"),
+    "migrator": (
+        *("fleet", "leader", "logs", "migration", "rewarm.job", "rewarms", "settings", "snapshot", "tasks"),
+        "topology",
+    ),
     "names": ("control", "fleet", "logs", "resolver", "settings"),
     "orphans": ("control", "processes", "tasks"),
     "crew": (
@@ -102,10 +107,11 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "reload": ("settings", "rows", "differences", "units"),
     "reloader": (
         *("admin.requests", "config", "control", "errors", "fleet", "leader", "logs", "names", "notify"),
-        *("listeners", "reload", "segment", "settings", "threads"),
+        *("listeners", "migration", "reload", "segment", "settings", "threads", "units"),
     ),
     "operators": (
         "leader",
+        "migrator",
         "reload",
         "lifecycle",
         "snapshot",
@@ -178,7 +184,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         ),
         *("processes", "daemon", "open_files", "notify", "logs", "log_files", "tasks", "crew", "pulse"),
         *("fleet", "leader", "names", "observing", "operators", "reloader", "rewarm.job", "rewarm_process"),
-        *("successor", "takeover", "upgrade"),
+        *("migrator", "successor", "takeover", "upgrade"),
     ),
     "_core": ("errors",),
     "_net": ("_core", "errors"),
@@ -208,6 +214,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "admin.requests",
         "_bench",
         "_core.ring",
+        "migration",
     ),
     "__main__": ("cli",),
 }

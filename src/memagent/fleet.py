@@ -118,6 +118,11 @@ class Fleet:
         self._settle(numbers)
         return Change(joined, left, moving, new_pools)
 
+    def stay(self, config: Config) -> None:
+        """Of the same servers something else is configured."""
+        self.config = config
+        self._settle(self.numbers)
+
     @property
     def leaving(self) -> frozenset[int]:
         """Numbers of servers that are gone, and that somebody may still use."""
@@ -134,7 +139,8 @@ class Fleet:
     def sources(self, number: int) -> tuple[int, ...]:
         """Who holds copies of this server's keys."""
         member = self.members[number]
-        if not member.pool.has_copies:
+        moving = member.pool.migration
+        if not (member.pool.has_copies or (moving is not None and moving.phase == "copy")):
             return ()
         others = [each for each in self.of_pool(member.pool) if each.number != number]
         if member.pool.backups:

@@ -81,6 +81,8 @@ class Leader:
         self._standings = {number: segment.standing(number) for number in fleet.members}
         self.lifecycle = Lifecycle({number: self._facts(number) for number in fleet.members}, clock())
         self.rewarms = Rewarms(fleet, segment, log, start_rewarm, addresses_of, self._warm_ended, clock)
+        self.copies = Rewarms(fleet, segment, log, start_rewarm, addresses_of, self._copy_ended, clock)
+        self.on_copied: Callable[[int, Ending, bool], None] | None = None
         self.moves: dict[int, Move] = {}  # servers that are about to be somewhere else
         self._woken = asyncio.Event()
         self._news: dict[int, tuple[str, int]] = {}
@@ -101,6 +103,15 @@ class Leader:
         self._news = {number: news for number, news in self._news.items() if number in numbers}
         self._settle_moves()
         self.wake()
+
+    def learn(self) -> None:
+        """Of the servers that there are, something is configured otherwise; what is under way goes on."""
+        self.lifecycle.servers = {number: self._facts(number) for number in self.fleet.members}
+        self.wake()
+
+    def forget(self, number: int) -> bool:
+        """Another server gets this number; False while copying goes on that uses the one that had it."""
+        return self.rewarms.forget(number) and self.copies.forget(number)
 
     def _settle_moves(self) -> None:
         """A server that is about to move may be configured otherwise by now."""
@@ -147,8 +158,13 @@ class Leader:
 
     async def close(self) -> None:
         """Let go of every process and of the shared memory; `run` must have ended."""
-        await self.rewarms.close()
+        await self.close_copying()
         self._standings.clear()
+
+    async def close_copying(self) -> None:
+        """End what is being copied in an orderly way."""
+        await self.rewarms.close()
+        await self.copies.close()
 
     def wake(self) -> None:
         """Something has happened: look soon."""
@@ -232,7 +248,7 @@ class Leader:
 
     def _copied(self) -> list[int]:
         """Servers whose keys others have too."""
-        return [number for number, member in self.fleet.members.items() if member.pool.has_copies]
+        return [number for number, member in self.fleet.members.items() if member.pool.keeps_missed]
 
     def tell_held(self) -> None:
         """Who must not be asked; every worker hears it again and again."""
@@ -240,7 +256,7 @@ class Leader:
 
     def _log_change(self, server: int, before: str, state: str) -> None:
         life, member = self.lifecycle.lives[server], self.fleet.members[server]
-        if state in ("down", "up") and not member.pool.has_copies:
+        if state in ("down", "up") and not member.pool.keeps_missed:
             # Nothing was agreed on: the workers' own lines say it all.
             return
         facts = {"server": member.server.name, "outage": life.outage, "reason": life.reason}
@@ -273,6 +289,10 @@ class Leader:
     def _warm_ended(self, number: int, how: Ending, verified: bool) -> None:
         self.lifecycle.warm_ended(number, how, verified)
         self.wake()
+
+    def _copy_ended(self, number: int, how: Ending, verified: bool) -> None:
+        if self.on_copied is not None:
+            self.on_copied(number, how, verified)
 
     def abort_warm(self, number: int) -> bool:
         """Has there been one?"""

@@ -18,6 +18,7 @@ from memagent.counts import Counts
 from memagent.fleet import Member
 from memagent.leader import Leader, Move
 from memagent.lifecycle import Life
+from memagent.migrator import Migrator
 from memagent.observing import Observing
 from memagent.reload import Plan
 from memagent.rewarm.job import Pause, Resume
@@ -36,6 +37,7 @@ class Operators:
     def __init__(
         self,
         leader: Leader,
+        migrator: Migrator,
         snapshot: Callable[[], Snapshot],
         metrics: Callable[[str], tuple[str, bytes]],
         count: Callable[[Snapshot], Counts],
@@ -49,6 +51,7 @@ class Operators:
         upgrade: Callable[[bool, float], AsyncGenerator[dict[str, Any], None]],
     ) -> None:
         self._leader = leader
+        self._migrator = migrator
         self._snapshot = snapshot
         self._metrics = metrics
         self._count = count
@@ -105,6 +108,9 @@ class Operators:
                 async with aclosing(self._upgrade(request.force, request.ready_ms / 1000)) as lines:
                     async for line in lines:
                         yield line
+            case requests.MigrationControl():
+                self._control_migration(request)
+                yield {"ok": True, "migrations": as_json(self._snapshot())["migrations"]}
             case requests.Look():
                 yield self._last(self._find(request))
             case requests.RewarmControl():
@@ -233,6 +239,24 @@ class Operators:
             raise RefusedError(f"no re-warm of {member.server.name} is under way")
         leader.wake()
 
+    def _control_migration(self, request: requests.MigrationControl) -> None:
+        pool, under_way = request.pool, self._migrator.under_way
+        if pool is None:
+            if len(under_way) != 1:
+                what = f"keys of {', '.join(under_way)} are moving" if under_way else "no keys are moving"
+                raise RefusedError(what, "say the pool, with --pool" if under_way else None)
+            pool = under_way[0]
+        match request.verb:
+            case "migration_abort":
+                done = self._migrator.abort(pool)
+            case "migration_pause":
+                done = self._migrator.pause(pool, True)
+            case _:
+                done = self._migrator.pause(pool, False)
+        if not done:
+            self._check_pool(pool)
+            raise RefusedError(f"no keys of the pool {pool} are moving")
+
     # ------------------------------------------------------------ parts of them
 
     def _tried(self, member: Member) -> list[str]:
@@ -269,6 +293,11 @@ class Operators:
         """RefusedError if it must not be put there now."""
         if self._life(member).after == "replace":
             raise RefusedError(f"{member.server.name} is being replaced", "wait until that is done")
+        if member.pool.migration is not None:
+            raise RefusedError(
+                f"keys of the pool {member.pool.name} are moving to other servers",
+                "wait until magent migration says that it is done",
+            )
         try:
             self._leader.fleet.with_address(member.number, request.address)
         except ValueError as error:

@@ -15,17 +15,19 @@ from typing import Final, Protocol
 from memagent.admin.requests import RefusedError
 from memagent.config import Loaded
 from memagent.control import Gone, Listener, Reload, Reloaded, ToWorker
-from memagent.errors import MemagentError
+from memagent.errors import ConfigError, MemagentError
 from memagent.fleet import Fleet
 from memagent.leader import Leader, Move
 from memagent.listeners import Change, Listeners
 from memagent.logs import Logger, set_verbose
+from memagent.migration import Phase, begins, in_phase, settled, settled_pool, with_migrations
 from memagent.names import Names
 from memagent.notify import Notify
 from memagent.reload import Plan, plan
 from memagent.segment import Segment
 from memagent.settings import Config
 from memagent.threads import in_thread
+from memagent.units import quoted
 
 _DEADLINE_S: Final = 10.0
 _READY_S: Final = 10.0
@@ -87,6 +89,7 @@ class Reloader:
         self._heard = asyncio.Event()
         self._usually_verbose = given.verbose
         self._going_back: asyncio.Task[None] | None = None
+        self.on_settled: Callable[[], None] | None = None  # called when another configuration is in force
         # By the last look, and by the last reload: a configuration, or what is wrong with it.
         self._found: Config | str = given
         self._tried: Config | str = given
@@ -100,8 +103,9 @@ class Reloader:
     async def _reload(self) -> Plan:
         try:
             loaded = await self._look()
-            made = plan(self._fleet.config, self._fit(loaded.config), self._segment.places)
+            made = self._plan(loaded)
             await self._names.look_up_new(made.config)
+            config = self._with_migrations(made.config)
             opened = await self._open(made.config)
         except MemagentError as error:
             self._log.error("the configuration is not reloaded, nothing changes", problem=str(error))
@@ -111,7 +115,7 @@ class Reloader:
         self._stay()
         if made.changes or self._leader.moves_by_file:
             before, n_workers = self._listeners.addresses, self._fleet.config.workers
-            self._put_in_force(made.config, opened)
+            self._put_in_force(config, opened)
             await self._until_all_have_it()
             if made.config.workers != n_workers:
                 await self._resize(made.config.workers)
@@ -134,10 +138,50 @@ class Reloader:
     async def unread(self) -> tuple[str, ...]:
         """What a reload would change. Nothing, where this version cannot make sense of the files."""
         try:
-            new = self._fit((await self._look()).config)
-            return plan(self._fleet.config, new, self._segment.places).changes
+            return self._plan(await self._look()).changes
         except MemagentError:
             return ()
+
+    def _plan(self, loaded: Loaded) -> Plan:
+        return plan(settled(self._fleet.config), self._fit(loaded.config), self._segment.places)
+
+    def _with_migrations(self, config: Config) -> Config:
+        """What is put in force for it; ConfigError."""
+        made = with_migrations(self._fleet.config, config)
+        for pool in begins(self._fleet.config, made):
+            for member in self._fleet.of_pool(pool):
+                if member.number in self._leader.moves:
+                    raise ConfigError(
+                        f"pool {quoted(pool.name)}: {member.server.name} is being replaced, "
+                        "so keys cannot be copied",
+                        "wait until that is done",
+                    )
+        return made
+
+    # ------------------------------------------------------------ keys that move
+
+    async def all_have_it(self) -> None:
+        """However long it takes."""
+        while self._late():
+            self._heard.clear()
+            await self._heard.wait()
+
+    async def enter_phase(self, pool: str, phase: Phase) -> None:
+        """Of its migration; returns when all workers are there."""
+        async with self._one_at_a_time:
+            self._fleet.stay(in_phase(self._fleet.config, pool, phase))
+            self._leader.learn()
+            self._tell_workers()
+        await self.all_have_it()
+
+    async def end_migration(self, pool: str) -> None:
+        """Its new rings are all that it has; whoever is not in them leaves."""
+        async with self._one_at_a_time:
+            before = self._fleet.config.pools
+            pools = tuple(settled_pool(each) if each.name == pool else each for each in before)
+            if pools != before:
+                self._put_in_force(self._fleet.config.model_copy(update={"pools": pools}))
+                await self._until_all_have_it()
 
     async def watch(self) -> None:
         """Until it is cancelled."""
@@ -190,9 +234,11 @@ class Reloader:
         self._tell_workers()
         await self._until_all_have_it()
 
-    def _put_in_force(self, config: Config, opened: Change) -> None:
+    def _put_in_force(self, config: Config, opened: Change | None = None) -> None:
+        """`opened`: the addresses where clients come in, where they may be others."""
         self._let_go()
-        self._listeners.settle(opened)
+        if opened is not None:
+            self._listeners.settle(opened)
         if config.workers < self._listeners.workers:
             self._listeners.share_out(config.workers)
         self._segment.open_places(config.workers)
@@ -203,12 +249,15 @@ class Reloader:
         for number in change.left:
             self._users[number] = set(self._crew.alive())
         self._tell_workers()
-        self._listeners.close_left()
+        if opened is not None:
+            self._listeners.close_left()
         self._leader.settle()
         for number, server in change.moving.items():
             known = self._names.resolver.known(server.host) if server.path is None else ()
             self._leader.move(number, Move(server, known, in_file=True))
         self._leader.tell_held()
+        if self.on_settled is not None:
+            self.on_settled()
 
     def _tell_workers(self) -> None:
         """What is in force."""
@@ -287,7 +336,7 @@ class Reloader:
 
     def _let_go(self) -> None:
         for number, users in list(self._users.items()):
-            if not users and self._leader.rewarms.forget(number):
+            if not users and self._leader.forget(number):
                 del self._users[number]
                 self._segment.clear_server(number)
                 self._fleet.let_go(number)

@@ -33,6 +33,7 @@ class Warm:
     """A re-warm under way, or the last one of a server."""
 
     name: str  # of its server, as it was when this began
+    what: str
     sources: tuple[str, ...]
     uses: frozenset[int]  # the numbers of all these
     stop_grace_s: float
@@ -68,19 +69,22 @@ class Rewarms:
         self._warms: dict[int, Warm] = {}
         self._tasks = Tasks(log)
 
-    def start(self, number: int, sources: tuple[int, ...]) -> None:
-        """Answered by `ended`."""
+    def start(
+        self, number: int, sources: tuple[int, ...], what: str = "re-warm", cleans: bool = False
+    ) -> None:
+        """Answered by `ended`. `what` it is called in the log. `cleans`: see `Job`."""
         member = self._fleet.members[number]
         warm = self._warms[number] = Warm(
             name=member.server.name,
+            what=what,
             sources=tuple(self._fleet.members[each].server.name for each in sources),
             uses=frozenset((number, *sources)),
             stop_grace_s=member.pool.request_timeout_ms / 1000 * 2 + _STOP_MARGIN_S,
             started_s=time.time(),
             logged_s=self._clock(),
         )
-        self._log.info("re-warm starts", server=warm.name, sources=warm.sources)
-        self._tasks.spawn(self._run(number, warm, self._job(number, sources)))
+        self._log.info(f"{what} starts", server=warm.name, sources=warm.sources)
+        self._tasks.spawn(self._run(number, warm, self._job(number, sources, cleans)))
 
     def stop(self, number: int, why: str) -> None:
         """In an orderly way, if it runs."""
@@ -159,7 +163,7 @@ class Rewarms:
         verified = not started or (last is not None and last.unverified == 0)
         level = self._log.info if how == "done" else self._log.warning
         level(
-            f"re-warm {how}",
+            f"{warm.what} {how}",
             server=warm.name,
             keys=warm.report.copied,
             bytes=warm.report.bytes,
@@ -168,7 +172,7 @@ class Rewarms:
         )
         self._ended(number, how, verified)
 
-    def _job(self, number: int, sources: tuple[int, ...]) -> Job:
+    def _job(self, number: int, sources: tuple[int, ...], cleans: bool) -> Job:
         member = self._fleet.members[number]
         pool = member.pool
         return Job(
@@ -185,6 +189,7 @@ class Rewarms:
             standings=tuple(
                 self._segment.standing_offset_slots(each.number) for each in self._fleet.of_pool(pool)
             ),
+            cleans=cleans,
         )
 
     def _progress(self, number: int, warm: Warm, report: Report) -> None:
@@ -197,7 +202,7 @@ class Rewarms:
         if self._clock() - warm.logged_s >= _LOG_EVERY_S:
             warm.logged_s = self._clock()
             self._log.info(
-                "re-warm goes on",
+                f"{warm.what} goes on",
                 server=warm.name,
                 per_cent=round(snapshot.per_cent, 1),
                 keys=report.copied,

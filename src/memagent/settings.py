@@ -257,6 +257,11 @@ class PoolConfig(Table):
     rewarm_bytes_per_s: Bytes = setting(
         "Most bytes copied in a second; 0 is no limit", 32 * _MIB, "bytes", ge=0, le=64 * _GIB
     )
+    on_change: Literal["reroute", "migrate"] = setting(
+        "What a reload does that gives keys to other servers: at once, or once they are copied there"
+        " (only without copies)",
+        "reroute",
+    )
     migration: "Migration | None" = derived("set while keys move from former rings to these", None)
 
     @property
@@ -309,6 +314,9 @@ class PoolConfig(Table):
                     ("copies",),
                     "copies: 2 needs at least two servers: the second copy must be on another one",
                 )
+        if values.get("on_change") == "migrate" and (backups or values.get("copies") == 2):
+            text = "migrate is for pools without copies: here a key that moves is found at its other server"
+            yield Conflict(("on_change",), text)
         yield from _order_conflicts(values, "ms", ("probe_min_ms", "probe_max_ms"))
 
 

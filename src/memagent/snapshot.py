@@ -6,6 +6,7 @@
       pools: PoolSnapshot ...
         servers: ServerSnapshot ...     the servers, then the backups
           warm: WarmSnapshot            the re-warm under way, or the last one; none if there was none
+      migrations: MigrationSnapshot ... of pools whose keys move to other servers, or have done so
 
 Frozen, made of plain values, and the same after a way through JSON (`as_json`, `from_json`, which do the
 same for other such values).
@@ -19,6 +20,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 State = Literal["up", "down", "returning", "warming", "draining", "drained"]
 WarmState = Literal["running", "paused", "done", "failed", "aborted"]
+MigrationState = Literal["running", "paused", "aborting", "done", "aborted", "cancelled"]
 STATES: tuple[State, ...] = get_args(State)
 
 _Table = TypeVar("_Table")
@@ -77,6 +79,32 @@ class PoolSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
+class MigrationSnapshot:
+    """How far a pool's keys are on their way to other servers; the last migration, where none is under way.
+
+    `target`: the server that is being filled, or cleaned before. `left_out`: servers whose keys are not
+    copied, and why. `waits_for`: what keeps it, "" for nothing.
+    """
+
+    pool: str
+    state: MigrationState
+    phase: Literal["mirror", "copy", "settle"]
+    started_s: float
+    ended_s: float | None
+    coming: tuple[str, ...]
+    leaving: tuple[str, ...]
+    targets: tuple[str, ...]
+    target: str | None
+    left_out: tuple[str, ...]
+    waits_for: str
+    keys_copied: int
+    bytes_copied: int
+    keys_per_s: float
+    per_cent: float
+    eta_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerSnapshot:
     """`pid` 0: there is none now, it is being replaced."""
 
@@ -106,6 +134,7 @@ class Snapshot:
     latency_metrics: bool
     workers: tuple[WorkerSnapshot, ...]
     pools: tuple[PoolSnapshot, ...]
+    migrations: tuple[MigrationSnapshot, ...]
 
     def servers(self) -> tuple[ServerSnapshot, ...]:
         """All servers, in the order of their numbers."""

@@ -57,6 +57,7 @@ from memagent.leader import Leader
 from memagent.listeners import Listeners
 from memagent.log_files import reopen
 from memagent.logs import Logger, Sieve
+from memagent.migrator import Migrator
 from memagent.names import Names
 from memagent.notify import Notify
 from memagent.observing import Observing
@@ -208,12 +209,15 @@ class Supervisor:
             log,
             notify,
         )
+        self._migrator = Migrator(self._fleet, self._leader, self._reloader, log)
+        self._reloader.on_settled = self._migrator.settle
         self._pool_flush = PoolFlush(lambda number, pool: self._crew.tell_one(FlushPool(number, pool)))
         self._upgrade = Upgrade(
             command, self, self._leader, self._crew, self._reloader.unread, log, os.getpid()
         )
         self._operators = Operators(
             self._leader,
+            self._migrator,
             self.snapshot,
             self.metrics,
             self._counts,
@@ -268,6 +272,7 @@ class Supervisor:
         finally:
             await self._crew.kill()
             await self._doors.close()
+            self._migrator.close()
             await self._leader.close()
             self._tasks.cancel()
             self._segment.close()
@@ -308,7 +313,8 @@ class Supervisor:
         self._log.info("draining", drain_ms=self._config.drain_ms)
         self._notify.stopping(self._config.drain_ms / 1000)
         await self._doors.close_control()
-        self._tasks.spawn(self._leader.rewarms.close())
+        self._migrator.close()
+        self._tasks.spawn(self._leader.close_copying())
         # Workers close theirs; while one copy of a listening socket is open, clients connect in vain.
         self._listeners.close()
         await self._crew.drain(self._config.drain_ms / 1000, self._in_a_hurry)
@@ -484,6 +490,7 @@ class Supervisor:
             latency_metrics=self._config.latency_metrics,
             workers=self._crew.snapshot(),
             pools=self._leader.pool_snapshots(),
+            migrations=self._migrator.snapshots(),
         )
 
     def metrics(self, accept: str) -> tuple[str, bytes]:

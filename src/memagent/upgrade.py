@@ -89,6 +89,7 @@ class Upgrade:
     async def answer(self, force: bool, ready_s: float) -> AsyncGenerator[dict[str, Any], None]:
         """Progress, then the last line; RefusedError: nothing has changed."""
         if not force:
+            self._check_migrations()
             self._check_servers()
             await self._check_files()
         self._check_whose_child(force)
@@ -124,6 +125,16 @@ class Upgrade:
         self._accepting.discard(worker)
 
     # ------------------------------------------------------------ may it be?
+
+    def _check_migrations(self) -> None:
+        pools = [pool.name for pool in self._leader.fleet.config.pools if pool.migration is not None]
+        if pools:
+            raise RefusedError(
+                f"keys of {', '.join(pools)} are moving to other servers: only the running proxy knows of it",
+                "wait until magent migration says that it is done; after a forced upgrade what is not copied "
+                "will miss",
+                can_force=True,
+            )
 
     def _check_servers(self) -> None:
         lives = self._leader.lifecycle.lives
@@ -173,6 +184,7 @@ class Upgrade:
             await self._until_ready(successor, ready_s)
             if not force:
                 # Meanwhile a server may have fallen, or somebody have edited the file.
+                self._check_migrations()
                 self._check_servers()
                 await self._check_files()
             if self._estate.inheritance().listening != inherited.listening:

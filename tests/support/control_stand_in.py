@@ -71,6 +71,7 @@ def snapshot_of(*servers: ServerSnapshot) -> Snapshot:
         latency_metrics=True,
         workers=(),
         pools=(PoolSnapshot(0, "main", "ketama", True, numbered),),
+        migrations=(),
     )
 
 

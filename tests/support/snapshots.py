@@ -34,4 +34,4 @@ def snapshot_of(
         )
         for number, pool in enumerate(config.pools)
     )
-    return Snapshot("1", 1, 2.0, 1.0, (), draining, Limits(1, 2, 3), True, (), pools)
+    return Snapshot("1", 1, 2.0, 1.0, (), draining, Limits(1, 2, 3), True, (), pools, ())

@@ -10,6 +10,7 @@ from memagent.admin.counting import count
 from memagent.admin.requests import RefusedError, UnknownError, read_request
 from memagent.control import Hold, TapFilter, Taps, ToWorker
 from memagent.counts import Counts
+from memagent.migrator import Migrator
 from memagent.observed import Hot, Slow, Tapped
 from memagent.observing import Observing
 from memagent.operators import Operators
@@ -28,8 +29,17 @@ class Case:
         self.leading = leading
         self.taps: list[ToWorker] = []
         self.observing = Observing(leading.fleet, leading.segment, self.taps.append)
+        self.migrator = Migrator(leading.fleet, leading.leader, self, leading.log)  # type: ignore[arg-type]
         self.operators = Operators(
-            *(leading.leader, self.snapshot, self.metrics, self.count, leading.addresses_of, self.resolve),
+            *(
+                leading.leader,
+                self.migrator,
+                self.snapshot,
+                self.metrics,
+                self.count,
+                leading.addresses_of,
+                self.resolve,
+            ),
             *(self.reload, self.set_verbose, self.flush, self.flush, self.observing, self.upgrade),
         )
         self.flushed: list[str] = []
@@ -38,7 +48,7 @@ class Case:
     def snapshot(self) -> Snapshot:
         limits = Limits(4096, 65536, 67108864)
         pools = self.leading.leader.pool_snapshots()
-        return Snapshot("1", 1, 2.0, 1.0, (), False, limits, True, (), pools)
+        return Snapshot("1", 1, 2.0, 1.0, (), False, limits, True, (), pools, ())
 
     def metrics(self, accept: str) -> tuple[str, bytes]:
         return f"text for {accept}", b"memagent_up 1\n"
@@ -308,7 +318,8 @@ def test_what_changes_while_the_name_is_looked_up_counts():
             return ("10.7.7.7",)
 
         slow = Operators(
-            *(leading.leader, case.snapshot, case.metrics, case.count, leading.addresses_of, resolve),
+            *(leading.leader, case.migrator, case.snapshot, case.metrics, case.count),
+            *(leading.addresses_of, resolve),
             *(case.reload, case.set_verbose, case.flush, case.flush, case.observing, case.upgrade),
         )
 
@@ -405,5 +416,21 @@ def test_a_rewarm_that_makes_no_sense():
         leading.leader.look()
         await case.refused('{"verb": "rewarm", "server": "10.0.0.1:1"}', "is down")
         await case.refused('{"verb": "rewarm", "server": "10.0.0.3:3"}', "no server that has copies")
+
+    lead(test)
+
+
+def test_migrations_that_there_are_not():
+    async def test(leading: Leading) -> None:
+        case = Case(leading)
+        for verb in ("migration_pause", "migration_resume", "migration_abort"):
+            for words, problem in (
+                ("", "no keys are moving"),
+                (', "pool": "main"', "no keys of the pool main are moving"),
+                (', "pool": "x"', "there is no pool"),
+            ):
+                request = read_request(f'{{"verb": "{verb}"{words}}}'.encode())
+                with pytest.raises(RefusedError, match=problem):
+                    await anext(case.operators.answer(request))
 
     lead(test)

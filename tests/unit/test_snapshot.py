@@ -64,6 +64,7 @@ WHOLE = Snapshot(
     latency_metrics=True,
     workers=(WorkerSnapshot(0, 8, 0), WorkerSnapshot(1, 0, 3)),
     pools=(PoolSnapshot(0, "main", "ketama", True, (SERVER, BACKUP)),),
+    migrations=(),
 )
 
 

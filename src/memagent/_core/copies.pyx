@@ -165,6 +165,13 @@ cdef class Copies:
         self.route.tally.copied -= min(copied, self.route.tally.copied)
         return n
 
+    def condemn(self):
+        """None of it belongs there: all has to be deleted."""
+        cdef size_t i
+        for i in range(self.count):
+            self.items[i].state = MOVED
+        self.route.tally.gone += self.count
+
     def forget(self):
         """What had to be taken back is, and is not copied again."""
         cdef size_t i

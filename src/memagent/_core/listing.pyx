@@ -5,7 +5,8 @@
     either      OK\\r\\n first (newer servers); BUSY ..., ERROR ..., CLIENT_ERROR ... where there is none
 
 A key is kept if one of source and target owns it and the other one holds its copy: a key that lies about at a server
-which is neither is left over from another configuration, and old. What is kept waits, packed, until it is taken.
+which is neither is left over from another configuration, and old. Where source and target are the same server, those are
+kept that another one owns and of which it holds the copy. What is kept waits, packed, until it is taken.
 """
 
 cimport cython
@@ -193,7 +194,7 @@ cdef class Listing:
         owner = self.placement.owner_and_copy(key, listed.length, &copy)
         if copy >= 0 and self.placement.backup_count:
             copy += self.placement.server_count
-        if not (
+        if copy != self.target if self.source == self.target else not (
             (owner == self.target and copy == self.source) or (owner == self.source and copy == self.target)
         ):
             return 0

@@ -163,8 +163,16 @@ class RewarmControl(OfServer):
     verb: Literal["rewarm_pause", "rewarm_resume", "rewarm_abort"]
 
 
+@checked(frozen=True, config=_STRICT, kw_only=True)
+class MigrationControl:
+    """`pool`: whose migration; None where there is but one."""
+
+    verb: Literal["migration_pause", "migration_resume", "migration_abort"]
+    pool: str | None = None
+
+
 OfProxy = Snapshot | Metrics | Counters | Config | Reload | LogLevel | Flush | Hot | Slow | Tap | Upgrade
-Request = OfProxy | Look | FlushServer | Drain | Undrain | Replace | Rewarm | RewarmControl
+Request = OfProxy | MigrationControl | Look | FlushServer | Drain | Undrain | Replace | Rewarm | RewarmControl
 
 _request: Final[TypeAdapter[Request]] = TypeAdapter(Annotated[Request, Field(discriminator="verb")])
 

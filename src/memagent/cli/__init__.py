@@ -46,6 +46,7 @@ _SECTIONS = {
         "undrain": "operate",
         "replace": "operate",
         "rewarm": "rewarm",
+        "migration": "migration",
         "flush": "flush",
         "log-level": "log_level",
     },

@@ -18,6 +18,10 @@ from memagent.units import quoted
 
 def compare(old: Config, new: Config, old_name: str, keys_path: str | None, sample: int) -> None:
     """Print what `new` changes. Keys are those of a file, or made up."""
+    from memagent.migration import settled, will_move
+    from memagent.topology import make_placement
+
+    old = settled(old)
     found = list(changes(old, new))
     if not found:
         click.echo(f"nothing changes against {old_name}")
@@ -29,8 +33,6 @@ def compare(old: Config, new: Config, old_name: str, keys_path: str | None, samp
     before = {pool.name: pool for pool in old.pools}
     staying, elsewhere = _by_pool(keys or [], old, new)
 
-    from memagent.topology import make_placement
-
     for pool in new.pools:
         if pool.name in before:
             then, now = (Places(each, make_placement(each)) for each in (pool, before[pool.name]))
@@ -39,6 +41,8 @@ def compare(old: Config, new: Config, old_name: str, keys_path: str | None, samp
             kind = "made-up keys" if keys is None else "given keys"
             click.echo(f"\nof {moves.keys} {kind} in the pool {quoted(pool.name)}:\n")
             click.echo("\n".join(aligned(list(_moved(moves, then.pool.has_copies)), right=(0, 1))))
+            if will_move(before[pool.name], pool):
+                click.echo("\non_change: migrate: a reload copies these keys to their new servers first")
     if elsewhere:
         click.echo(f"\n{elsewhere} of {len(keys or [])} given keys get another pool, another prefix or none")
 

@@ -11,6 +11,7 @@ One thread, one loop over its sockets.
 - A source that fails is given up and the others go on. When the target fails, all ends.
 - So is one that the workers take for down, as it misses what they write. No more is fetched from it after
   that; a write that it misses later moves the marks of what was.
+- A job that `cleans` lists the target itself, and each batch goes one step: deleted there.
 - No more than `_MOST_IN_FLIGHT` batches a source and about `_MOST_UNSENT_BYTES` for the target are held.
 """
 
@@ -228,7 +229,10 @@ class Copier:
         trip.source.trips += 1
         trip.source.in_flight += 1
         self._pace.begin(len(trip.batch))
-        if self._target_facts.has_meta:
+        if self._job.cleans:
+            trip.batch.condemn()
+            self._target.say(trip.batch.clear(), trip, CLEAR, now_s)
+        elif self._target_facts.has_meta:
             self._target.say(trip.batch.ask(), trip, ASK, now_s)
         else:
             self._fetch(trip, now_s)
@@ -279,6 +283,9 @@ class Copier:
     def _cleared(self, trip: Trip) -> None:
         source = trip.source
         self._end_trip(trip)
+        if self._job.cleans:
+            source.in_flight -= 1
+            return
         batch = trip.batch.again()
         if batch is None:
             return

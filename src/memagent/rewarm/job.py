@@ -34,6 +34,9 @@ class Job:
     entry for each of them: IP addresses as in `control.Start`, none for a Unix socket. `sources` are the
     servers that are up. The marks are in the file descriptor `marks_fd`, which the process inherits; without
     them nothing can be verified. `standings` has for each server where in it, in slots, its row is.
+
+    `cleans`: nothing is copied. Its one source is the target, where those of its keys are deleted that
+    another server decides about; in the report they are `gone`.
     """
 
     pool: PoolConfig
@@ -47,6 +50,7 @@ class Job:
     marks_rows: int = 1
     marks_in_use_offset_bytes: int = -1
     standings: tuple[int, ...] = ()
+    cleans: bool = False
     type: Literal["job"] = "job"
 
 
@@ -131,7 +135,9 @@ def read_job(line: bytes | str) -> Job:
     for server in (job.target, *job.sources):
         if not 0 <= server < count:
             raise ValueError(f"server {server} of {count}")
-    if job.target in job.sources:
+    if job.cleans and job.sources != (job.target,):
+        raise ValueError("only a server itself is cleaned")
+    if job.target in job.sources and not job.cleans:
         raise ValueError(f"server {job.target} cannot be its own source")
     return job
 

@@ -174,3 +174,21 @@ def test_noise_never_does_worse_than_an_error() -> None:
 def test_bounds_are_kept() -> None:
     with pytest.raises(IndexError):
         Listing(PLACEMENT, 0, 1, Tally()).feed(b"mg a\r\n", 0, 7)
+
+
+def test_of_the_target_itself_are_kept_the_keys_that_another_server_owns() -> None:
+    """Whatever it is, it is not what its owner has: left over, or not there yet."""
+    seats = [(f"s{number}", "127.0.0.1", 11211, 1) for number in range(3)]
+    former = Placement(seats[:2], [], "ketama", "md5")
+    moving = Placement(seats, [], "ketama", "md5", former=former, former_places=[0, 1])
+    keys = [b"k%d" % number for number in range(100)]
+    listing = Listing(moving, 2, 2, Tally())
+    text = b"".join(b"mg %b\r\n" % key for key in keys) + b"EN\r\n"
+    listing.feed(text, 0, len(text))
+    wanted = [key for key in keys if moving.locate(key)[1] == 2]
+    assert 10 < listing.waiting == len(wanted) < 90
+    tally = Tally()
+    batch = listing.take(Route(tally), 1000)
+    batch.condemn()
+    assert batch.clear() == b"".join(b"md %b q\r\n" % key for key in wanted) + b"mn\r\n"
+    assert (tally.gone, tally.copied) == (len(wanted), 0)

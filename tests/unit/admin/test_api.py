@@ -62,7 +62,7 @@ class Case:
                 yield {"ok": True, "server": as_json(SERVER), "text": "write it down"}
 
     def snapshot(self) -> Snapshot:
-        return Snapshot("1", 1, 2.0, 1.0, (), self.draining, Limits(1, 2, 3), True, (), ())
+        return Snapshot("1", 1, 2.0, 1.0, (), self.draining, Limits(1, 2, 3), True, (), (), ())
 
     async def look_up(self, key: bytes, pool: str | None, with_value: bool) -> dict[str, Any]:
         self.keys.append(key)

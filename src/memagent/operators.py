@@ -80,7 +80,8 @@ class Operators:
                 yield self._config()
             case requests.Reload():
                 made = await self._reload()
-                yield {"ok": True, "changes": made.changes, "waiting": made.waiting}
+                moving = self._migrator.under_way
+                yield {"ok": True, "changes": made.changes, "waiting": made.waiting, "moving": moving}
             case requests.LogLevel(level=level, for_s=for_s):
                 if level is not None:
                     await self._set_verbose(level == "debug", for_s)

@@ -92,7 +92,7 @@ def server_of(answer: dict[str, Any]) -> ServerSnapshot:
 def test_reload():
     async def test(leading: Leading) -> None:
         answer = await Case(leading).last('{"verb": "reload"}')
-        assert answer == {"ok": True, "changes": ("a change",), "waiting": ("user",)}
+        assert answer == {"ok": True, "changes": ("a change",), "waiting": ("user",), "moving": ()}
 
     lead(test)
 

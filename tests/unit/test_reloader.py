@@ -462,3 +462,45 @@ def test_an_operators_replacement_by_what_the_file_has_elsewhere_is_given_up():
         assert leading.fleet.members[0].address == "10.0.0.1:1"
 
     run(test, servers=named("10.0.0.1:1").pools[0].servers)
+
+
+def test_keys_that_move_keep_their_former_servers_until_the_migration_ends():
+    def config(*servers: str) -> Config:
+        main = {"name": "main", "servers": servers, "on_change": "migrate"}
+        return Config.model_validate({"workers": 2, "pools": [main]})
+
+    async def test(case: Case) -> None:
+        settled: list[int] = []
+        case.reloader.on_settled = lambda: settled.append(case.told[-1].generation)
+        case.config = config("10.0.0.1:1", "10.0.0.9:9")
+        assert len((await case.reloader.reload()).changes) == 2
+        assert (case.told[-1].numbers, settled) == ((0, 2, 1), [1])
+        assert (await case.reloader.unread(), case.leading.fleet.leaving) == ((), set())
+        await case.reloader.enter_phase("main", "copy")
+        assert case.told[-1].config["pools"][0]["migration"]["phase"] == "copy"
+        assert case.leading.leader.lifecycle.servers[2].sources == (0, 1)
+        case.config = config("10.0.0.1:1")
+        with pytest.raises(RefusedError, match="keys are still moving") as refused:
+            await case.reloader.reload()
+        assert refused.value.hint is not None
+        assert case.leading.fleet.numbers == (0, 2, 1)
+        await case.reloader.end_migration("main")
+        assert (case.told[-1].numbers, case.leading.fleet.leaving) == ((0, 2), {1})
+        told = len(case.told)
+        await case.reloader.end_migration("main")
+        assert len(case.told) == told, "there is none any more"
+
+    run(test, backups=[], on_change="migrate")
+
+
+def test_no_migration_begins_while_an_operator_replaces_a_server():
+    async def test(case: Case) -> None:
+        leader = case.leading.leader
+        leader.move(0, Move(leader.fleet.with_address(0, "10.0.0.7:7"), ("10.0.0.7",)))
+        main = {"name": "main", "servers": ["10.0.0.1:1"], "on_change": "migrate"}
+        case.config = Config.model_validate({"workers": 2, "pools": [main]})
+        with pytest.raises(RefusedError, match="is being replaced"):
+            await case.reloader.reload()
+        assert case.told == []
+
+    run(test, backups=[], on_change="migrate")

@@ -19,7 +19,8 @@ listening, and what it asked for goes on.
     metrics        accept                          {"ok", "content_type", "text"}
     counters                                       {"ok", "snapshot": SNAPSHOT, "counts": COUNTS}
     config                                         {"ok", "config": CONFIG, "addresses": [...]}
-    reload                                         {"ok", "changes": [TEXT...], "waiting": [SETTING...]}
+    reload                                         {"ok", "changes": [TEXT...], "waiting": [SETTING...],
+                                                   "moving": [POOL...]}
     log_level      level, for_s                    {"ok", "level": "info" or "debug"}
     flush          pool, confirm                   {"ok"}
     hot            count                           {"ok", "hot": HOT}            the keys asked for most
@@ -35,12 +36,16 @@ listening, and what it asked for goes on.
     rewarm         server, wait                    {"ok", "server": SERVER}      with its `warm`
     rewarm_pause, rewarm_resume, rewarm_abort      {"ok", "server": SERVER}
                    server
+    migration_pause, migration_resume,             {"ok", "migrations": [...]}   as in the snapshot
+    migration_abort   pool
 
 - CONFIG is settings.Config as JSON, as it is in force: what a replaced server is at now stands in it.
   `addresses`: for each server in its order the "host:port" (a name's IP addresses) or "unix:/path" tried now.
 - HOT, SLOW: observed.Hot and observed.Slow as JSON. Progress of a tap is {"progress": TAPPED}, an
   observed.Tapped, every second and whenever there is something to show. A tap ends when its client goes away.
 - reload: the files are read again and put in force; `waiting` has the settings that wait for the next start.
+  `moving`: pools whose keys are on their way to other servers; `pool` of migration_* may be left out where it
+  is the only one.
 - COUNTS is a counts.Counts as JSON, read together with the snapshot.
 - metrics: what a scrape of Prometheus gets that has `accept` for its Accept header.
 - drain and replace are refused where keys would have no live copy: {"error", "hint", "force": true} says that

@@ -27,8 +27,10 @@ def compare(old: Config, new: Config, old_name: str, keys_path: str | None, samp
         click.echo(f"nothing changes against {old_name}")
         return
     click.echo(f"changes against {old_name}:\n")
-    rows = [("WHAT", "NOW", "THEN"), *((each.where, each.old or "-", each.new or "-") for each in found)]
-    click.echo("\n".join(aligned(rows)))
+    head = ("WHAT", "NOW", "THEN")
+    click.echo(
+        "\n".join(aligned([head, *((each.where, each.old or "-", each.new or "-") for each in found)]))
+    )
     keys = read_keys(keys_path) if keys_path is not None else None
     before = {pool.name: pool for pool in old.pools}
     staying, elsewhere = _by_pool(keys or [], old, new)
@@ -40,9 +42,9 @@ def compare(old: Config, new: Config, old_name: str, keys_path: str | None, samp
             moves = count_moves(known, now, then)
             kind = "made-up keys" if keys is None else "given keys"
             click.echo(f"\nof {moves.keys} {kind} in the pool {quoted(pool.name)}:\n")
-            click.echo("\n".join(aligned(list(_moved(moves, then.pool.has_copies)), right=(0, 1))))
-            if will_move(before[pool.name], pool):
-                click.echo("\non_change: migrate: a reload copies these keys to their new servers first")
+            is_copied = will_move(before[pool.name], pool)
+            rows = list(_moved(moves, then.pool.has_copies, is_copied))
+            click.echo("\n".join(aligned(rows, right=(0, 1))))
     if elsewhere:
         click.echo(f"\n{elsewhere} of {len(keys or [])} given keys get another pool, another prefix or none")
 
@@ -68,13 +70,14 @@ def _way(config: Config, key: bytes) -> tuple[str, bytes] | None:
     return way.pool.name, way.stored
 
 
-def _moved(moves: Moves, has_copies: bool) -> Iterator[tuple[str, str, str]]:
+def _moved(moves: Moves, has_copies: bool, is_copied: bool) -> Iterator[tuple[str, str, str]]:
     counts = [(moves.owners, "get another owner")]
     if moves.machines != moves.owners:
         counts.append((moves.machines, "have their owner on another machine"))
     if has_copies:
         counts.append((moves.copies, "get another copy"))
-    counts.append((moves.lost, "are not found again: they miss until they are written anew"))
+    lost = "are not found again: they miss until they are written anew"
+    counts.append((moves.lost, "are copied by a reload (on_change: migrate)" if is_copied else lost))
     for count, text in counts:
         yield str(count), f"{100 * count / max(1, moves.keys):.1f} %", text
 

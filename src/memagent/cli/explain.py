@@ -89,9 +89,9 @@ def describe(found: Explanation) -> list[str]:
     rows: list[tuple[str, ...]] = [
         ("", "NAME", "ADDRESS", "STATE", "PRESENT", "SIZE", "FLAGS", "TTL LEFT", "CAS")
     ]
-    rows += [_row("owner", found.owner)]
+    rows += [_row("decides" if found.moving else "owner", found.owner)]
     if found.copy is not None:
-        rows += [_row("copy", found.copy)]
+        rows += [_row("other" if found.moving else "copy", found.copy)]
     lines += aligned(rows, right=(5, 6, 7, 8))
     lines += [
         f"{found_at.holder.name}: {found_at.problem}"
@@ -102,6 +102,8 @@ def describe(found: Explanation) -> list[str]:
         verdict = f"owner and copy DIFFER in {', '.join(found.differs_in)}"
     else:
         verdict = _VERDICTS[found.verdict]
+    if found.moving:
+        verdict = "it moves from one of these servers to the other (magent migration)"
     return [*lines, "", verdict]
 
 

@@ -17,11 +17,14 @@ def reload(socket_path: str | None, config_path: str | None, as_json: bool) -> N
     with RunningProxy.find(socket_path, config_path) as proxy:
         answer = proxy.ask("reload")
     if as_json:
-        print_json({name: answer.get(name, []) for name in ("changes", "waiting")})
+        print_json({name: answer.get(name, []) for name in ("changes", "waiting", "moving")})
         return
     for change in answer.get("changes", []):
         click.echo(change)
     if not answer.get("changes"):
         click.echo("nothing has changed", err=True)
+    if answer.get("moving"):
+        pools = ", ".join(answer["moving"])
+        click.echo(f"keys of {pools} are copied to their new servers: magent migration shows it", err=True)
     if answer.get("waiting"):
         click.echo(f"these wait for the next start: {', '.join(answer['waiting'])}", err=True)

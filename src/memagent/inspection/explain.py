@@ -61,6 +61,7 @@ class Explanation:
     copy: Found | None
     verdict: Verdict
     differs_in: tuple[Part, ...] = ()
+    moving: bool = False  # to its new server: owner is who decides about it now, copy the other one
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -76,6 +77,7 @@ class Explanation:
             "copy": self.copy.as_dict() if self.copy else None,
             "verdict": self.verdict,
             "differs_in": list(self.differs_in),
+            "moving": self.moving,
         }
 
 
@@ -101,6 +103,7 @@ def explain(
     return Explanation(
         *(key, stored, prefix, pool.name, pool.key_hash, hash_value, point, pool.distribution),
         *(at_owner, at_copy, verdict, differs_in),
+        moving=pool.migration is not None and copy is not None,
     )
 
 

@@ -44,6 +44,15 @@ def test_against_a_file(files, capsys):
     assert lines[12].split()[:2] == ["0", "0.0"]
 
 
+def test_keys_that_are_copied_are_not_lost(files, capsys):
+    plain = "pools: {m: {servers: [a, b], on_change: migrate}}"
+    old, new = files(plain, plain.replace("b]", "b, c]"))
+    assert cli.call(["check", new, "--old", old]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.endswith("are copied by a reload (on_change: migrate)")
+    assert last.split()[0] != "0"
+
+
 def test_nothing_changes(files, capsys):
     old, new = files(OLD, OLD)
     assert cli.call(["check", new, "--old", old]) == 0

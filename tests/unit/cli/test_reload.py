@@ -46,9 +46,18 @@ def test_nothing(proxy: Answers, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "nothing has changed\n")
 
 
+def test_keys_that_move(proxy: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+    proxy.answer = {"ok": True, "changes": ["a change"], "waiting": [], "moving": ["main"]}
+    assert cli.call(["reload"]) == 0
+    assert capsys.readouterr() == (
+        "a change\n", "keys of main are copied to their new servers: magent migration shows it\n"
+    )  # fmt: skip
+
+
 def test_json(proxy: Answers, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     assert cli.call(["reload", "--json"]) == 0
     assert json.loads(capsysbinary.readouterr().out) == {
         "changes": ["pool main: server a:1 goes"],
         "waiting": ["user", "group"],
+        "moving": [],
     }

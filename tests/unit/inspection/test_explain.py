@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from memagent.cli.explain import describe
 from memagent.inspection.explain import explain
 from memagent.inspection.routing import Routed
+from memagent.settings import Migration, PoolConfig
 from memagent.topology import make_placement
 from tests.unit.inspection.pools import places, store
 
@@ -54,6 +56,22 @@ def test_the_whole(server, backup):
         "stale": False,
         "problem": None,
     }
+
+
+def test_a_key_that_moves(server, backup):
+    new = PoolConfig.model_validate({"name": "m", "servers": [backup.address], "on_change": "migrate"})
+    old = PoolConfig.model_validate({"name": "m", "servers": [server.address]})
+    moving = Migration(phase="copy", former=old, n_settled=1)
+    pool = new.model_copy(update={"servers": (*new.servers, *old.servers), "migration": moving})
+    told = explain(KEY, Routed(pool, KEY, None), make_placement(pool), {}, 5.0)
+    assert told.moving
+    assert [found.holder.name for found in (told.owner, told.copy)] == [server.address, backup.address]
+    assert [line.split()[:2] for line in describe(told)[5:7]] == [
+        ["decides", server.address],
+        ["other", backup.address],
+    ]
+    assert describe(told)[-1].startswith("it moves")
+    assert told.as_dict()["moving"]
 
 
 def test_what_differs(server, backup):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from memagent.admin.requests import RefusedError
+from memagent.migration import with_migrations
 from memagent.successor import Command, Inheritance
 from memagent.upgrade import Upgrade
 from tests.support.leading import Leading, lead
@@ -88,6 +89,21 @@ def test_without_copies_only_a_held_one_matters(held: bool):
             assert await case.tried()
 
     lead(test, backups=[])
+
+
+def test_keys_that_move():
+    async def test(leading: Leading) -> None:
+        now = leading.fleet.config
+        [pool] = now.pools
+        new = pool.model_copy(update={"servers": pool.servers[:1]})
+        leading.fleet.stay(with_migrations(now, now.model_copy(update={"pools": (new,)})))
+        case = Case(leading)
+        refusal = await case.refused()
+        assert refusal.error.startswith("keys of main are moving")
+        assert refusal.can_force
+        assert await case.tried(force=True)
+
+    lead(test, backups=[], on_change="migrate")
 
 
 def test_a_file_that_is_not_in_force():

@@ -393,6 +393,15 @@ def _acting(proxy: Proxy) -> APIRouter:
         line = await act(request, requests.LogLevel("log_level", body.level, body.for_s))
         return LogLevel(level=line["level"])
 
+    @router.post("/migrations/{pool}/{what}")
+    async def control_migration(
+        request: Request, pool: str, what: Literal["pause", "resume", "abort"]
+    ) -> Done:
+        """Of keys that move to other servers (see the state): hold, go on, or give up what is not copied."""
+        verb: Any = f"migration_{what}"
+        await act(request, requests.MigrationControl(verb=verb, pool=pool))
+        return Done()
+
     @router.post("/flush")
     async def flush(request: Request, body: FlushBody) -> Done:
         """Forget everything on every server and backup: what a client's flush_all does."""

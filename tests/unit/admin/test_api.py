@@ -134,6 +134,11 @@ def test_verbs_of_the_proxy():
     flush = {"pool": "main", "confirm": "flush_all"}
     assert case.ask("POST", "/v1/flush", json=flush).json() == {"ok": True}
     assert len(case.asked) == 3
+    for what in ("pause", "resume", "abort"):
+        assert case.ask("POST", f"/v1/migrations/main/{what}").json() == {"ok": True}
+        assert case.asked[-1] == requests.MigrationControl(verb=f"migration_{what}", pool="main")
+    assert case.ask("POST", "/v1/migrations/main/stop").status_code == 422
+    assert case.ask("POST", "/v1/migrations/main/stop", "look").status_code == 403
 
 
 def test_looking():

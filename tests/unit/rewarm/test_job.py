@@ -38,6 +38,7 @@ def test_a_report_goes_over_a_line_unchanged() -> None:
         ({"target": 3}, "server 3 of 3"),
         ({"sources": [1, -1]}, "server -1 of 3"),
         ({"sources": [1]}, "its own source"),
+        ({"cleans": True}, "only a server itself"),
         ({"addresses": []}, "0 addresses for 3 servers"),
         ({"surprise": 1}, "surprise"),
     ],

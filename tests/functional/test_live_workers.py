@@ -114,7 +114,12 @@ def test_more_than_there_is_room_for_wait(proxy_factory: Start, memcached_factor
     case = proxy_factory([server])
     case.write_config([server], settings={"workers": 17, "drain_ms": 5000})
     answer = ask(case)
-    assert answer == {"ok": True, "changes": ["drain_ms: 10s becomes 5s"], "waiting": ["workers"]}
+    assert answer == {
+        "ok": True,
+        "changes": ["drain_ms: 10s becomes 5s"],
+        "waiting": ["workers"],
+        "moving": [],
+    }
     assert case.stats()["threads"] == "1"
 
 

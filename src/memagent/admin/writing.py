@@ -1,21 +1,25 @@
 """A key set or deleted by an operator: asked of the proxy as any client does, so its copies follow.
 
 Change ─▶ is it a key, and whose? ─▶ the proxy's own address ─▶ set or delete ─▶ what it says
+
+What a look at (key, pool) shows is what a write to (key, pool) changes: a pool without an address of its own is
+reached through that of all pools, by the key that clients have for it there.
 """
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from memagent.addresses import Address, parse_address
 from memagent.admin.keys import way_of
-from memagent.admin.requests import RefusedError
+from memagent.admin.requests import InvalidError, RefusedError
 from memagent.errors import ServerError
 from memagent.inspection.client import Connection
 from memagent.settings import Config
 from memagent.snapshot import Snapshot
 from memagent.threads import in_thread
+from memagent.units import quoted
 
 _TIMEOUT_S: Final = 5.0
 _DONE: Final = (b"STORED", b"DELETED", b"NOT_FOUND")
@@ -43,7 +47,7 @@ class KeyWriter:
     async def write(self, change: Change) -> str:
         """STORED, DELETED or NOT_FOUND. InvalidError for what is no key; RefusedError with anything else."""
         config = self._config()
-        way_of(config, change.key, change.pool)
+        change = replace(change, key=_clients_key(config, change.key, change.pool))
         address = self._address(config, change.pool)
         try:
             async with asyncio.timeout(2 * _TIMEOUT_S):
@@ -64,6 +68,25 @@ class KeyWriter:
         if address.path is not None:
             return address
         return Address(_ANY_HOST.get(address.host, address.host), address.port)
+
+
+def _clients_key(config: Config, key: bytes, pool: str | None) -> bytes:
+    """The key by which clients reach what `key` is to this pool's servers."""
+    way = way_of(config, key, pool)
+    if pool is None or pool in config.listens:
+        return key
+    for prefix in way.pool.takes:
+        asked = prefix.encode() + key if way.pool.strip_prefix else key
+        try:
+            found = way_of(config, asked, None)
+        except InvalidError:
+            continue
+        if (found.pool.name, found.stored) == (way.pool.name, way.stored):
+            return asked
+    raise InvalidError(
+        f"no client reaches this key in the pool {quoted(pool)}: by its prefix it belongs to another one",
+        "ask without a pool, with the key as clients have it",
+    )
 
 
 def _request(change: Change) -> bytes:

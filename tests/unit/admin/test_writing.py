@@ -63,3 +63,41 @@ def test_a_pools_own_address():
         assert write(Change(b"k", pool="own"), f"127.0.0.1:{free_port()}", config) == "NOT_FOUND"
         with pytest.raises(InvalidError, match="no pool"):
             write(Change(b"k", pool="nowhere"), f"127.0.0.1:{free_port()}", config)
+
+
+PREFIXED = {
+    "main": {"servers": ["10.0.0.1:1"]},
+    "users": {"servers": ["10.0.0.2:1"], "prefixes": ["u:", "user:"], "strip_prefix": True},
+    "carts": {"servers": ["10.0.0.3:1"], "prefixes": ["c:"]},
+    "deep": {"servers": ["10.0.0.4:1"], "prefixes": ["u:x"]},
+}
+
+
+def prefixed() -> Config:
+    pools = [{"name": name, **pool} for name, pool in PREFIXED.items()]
+    return Config.model_validate({"workers": 1, "pools": pools})
+
+
+@pytest.mark.parametrize(
+    ("pool", "key", "asked"),
+    [
+        (None, b"u:1", b"u:1"),
+        ("users", b"1", b"u:1"),
+        ("users", b"u:1", b"u:u:1"),
+        ("users", b"x1", b"user:x1"),
+        ("carts", b"c:1", b"c:1"),
+        ("main", b"1", b"1"),
+    ],
+)
+def test_a_pool_without_an_address_is_reached_by_the_clients_key(pool: str | None, key: bytes, asked: bytes):
+    with Scripted(lambda _: b"DELETED\r\n") as proxy:
+        assert write(Change(key, pool=pool), str(proxy.address), prefixed()) == "DELETED"
+        assert proxy.asked == [b"delete " + asked]
+
+
+@pytest.mark.parametrize(
+    ("pool", "key"), [("main", b"c:1"), ("carts", b"1"), ("carts", b"u:1"), ("users", b"k" * 249)]
+)
+def test_no_other_pool_is_written_to(pool: str, key: bytes):
+    with pytest.raises(InvalidError, match="no client reaches"):
+        write(Change(key, pool=pool), f"127.0.0.1:{free_port()}", prefixed())

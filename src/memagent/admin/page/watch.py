@@ -158,6 +158,7 @@ class Watch:
             "name": pool.name,
             "distribution": pool.distribution,
             "has_copies": pool.has_copies,
+            "has_address": pool.name in self.config().listens,
             "servers": found,
         }
 

@@ -41,7 +41,10 @@ export function key(root, live, session, base64 = "", pool = "") {
   });
   const unlisten = live.listen((frame) => {
     if (!frame || !choice.hidden || frame.pools.length < 2) return;
-    pools.append(...frame.pools.map((each) => h("option", { value: each.name }, each.name)));
+    // At the address of all pools the prefix decides, and no choice of ours.
+    const named = frame.pools.map((each) => [each.name, each.has_address]).filter(([name, has]) => has || name === pool);
+    if (!named.length) return;
+    pools.append(...named.map(([name]) => h("option", { value: name }, name)));
     pools.value = pool;
     choice.hidden = false;
   });

@@ -95,7 +95,7 @@ class LogLevelBody(LogLevel):
 
 
 class SetBody(_Body):
-    """`expiry_s` as clients give it: 0 is never."""
+    """`expiry_s`: seconds to live, also beyond 30 days; 0 is for ever, -1 expired."""
 
     value_base64: str
     flags: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0

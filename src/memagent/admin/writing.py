@@ -2,11 +2,13 @@
 
 Change ─▶ is it a key, and whose? ─▶ the proxy's own address ─▶ set or delete ─▶ what it says
 
-What a look at (key, pool) shows is what a write to (key, pool) changes: a pool without an address of its own is
-reached through that of all pools, by the key that clients have for it there.
+- What a look at (key, pool) shows is what a write to (key, pool) changes: a pool without an address of its
+  own is reached through that of all pools, by the key that clients have for it there.
+- Seconds are seconds here, however many; memcached takes more than 30 days for a date.
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -23,12 +25,14 @@ from memagent.units import quoted
 
 _TIMEOUT_S: Final = 5.0
 _DONE: Final = (b"STORED", b"DELETED", b"NOT_FOUND")
+_LONGEST_IN_SECONDS: Final = 30 * 24 * 3600
+_LATEST_DATE: Final = 2**31 - 1
 _ANY_HOST: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to connect to
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`value` None: delete it. `expiry_s` as clients give it. `pool`: as at an address of its own."""
+    """`value` None: delete it. `expiry_s`: to live; 0 is for ever, -1 expired. `pool`: as at its own address."""
 
     key: bytes
     value: bytes | None = None
@@ -92,8 +96,15 @@ def _clients_key(config: Config, key: bytes, pool: str | None) -> bytes:
 def _request(change: Change) -> bytes:
     if change.value is None:
         return b"delete %b\r\n" % change.key
-    head = b"set %b %d %d %d\r\n" % (change.key, change.flags, change.expiry_s, len(change.value))
+    head = b"set %b %d %d %d\r\n" % (change.key, change.flags, _expiry(change.expiry_s), len(change.value))
     return head + change.value + b"\r\n"
+
+
+def _expiry(to_live_s: int) -> int:
+    """As memcached takes it: seconds up to 30 days, beyond them a date."""
+    if to_live_s <= _LONGEST_IN_SECONDS:
+        return to_live_s
+    return min(int(time.time()) + to_live_s, _LATEST_DATE)
 
 
 def _ask(address: Address, request: bytes) -> bytes:

@@ -33,6 +33,15 @@ def test_as_a_client_asks():
         assert proxy.asked == [b"set k\xff 7 60 7", b"a value", b"delete k\xff"]
 
 
+def test_seconds_to_live_stay_seconds(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(writing.time, "time", lambda: 1_800_000_000.9)
+    with Scripted(lambda line: b"STORED\r\n" if line == b"v" else b"") as proxy:
+        for to_live_s in (-1, 0, 2_592_000, 2_592_001, 2**31 - 1):
+            write(Change(b"k", b"v", expiry_s=to_live_s), str(proxy.address))
+        said = [int(line.split()[3]) for line in proxy.asked if line != b"v"]
+    assert said == [-1, 0, 2_592_000, 1_802_592_001, 2**31 - 1]
+
+
 @pytest.mark.parametrize("key", [b"", b"a b", b"k" * 251, b"a\r\nflush_all"])
 def test_what_is_no_key_reaches_nobody(key: bytes):
     with pytest.raises(InvalidError):

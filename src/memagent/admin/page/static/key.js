@@ -16,6 +16,8 @@ const VERDICTS = {
   not_known: ["bad", "A server did not answer, so what it has is not known."],
 };
 const FOREVER = -1;
+// A request has 64 KiB, and base64 takes a third more.
+const MOST_SET_BYTES = 48000;
 
 export function key(root, live, session, base64 = "", pool = "") {
   const text = base64 ? new TextDecoder().decode(bytesOf(base64)) : "";
@@ -76,20 +78,28 @@ export function key(root, live, session, base64 = "", pool = "") {
 
   function changes(found, first) {
     const value = h("textarea", { id: "value", rows: 4, spellcheck: "false" });
-    const flags = h("input", { id: "flags", inputmode: "numeric", value: String(first?.flags ?? 0) });
-    const expiry = h("input", { id: "expiry", inputmode: "numeric", value: String(Math.max(0, first?.ttl_s ?? 0)) });
+    const number = { inputmode: "numeric", pattern: "[0-9]+", required: true, autocomplete: "off" };
+    // Old flags may say that the value is serialised or compressed, which text is not.
+    const flags = h("input", { id: "flags", ...number, value: "0" });
+    const oldFlags = first?.flags ? h("p", { class: "soft" }, `It has flags ${first.flags} now: to its clients they may say how the value is encoded. Plain text has 0.`) : null;
+    const expiry = h("input", { id: "expiry", ...number, value: toLive(first) });
+    const said = h("p", { class: "error", role: "alert" });
     const set = h("form", { class: "set" },
       h("label", { for: "value" }, "New value, as text"), value,
-      h("label", { for: "flags" }, "Flags"), flags,
+      h("label", { for: "flags" }, "Flags"), flags, oldFlags,
       h("label", { for: "expiry" }, "Expires in seconds (0: never)"), expiry,
       h("div", { class: "buttons" }, h("button", null, "Set…"),
         h("button", { type: "button", class: "danger", onclick: remove }, "Delete…")),
+      said,
     );
     set.addEventListener("submit", (event) => {
       event.preventDefault();
+      const size = new TextEncoder().encode(value.value).length;
+      setText(said, size > MOST_SET_BYTES ? `That is ${bytes(size)}; here a value has at most ${bytes(MOST_SET_BYTES)}.` : "");
+      if (size > MOST_SET_BYTES) return;
       question({
         title: `Set ${found.key}?`,
-        text: `Its value becomes ${bytes(new TextEncoder().encode(value.value).length)} of text, on its owner and its copy, as if a client had set it. What is there now is lost.`,
+        text: `Its value becomes ${bytes(size)} of text, on its owner and its copy, as if a client had set it. What is there now is lost.`,
         label: "Set it",
         act: async () => {
           const body = { value_base64: textToBase64(value.value), flags: Number(flags.value), expiry_s: Number(expiry.value) };
@@ -118,6 +128,12 @@ export function key(root, live, session, base64 = "", pool = "") {
   if (base64) look();
   else typed.focus();
   return unlisten;
+}
+
+/** Seconds, as it has them now; empty where no server tells, so that nobody makes it live for ever unasked. */
+function toLive(holder) {
+  if (!holder || holder.ttl_s === FOREVER) return "0";
+  return holder.ttl_s === null ? "" : String(Math.max(1, holder.ttl_s));
 }
 
 function facts(found) {

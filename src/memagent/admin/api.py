@@ -35,6 +35,7 @@ from memagent.observed import Hot, Slow
 from memagent.snapshot import ServerSnapshot, Snapshot, from_json
 
 _Line = dict[str, Any]
+_KEYS_PATH: Final = b"/v1/keys/"
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 
 
@@ -413,7 +414,10 @@ def _acting(proxy: Proxy) -> APIRouter:
 
 def _key(request: Request, is_base64: bool) -> bytes:
     """By the path as it came: a key need not be UTF-8."""
-    raw = unquote_to_bytes(request.scope["raw_path"].partition(b"?")[0].split(b"/", 3)[3])
+    path: bytes = request.scope["raw_path"].partition(b"?")[0]
+    if not path.startswith(_KEYS_PATH):
+        raise UnknownError("there is no such path", "a slash of the path is written as it is: /v1/keys/")
+    raw = unquote_to_bytes(path.removeprefix(_KEYS_PATH))
     return _decoded(raw, "the key") if is_base64 else raw
 
 

@@ -278,3 +278,11 @@ def test_a_value_is_shown_where_it_is_asked_for():
     case = Case()
     assert case.ask("GET", "/v1/keys/a", "look").json()["with_value"] is False
     assert case.ask("GET", "/v1/keys/a?value=true", "look").json()["with_value"] is True
+
+
+def test_a_keys_path_is_not_written_otherwise():
+    case = Case()
+    for method in ("GET", "DELETE"):
+        for path in ("/v1%2Fkeys/a/b", "/v1%2Fkeys/x", "/%761/keys/x"):
+            assert case.ask(method, path).status_code == 404
+    assert (case.keys, case.changes) == ([], [])

@@ -29,6 +29,7 @@ MOST_BODY_BYTES: Final = 64 * 1024
 
 _WWW: Final = (b"www-authenticate", b"Bearer")
 _CLOSE: Final = (b"connection", b"close")
+_NOT_KEPT: Final = (b"cache-control", b"no-store")
 _CONTENT_POLICY: Final = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
     b"base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -71,6 +72,8 @@ class Guard:
             await _refuse(send, 421, refusal)
             return
         caller, by_cookie = self._who(headers, scope)
+        if not caller.has_token and self._is_foreign(headers.get(b"host", b"")):
+            caller = Caller(None, False, caller.peer)
         scope[CALLER] = caller
         acts = scope["method"] not in ("GET", "HEAD", "OPTIONS")
         if acts and _is_smuggled(headers, by_cookie):
@@ -97,7 +100,7 @@ class Guard:
 
     def _who(self, headers: Headers, scope: MutableMapping[str, Any]) -> tuple[Caller, bool]:
         """And whether a cookie says so."""
-        tokens, authorization = self._tokens(), headers.get(b"authorization")
+        tokens, authorization = self._tokens(), _bearer(headers)
         if authorization is None:
             kept = token_in(headers.get(b"cookie"), self._cookie_name)
             role = role_by_token(kept, tokens) if kept is not None else None
@@ -105,6 +108,10 @@ class Guard:
                 return Caller(role, True, _peer(scope)), True
         role = role_of(authorization, tokens, self._listen)
         return Caller(role, authorization is not None, _peer(scope)), False
+
+    def _is_foreign(self, host: bytes) -> bool:
+        """Has a page of somebody else's come to our Unix socket, by a port that is forwarded to it?"""
+        return self._listen.path is not None and host != b"" and not is_own_name(host)
 
     async def _bounded(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """A body that comes in pieces says its length nowhere."""
@@ -138,7 +145,9 @@ class _TooMuchError(BaseException):
 def _for_browsers(send: Send) -> Send:
     async def send_on(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message["headers"], *_FOR_BROWSERS]}
+            given = message["headers"]
+            kept = () if any(name.lower() == b"cache-control" for name, _ in given) else (_NOT_KEPT,)
+            message = {**message, "headers": [*given, *kept, *_FOR_BROWSERS]}
         await send(message)
 
     return send_on
@@ -146,10 +155,16 @@ def _for_browsers(send: Send) -> Send:
 
 def _is_smuggled(headers: Headers, by_cookie: bool) -> bool:
     """Does it come from somebody else's page? With a token in its header it does not: only ours know that."""
-    if b"authorization" in headers:
+    if _bearer(headers) is not None:
         return False
     site = site_of(headers)
     return site == "foreign" or (by_cookie and site == "unknown")
+
+
+def _bearer(headers: Headers) -> bytes | None:
+    """The Authorization header, if it is for us: of another scheme it is for a proxy on the way."""
+    found = headers.get(b"authorization")
+    return found if found is not None and found.partition(b" ")[0].lower() == b"bearer" else None
 
 
 def _peer(scope: MutableMapping[str, Any]) -> str:

@@ -32,7 +32,7 @@ _ANY_HOST: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}  # noq
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`value` None: delete it. `expiry_s`: to live; 0 is for ever, -1 expired. `pool`: as at its own address."""
+    """`value` None: delete it. `expiry_s`: to live; 0 is for ever. `pool`: as at an address of its own."""
 
     key: bytes
     value: bytes | None = None

@@ -93,6 +93,21 @@ def test_a_foreign_host_is_refused_on_loopback_only():
     assert Case("unix:/x").ask("GET", "/", host="any.test", headers=READER).status_code == 200
 
 
+def test_at_a_unix_socket_a_foreign_host_needs_a_token():
+    case = Case("unix:/x", Tokens(None, b"act"))
+    for host in ("evil.test", "10.1.1.1"):
+        assert case.ask("GET", "/v1/state", host=host).status_code == 401
+        assert case.ask("GET", "/v1/state", host=host, headers=OPERATOR).status_code == 200
+        assert Case("unix:/x", Tokens()).ask("POST", "/v1/reload", host=host).status_code == 401
+    for headers in ({}, {"Host": ""}):
+        assert case.ask("GET", "/v1/state", headers=headers).status_code == 200
+
+
+def test_no_answer_is_kept_unless_it_says_so():
+    for headers in ({}, READER):
+        assert Case().ask("GET", "/v1/state", headers=headers).headers["cache-control"] == "no-store"
+
+
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonp"])
 def test_a_body_is_json(kind: str):
     case = Case()
@@ -140,7 +155,15 @@ def test_a_cookie_is_as_good_as_the_header():
     assert case.ask("POST", "/v1/reload", headers={**cookie("act"), **OWN}).status_code == 200
     assert [caller.role for caller, _ in case.reached] == ["reader", "operator"]
     # The header is what was meant.
-    assert case.ask("GET", "/v1/state", headers={**cookie("act"), "Authorization": "x"}).status_code == 401
+    assert (
+        case.ask("GET", "/v1/state", headers={**cookie("act"), "Authorization": "Bearer x"}).status_code
+        == 401
+    )
+    # One of a proxy on the way means nothing here.
+    basic = {**cookie("act"), "Authorization": "Basic eA=="}
+    assert case.ask("GET", "/v1/state", headers=basic).status_code == 200
+    assert case.ask("POST", "/v1/reload", headers=basic).status_code == 403, "from whose page?"
+    assert case.ask("POST", "/v1/reload", headers={**basic, **OWN}).status_code == 200
     # One that is wrong by now is none.
     assert Case(tokens=Tokens(None, b"a")).ask("GET", "/v1/state", headers=cookie("b")).status_code == 200
 

@@ -16,6 +16,7 @@ from memagent.threads import in_thread
 
 _TIMEOUT_S: Final = 1.0
 _AT_ONCE: Final = 8
+_MOST_DIGITS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +55,5 @@ def ask_one(address: str) -> Fill | None:
 
 
 def _number(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() else None
+    is_number = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+    return int(text) if is_number else None

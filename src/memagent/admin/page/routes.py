@@ -149,13 +149,18 @@ def _add_session(
 def _add_watching(router: APIRouter, watch: Watch) -> None:
     @router.get("/v1/watch", include_in_schema=False)
     async def frames() -> Response:
+        if watch.is_full:
+            refusal = RefusedError("too many pages watch already", "close one")
+            return JSONResponse(refusal.as_json(), 503, headers={"Retry-After": "10"})
+
         async def events() -> AsyncGenerator[bytes, None]:
             async for frame in watch.frames():
                 yield b"data: " + frame + b"\n\n"
+            yield b"event: again\ndata: {}\n\n"
 
-        return StreamingResponse(
-            events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"}
-        )
+        # Some proxies on the way would keep frames until they have many.
+        headers = {**_NOT_KEPT, "X-Accel-Buffering": "no"}
+        return StreamingResponse(events(), media_type="text/event-stream", headers=headers)
 
     @router.get("/v1/history", tags=["looking"])
     async def history(

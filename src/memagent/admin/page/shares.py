@@ -22,12 +22,18 @@ class Shares:
         given = next((each for each in config.pools if each.name == pool), None)
         if given is None:
             return []
-        known = self._known.get(pool)
-        if known is None or known[0] != given:
+        known = self.known(given)
+        if known is None:
             names = {each.name for each in config.pools}
             self._known = {name: kept for name, kept in self._known.items() if name in names}
-            known = self._known[pool] = given, _count(given)
-        return known[1]
+            known = _count(given)
+            self._known[pool] = given, known
+        return known
+
+    def known(self, pool: PoolConfig) -> list[float] | None:
+        """None: not counted yet."""
+        found = self._known.get(pool.name)
+        return found[1] if found is not None and found[0] == pool else None
 
 
 def _count(pool: PoolConfig) -> list[float]:

@@ -10,8 +10,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import asdict, fields
+from functools import partial
 from typing import Any, Final
 
 from memagent.admin.page.fill import Fill, ask_all
@@ -23,11 +24,13 @@ from memagent.rates import Reading, Row, Traffic, View, compare
 from memagent.settings import Config
 from memagent.snapshot import PoolSnapshot, Snapshot
 from memagent.tasks import Tasks
+from memagent.threads import in_thread
 
 _LOOK_EVERY_S: Final = 1.0
 _ASK_EVERY_S: Final = 5.0
 LONGEST_S: Final = 300.0
 _MOST_ASKED_PER_S: Final = 20
+_MOST_WATCHERS: Final = 128  # half of all connections: health is still answered
 _NO_FILL: Final = Fill()
 _OF_SERVER: Final = (
     *("pool", "name", "address", "backup", "weight", "state", "since_s", "reason", "held"),
@@ -63,14 +66,18 @@ class Watch:
         self._is_over = False
         self.history = History()
         self._tasks = Tasks(log)
-        self._tasks.spawn(self._keep_history())
-        self._tasks.spawn(self._look_on())
-        self._tasks.spawn(self._ask_on())
+        self._log = log
+        for step in (self._keep_history, self._look, self._ask, self._share):
+            self._tasks.spawn(self._go_on(step))
 
     def close(self) -> None:
         self._tasks.cancel()
         self._is_over = True
         self._tell()
+
+    @property
+    def is_full(self) -> bool:
+        return self._watchers >= _MOST_WATCHERS
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
         """JSON, the newest each time, until some minutes have passed or all ends."""
@@ -82,7 +89,7 @@ class Watch:
         try:
             while not self._is_over and self._loop.time() < end_s:
                 if self._number == seen:
-                    await asyncio.shield(self._next)
+                    await asyncio.wait([self._next], timeout=end_s - self._loop.time())
                     continue
                 seen = self._number
                 yield self._frame
@@ -94,31 +101,49 @@ class Watch:
 
     # ------------------------------------------------------------ readings
 
-    async def _keep_history(self) -> None:
+    async def _go_on(self, step: Callable[[], Awaitable[float]]) -> None:
+        """Again and again, after as many seconds as it says. A mistake is told once and ends nothing."""
+        has_told = False
         while True:
-            now = self._read()
-            if self._past is not None:
-                self.history.add(compare(self._past, now))
-            self._past = now
-            await asyncio.sleep(STEP_S)
+            try:
+                pause_s = await step()
+            except Exception as error:
+                if not has_told:
+                    self._log.error("the page misses something by a mistake of ours", exc_info=error)
+                has_told, pause_s = True, _LOOK_EVERY_S
+            await asyncio.sleep(pause_s)
 
-    async def _look_on(self) -> None:
-        while True:
-            await self._has_watchers.wait()
-            now = self._read()
-            view = compare(self._before or self._past, now)
-            self._before = now
-            self._frame = json.dumps(self._as_dict(view), separators=(",", ":")).encode()
-            self._number += 1
-            self._tell()
-            await asyncio.sleep(_LOOK_EVERY_S)
+    async def _keep_history(self) -> float:
+        now = self._read()
+        if self._past is not None:
+            self.history.add(compare(self._past, now))
+        self._past = now
+        return STEP_S
 
-    async def _ask_on(self) -> None:
-        while True:
-            await self._has_watchers.wait()
-            servers = self._snapshot().servers()
-            self._fills = await ask_all(servers)
-            await asyncio.sleep(max(_ASK_EVERY_S, len(servers) / _MOST_ASKED_PER_S))
+    async def _look(self) -> float:
+        await self._has_watchers.wait()
+        now = self._read()
+        view = compare(self._before or self._past, now)
+        self._before = now
+        self._frame = json.dumps(self._as_dict(view), separators=(",", ":")).encode()
+        self._number += 1
+        self._tell()
+        return _LOOK_EVERY_S
+
+    async def _ask(self) -> float:
+        await self._has_watchers.wait()
+        servers = self._snapshot().servers()
+        self._fills = await ask_all(servers)
+        return max(_ASK_EVERY_S, len(servers) / _MOST_ASKED_PER_S)
+
+    async def _share(self) -> float:
+        """Counting takes a while in a large pool, and the loop has more to do."""
+        await self._has_watchers.wait()
+        config = self.config()
+        for pool in config.pools:
+            if self._shares.known(pool) is None:
+                await in_thread(partial(self._shares.of, config, pool.name), "count shares of a ring")
+        return _LOOK_EVERY_S
 
     def _tell(self) -> None:
         told, self._next = self._next, self._loop.create_future()
@@ -150,7 +175,8 @@ class Watch:
         }
 
     def _pool(self, pool: PoolSnapshot, rows: dict[int, Row]) -> dict[str, Any]:
-        shares = self._shares.of(self.config(), pool.name)
+        config = next((each for each in self.config().pools if each.name == pool.name), None)
+        shares = (self._shares.known(config) if config is not None else None) or []
         found = [self._server(rows[server.number]) for server in pool.servers]
         for server, share in zip(found, shares, strict=len(shares) == len(found)):
             server["share"] = share

@@ -37,6 +37,8 @@ def test_what_makes_no_sense_is_not_known():
     stats = b"STAT curr_items many\r\nSTAT bytes -1\r\nSTAT limit_maxbytes 12\r\nSTAT evictions\r\nEND\r\n"
     with Scripted(lambda _: stats) as lying:
         assert ask_one(str(lying.address)) == Fill(None, None, 12, None, None)
+    with Scripted(lambda _: b"STAT curr_items " + b"9" * 5000 + b"\r\nEND\r\n") as odd:
+        assert ask_one(str(odd.address)) == Fill()
     with Scripted(lambda _: b"ERROR\r\n") as refusing:
         assert ask_one(str(refusing.address)) is None
     assert ask_one("no address:0") is None

@@ -13,6 +13,7 @@ from memagent.admin import requests
 from memagent.admin.api import Proxy, is_open, make_api
 from memagent.admin.auth import Caller, Tokens
 from memagent.admin.guard import Guard
+from memagent.admin.page import watch as module
 from memagent.admin.page.routes import make_page
 from memagent.admin.page.watch import Watch
 from memagent.admin.requests import InvalidError
@@ -192,3 +193,21 @@ def test_what_if(start: Callable[[Tokens], Browser]):
     assert browser.ask("GET", "/v1/what-if?pool=main&what=remove&value=x").status_code == 404
     assert browser.ask("GET", "/v1/what-if?pool=main&what=add&value=no address").status_code == 422
     assert browser.ask("GET", "/v1/what-if?pool=main&what=explode&value=x").status_code == 422
+
+
+def test_no_more_pages_than_leave_room_for_health(
+    start: Callable[[Tokens], Browser], monkeypatch: pytest.MonkeyPatch
+):
+    browser = start(Tokens())
+    monkeypatch.setattr(module, "_MOST_WATCHERS", 0)
+    refused = browser.ask("GET", "/v1/watch")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")
+
+
+def test_the_last_event_says_that_there_is_more(
+    start: Callable[[Tokens], Browser], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "LONGEST_S", 0.0)
+    answer = start(Tokens()).ask("GET", "/v1/watch")
+    assert answer.text.endswith("event: again\ndata: {}\n\n")
+    assert answer.headers["x-accel-buffering"] == "no"

@@ -65,12 +65,39 @@ def test_a_frame_says_everything(monkeypatch: pytest.MonkeyPatch):
             assert [each["state"] for each in pool["servers"]] == ["up", "down", "up"]
             assert [each["backup"] for each in pool["servers"]] == [False, False, True]
             assert {each["requests_per_s"] for each in pool["servers"]} == {100}
-            assert pool["servers"][2]["share"] == 1
             assert pool["servers"][0]["queued"] == 2
             assert pool["servers"][0]["items"] is None
+            assert pool["has_address"] is False
+        while json.loads(await anext(frames))["pools"][0]["servers"][2]["share"] != 1:
+            pass  # counted meanwhile
         await frames.aclose()
 
     run(test, monkeypatch)
+
+
+def test_a_mistake_is_told_once_and_ends_nothing(monkeypatch: pytest.MonkeyPatch):
+    async def whole() -> None:
+        monkeypatch.setattr(module, "_LOOK_EVERY_S", 0.01)
+        case, tried = Case(), 0
+
+        def fail(_: Snapshot) -> Counts:
+            nonlocal tried
+            tried += 1
+            if tried < 4:
+                raise ValueError("odd")
+            return Case.count(case, _)
+
+        monkeypatch.setattr(case.watch, "_count", fail)
+        async with contextlib.aclosing(case.watch.frames()) as frames, asyncio.timeout(30):
+            assert await anext(frames)
+            while tried < 4:
+                await anext(frames)
+        case.watch.close()
+
+    with structlog.testing.capture_logs() as log:
+        asyncio.run(whole())
+    assert {line["event"] for line in log} == {"the page misses something by a mistake of ours"}
+    assert 1 <= len(log) <= 2, "once of each of the two that read"
 
 
 def test_one_reading_is_for_all_pages(monkeypatch: pytest.MonkeyPatch):

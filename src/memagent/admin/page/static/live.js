@@ -41,6 +41,11 @@ function open() {
     trouble = "";
     tell();
   };
+  // Streams end after some minutes: that is no trouble.
+  source.addEventListener("again", () => {
+    close();
+    open();
+  });
   source.onerror = () => {
     trouble = "the proxy does not answer";
     close();

@@ -124,8 +124,7 @@ async function again() {
 // ---------------------------------------------------------------- does it still answer?
 
 function showConnection() {
-  const late = live.ageS() > LATE_S;
-  const isBad = live.last() !== null && (live.troubleNow() !== "" || late);
+  const isBad = live.last() !== null && live.ageS() > LATE_S;
   setClass(connection, isBad ? "bad" : "good");
   if (live.last() === null) setText(connection, "");
   else setText(connection, isBad ? `✕ no news for ${forHowLong(live.ageS())}` : "● live");

@@ -13,9 +13,12 @@ export function shapes(data, isWhole) {
   if (json !== undefined && typeof json === "object") {
     found.push({ title: "JSON", text: () => JSON.stringify(json, null, 2) });
   }
+  // Reading it changes large numbers and drops names that are there twice: then what is stored stands first.
+  const isExact = found.length > 0 && JSON.stringify(json) === text.replace(/("(?:[^"\\]|\\.)*")|\s+/g, "$1");
   const asText = { title: "Text", text: () => text ?? new TextDecoder().decode(data) };
   const asHex = { title: "Hex", text: () => hex(data) };
   found.push(...(text === null ? [asHex, asText] : [asText, asHex]));
+  if (found.length > 2 && !isExact) found.push(...found.splice(0, 1));
   return found;
 }
 

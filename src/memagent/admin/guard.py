@@ -11,13 +11,14 @@
 """
 
 import json
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from memagent.addresses import Address
-from memagent.admin.auth import Caller, Tokens, is_own_name, role_by_token, role_of
+from memagent.admin.auth import Caller, Tokens, is_own_name, role_of
 from memagent.admin.requests import RefusedError
-from memagent.admin.session import Headers, cookie_name, site_of, token_in
+from memagent.admin.session import Headers, cookie_name, role_in, site_of
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -102,8 +103,7 @@ class Guard:
         """And whether a cookie says so."""
         tokens, authorization = self._tokens(), _bearer(headers)
         if authorization is None:
-            kept = token_in(headers.get(b"cookie"), self._cookie_name)
-            role = role_by_token(kept, tokens) if kept is not None else None
+            role = role_in(headers.get(b"cookie"), self._cookie_name, tokens, time.time())
             if role is not None:
                 return Caller(role, True, _peer(scope)), True
         role = role_of(authorization, tokens, self._listen)

@@ -1,24 +1,30 @@
-"""A browser's token: in a cookie that scripts cannot read and that no other site's pages can use.
+"""Who has logged in: in a cookie that scripts cannot read and that no other site's pages can use.
 
-    log in: token ─▶ right? ─▶ Set-Cookie (HttpOnly, SameSite=Strict)
-    every request: Cookie ─▶ token ─▶ role, as if it stood in the header
+    log in: token ─▶ right? ─▶ Set-Cookie: role.end.nonce.HMAC(token, these) (HttpOnly, SameSite=Strict)
+    every request: Cookie ─▶ proven by the token of that role, and not over? ─▶ role
 
-- A cookie that is wrong by now (the token has changed) counts as none.
+- The token is not in it, and nothing is remembered here: a cookie holds until its end or a change of
+  the token.
+- A cookie that is wrong by now counts as none.
 - Browsers send a cookie by themselves, so who acts by one has to come from a page of ours: `site_of`.
 - Cookies know hosts and no ports: the name has the port, so that of two proxies on a machine neither logs the
   other one out.
 """
 
-import base64
-import binascii
+import hmac
+import re
+import secrets
 from collections.abc import Mapping
 from typing import Final, Literal
 
 from memagent.addresses import Address
+from memagent.admin.auth import Role, Tokens
 
 Headers = Mapping[bytes, bytes]
 Site = Literal["own", "foreign", "unknown"]
 
+LONGEST_S: Final = 12 * 3600
+_SAID: Final = re.compile(rb"(?P<role>reader|operator)\.(?P<end_s>[0-9]{1,12})\.[0-9a-f]{16}")
 _RULES: Final = "Path=/; HttpOnly; SameSite=Strict"
 
 
@@ -26,22 +32,34 @@ def cookie_name(listen: Address) -> str:
     return "memagent" if listen.path is not None else f"memagent-{listen.port}"
 
 
-def token_in(cookies: bytes | None, name: str) -> bytes | None:
-    """What the Cookie header has under this name."""
+def role_in(cookies: bytes | None, name: str, tokens: Tokens, now_s: float) -> Role | None:
+    """What the Cookie header proves under this name, which may be there several times."""
     for each in (cookies or b"").split(b";"):
         found, _, value = each.strip().partition(b"=")
-        if found == name.encode():
-            try:
-                return base64.b64decode(value, altchars=b"-_", validate=True)
-            except binascii.Error:
-                return None
+        if found == name.encode() and (role := _proven(value, name, tokens, now_s)) is not None:
+            return role
     return None
 
 
-def keep(name: str, token: bytes, is_tls: bool) -> str:
-    """The Set-Cookie header. It ends with the browser's session."""
-    value = base64.urlsafe_b64encode(token).decode()
-    return f"{name}={value}; {_RULES}{'; Secure' if is_tls else ''}"
+def keep(name: str, token: bytes, role: Role, now_s: float, is_tls: bool) -> str:
+    """The Set-Cookie header. It ends with the browser's session, and after LONGEST_S."""
+    said = f"{role}.{int(now_s + LONGEST_S)}.{secrets.token_hex(8)}"
+    proof = _proof(token, name, said.encode())
+    return f"{name}={said}.{proof.decode()}; {_RULES}{'; Secure' if is_tls else ''}"
+
+
+def _proven(value: bytes, name: str, tokens: Tokens, now_s: float) -> Role | None:
+    said, _, proof = value.rpartition(b".")
+    found = _SAID.fullmatch(said)
+    if found is None or int(found["end_s"]) <= now_s:
+        return None
+    role: Role = "operator" if found["role"] == b"operator" else "reader"
+    token = tokens.operator if role == "operator" else tokens.read
+    return role if token is not None and hmac.compare_digest(proof, _proof(token, name, said)) else None
+
+
+def _proof(token: bytes, name: str, said: bytes) -> bytes:
+    return hmac.new(token, name.encode() + b"=" + said, "sha256").hexdigest().encode()
 
 
 def forget(name: str) -> str:

@@ -1,6 +1,7 @@
 """What a request has to pass before anything of it is understood."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, MutableMapping
 from typing import Any
 
@@ -8,7 +9,7 @@ import httpx
 import pytest
 
 from memagent.addresses import parse_listen
-from memagent.admin.auth import Caller, Tokens
+from memagent.admin.auth import Caller, Role, Tokens
 from memagent.admin.guard import CALLER, MOST_BODY_BYTES, Guard, Receive, Send
 from memagent.admin.session import keep
 
@@ -140,7 +141,8 @@ def test_no_answer_is_for_pages_of_others():
 
 
 def cookie(token: str, port: int = 80) -> dict[str, str]:
-    return {"Cookie": keep(f"memagent-{port}", token.encode(), False).partition(";")[0]}
+    role: Role = "reader" if token == "look" else "operator"
+    return {"Cookie": keep(f"memagent-{port}", token.encode(), role, time.time(), False).partition(";")[0]}
 
 
 OWN = {"Sec-Fetch-Site": "same-origin"}

@@ -3,7 +3,8 @@
 import pytest
 
 from memagent.addresses import parse_listen
-from memagent.admin.session import cookie_name, forget, is_tls, keep, site_of, token_in
+from memagent.admin.auth import Tokens
+from memagent.admin.session import LONGEST_S, cookie_name, forget, is_tls, keep, role_in, site_of
 
 NAME = "memagent-8411"
 
@@ -14,20 +15,28 @@ def test_the_name_tells_proxies_of_one_machine_apart():
 
 
 @pytest.mark.parametrize("token", ["act", "sésame", 'a;b=c, "d"', "x" * 300])
-def test_a_token_comes_back_as_it_was(token: str):
-    header = keep(NAME, token.encode(), is_tls=False)
-    pair, *rules = header.split("; ")
+def test_a_cookie_proves_its_role_until_its_end(token: str):
+    tokens, now_s = Tokens(b"look", token.encode()), 1e9
+    pair, *rules = keep(NAME, token.encode(), "operator", now_s, is_tls=False).split("; ")
     assert rules == ["Path=/", "HttpOnly", "SameSite=Strict"]
-    assert token_in(f"other=1; {pair}; more".encode(), NAME) == token.encode()
-    assert token_in(pair.encode(), "memagent-1") is None
-    assert keep(NAME, b"act", is_tls=True).endswith("; Secure")
+    assert token not in pair
+    cookies = f"other=1; {NAME}=old; {pair}; more".encode()
+    assert role_in(cookies, NAME, tokens, now_s + LONGEST_S - 1) == "operator"
+    assert role_in(cookies, NAME, tokens, now_s + LONGEST_S) is None
+    assert role_in(cookies, NAME, Tokens(b"look", b"new"), now_s) is None
+    assert role_in(cookies, NAME, Tokens(), now_s) is None
+    assert role_in(pair.replace(NAME, "memagent-1").encode(), "memagent-1", tokens, now_s) is None
+    reader = keep(NAME, b"look", "reader", now_s, is_tls=True)
+    assert reader.endswith("; Secure")
+    assert role_in(reader.encode(), NAME, tokens, now_s) == "reader"
+    assert role_in(reader.replace("reader", "operator").encode(), NAME, tokens, now_s) is None
 
 
 @pytest.mark.parametrize(
-    "header", [None, b"", b"memagent-8411", b"memagent-8411=*", b"memagent-8411=abc", b";=;"]
+    "header", [None, b"", b"memagent-8411", b"memagent-8411=*", b"memagent-8411=\xff.", b";=;"]
 )
-def test_what_is_no_token(header: bytes | None):
-    assert not token_in(header, NAME)
+def test_what_proves_nothing(header: bytes | None):
+    assert role_in(header, NAME, Tokens(b"look", b"act"), 0) is None
 
 
 def test_logging_out():

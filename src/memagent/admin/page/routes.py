@@ -138,7 +138,7 @@ def _add_session(
             )
             return JSONResponse(refusal.as_json(), 401)
         headers = dict(request.scope["headers"])
-        cookie = session.keep(name, given, session.is_tls(headers))
+        cookie = session.keep(name, given, role, time.time(), session.is_tls(headers))
         return JSONResponse({"role": role}, headers={"Set-Cookie": cookie})
 
     @router.delete("/page/session", include_in_schema=False)

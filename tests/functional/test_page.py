@@ -184,6 +184,9 @@ def test_hostile_keys_and_values_stay_text(case: Case, open_page: Open):
         expect(page.get_by_role("button", name="Hex")).to_be_visible()
         expect(page.locator("main script, main img, main b")).to_have_count(0)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for nonsense in ("#/key/*", "#/key/%"):
+        page.goto(f"/{nonsense}")
+        expect(page.locator(".health.bad")).to_have_text(re.compile("leads nowhere"))
     look_at(page, HOSTILE[0].decode())
     expect(page.get_by_label("Value", exact=True)).to_have_text(VALUES[0].decode())
     expect(page.locator("details")).to_have_count(0)

@@ -34,7 +34,7 @@ from memagent.admin.page.actions import Action, actions_of
 from memagent.admin.page.assets import read_all
 from memagent.admin.page.watch import LONGEST_S, Watch
 from memagent.admin.page.what_if import Answer, Wish, answer
-from memagent.admin.requests import RefusedError, UnknownError
+from memagent.admin.requests import InvalidError, RefusedError, UnknownError
 from memagent.snapshot import Snapshot
 from memagent.units import quoted
 
@@ -167,6 +167,8 @@ def _add_watching(router: APIRouter, watch: Watch) -> None:
         since_s: _Number = 0.0, pool: str | None = None, server: str | None = None, backup: bool = False
     ) -> History:
         """The last hour of a server, or of all that clients see."""
+        if (pool is None) != (server is None):
+            raise InvalidError("a server is named by its pool and its name", "pool=POOL&server=NAME")
         identity = None if pool is None or server is None else (pool, backup, server)
         found = watch.history.since(since_s, identity)
         if found is None:

@@ -160,6 +160,8 @@ def test_the_last_hour(start: Callable[[Tokens], Browser]):
     browser = start(Tokens())
     assert browser.ask("GET", "/v1/history").json()["at_s"] == []
     assert browser.ask("GET", "/v1/history?pool=main&server=nobody").status_code == 404
+    for half in ("pool=main", "server=10.0.0.1:1"):
+        assert browser.ask("GET", f"/v1/history?{half}").status_code == 422
     assert browser.ask("GET", "/v1/history?since_s=x").status_code == 422
     assert browser.ask("GET", "/v1/history?since_s=nan").status_code == 422
 

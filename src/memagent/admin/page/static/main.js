@@ -46,12 +46,20 @@ async function begin() {
 
 function route() {
   if (session.role === null) return;
-  const [name = "", ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
-  const view = VIEWS.find((each) => each.name === name) ?? VIEWS[0];
   end?.();
-  showNav(view);
-  document.title = view.title === "Overview" ? "memagent" : `${view.title} – memagent`;
-  end = view.open(root, live, session, ...rest) ?? null;
+  end = null;
+  try {
+    const [name = "", ...rest] = location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+    const view = VIEWS.find((each) => each.name === name) ?? VIEWS[0];
+    showNav(view);
+    document.title = view.title === "Overview" ? "memagent" : `${view.title} – memagent`;
+    end = view.open(root, live, session, ...rest) ?? null;
+  } catch (error) {
+    // An address that was cut or mistyped: neither its percent signs nor its base64 need make sense.
+    if (!(error instanceof URIError || error instanceof DOMException)) throw error;
+    showNav(VIEWS[0]);
+    show(root, h("p", { class: "health bad" }, "This address leads nowhere: it was cut off or mistyped."));
+  }
 }
 
 function showNav(current) {

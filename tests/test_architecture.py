@@ -147,13 +147,33 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     # They ask where keys are, as `magent explain` does.
     "admin.keys": ("admin", "errors", "inspection", "topology", "settings", "snapshot", "threads"),
-    "admin.writing": ("admin", "addresses", "errors", "inspection", "settings", "snapshot", "threads"),
+    "admin.writing": (
+        "admin",
+        "addresses",
+        "errors",
+        "inspection",
+        "settings",
+        "snapshot",
+        "threads",
+        "units",
+    ),
     "admin.readiness": ("inspection.moves", "topology", "settings", "snapshot"),
     # Reads shared memory, which is a table of numbers; touches no worker and no socket.
     "admin.metrics": ("admin", "snapshot", "counters", "segment", "usage"),
     "admin.counting": ("snapshot", "counts", "segment"),
     # The page: what is watched is told by the same shared memory and the same configuration.
-    "admin.page": ("admin", "addresses", "counts", "logs", "rates", "settings", "snapshot", "tasks", "units"),
+    "admin.page": (
+        "admin",
+        "addresses",
+        "counts",
+        "logs",
+        "rates",
+        "settings",
+        "snapshot",
+        "tasks",
+        "threads",
+        "units",
+    ),
     "admin.page.actions": ("questions", "snapshot"),
     "admin.page.fill": ("addresses", "errors", "inspection.client", "snapshot", "threads"),
     "admin.page.what_if": (

@@ -226,6 +226,8 @@ def test_what_has_waited_ends_in_time_all_the_same() -> None:
     proxy.time(1, (REQUEST_MS + 250) * 1000 // TICK_US - 26)
     proxy.do("replies", 0, OWNER)
     assert proxy.replies[VALUE] == [b"SERVER_ERROR server s1 did not answer in time\r\n"]
+    for worker in proxy.workers:
+        worker.finish()  # what it had under way would outlive it here
 
 
 def test_what_a_dead_worker_had_under_way_is_not_waited_for() -> None:

@@ -10,8 +10,7 @@ were compared (doubt.pyx). Whoever leaves the authority for what the other serve
 - who copies an item from one server to the other (a repair, the re-warm) may be overtaken by a write that reaches the target
   before the copied item does; `add` keeps a newer value safe, but not a deletion. A copier that finds the mark moved
   takes back what it has copied;
-- who reads from the other server may be quicker than another worker's write, which the authority has acknowledged. (As long
-  as nobody has, there is nothing to wait for: what was there before may be shown.)
+- who reads from the other server may be quicker than another worker's write, which the authority has acknowledged.
 
 Each worker has a row of its own, which it alone writes: its own writes reach a server in the order in which it sent
 them, so a reader asks for the others' marks only.
@@ -238,7 +237,7 @@ cdef class Marks:
         """May another worker's write have been under way since its mark was read?"""
         return not is_quiet(mark) or (self.read_others(slot) & 0xffffffffU) != (mark & 0xffffffffU)
 
-    cdef bint are_all(self, Stage stage, uint32_t slot, bint but_own) noexcept:
+    cdef bint are_all(self, Stage stage, uint32_t slot) noexcept:
         """Is whatever the workers have under way in this slot in this stage?
 
         False also where that cannot be told: what has no note, too many notes, one that began or ended meanwhile.
@@ -256,7 +255,7 @@ cdef class Marks:
             mark = &self.rows[row * ROW_SLOTS + slot]
             before = memagent_row_mark(mark)
             unended = <uint32_t> before - <uint32_t> (before >> 32)
-            if unended == 0 or (but_own and row == self.row):
+            if unended == 0:
                 continue
             notes = <const Notes *> (notes_of_all + row * NOTES_BYTES)
             if notes.used > MOST_LOOKED_AT:

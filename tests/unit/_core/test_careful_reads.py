@@ -91,48 +91,6 @@ def test_after_the_owner_has_fallen_the_copy_may_lack_what_the_owner_had_acknowl
 
 
 @pytest.mark.parametrize(("request_", "reply"), GETS)
-def test_what_no_client_can_know_of_is_not_waited_for(request_: bytes, reply: bytes) -> None:
-    pair = without_owner()
-    pair.other_worker.begin_key(b"k")
-    pair.other_worker.note_key(b"k", 1)
-    assert pair.say(request_) == reply
-
-
-@pytest.mark.parametrize(("request_", "reply"), GETS)
-def test_a_write_that_waits_for_a_server_that_stands_still_costs_no_reader_the_key(
-    request_: bytes, reply: bytes
-) -> None:
-    pair = Pair(workers=2)
-    pair.say(b"set k 5 0 2\r\nv1\r\n")
-    pair.servers[0].freeze()
-    pair.someone.send(request_)
-    pair.run()
-    pair.other_worker.begin_key(b"k")
-    pair.other_worker.note_key(b"k", 1)
-    for _ in range(REQUEST_US // PAUSE_US - 1):
-        assert pause(pair) == b""
-    assert pause(pair) == reply
-
-
-@pytest.mark.parametrize(
-    "doubtful", ["decided", "without a note", "of another key", "of a dead worker before"]
-)
-def test_what_a_client_may_know_of_is_waited_for(doubtful: str) -> None:
-    pair = without_owner()
-    other = pair.other_worker
-    other.begin_key(b"k")
-    other.note_key(b"another" if doubtful == "of another key" else b"k", 1, doubtful == "decided")
-    if doubtful == "without a note":
-        other.begin_key(b"k")
-    elif doubtful == "of a dead worker before":
-        other.take_notes()
-    assert pair.say(b"get k\r\n") == b""
-    assert pause(pair) == b""
-    other.end_key(b"k")
-    assert pause(pair) == GETS[0][1]
-
-
-@pytest.mark.parametrize(("request_", "reply"), GETS)
 def test_so_it_is_when_an_operator_has_taken_the_owner_out(request_: bytes, reply: bytes) -> None:
     pair = Pair(workers=2)
     pair.say(b"set k 5 0 2\r\nv1\r\n")

@@ -14,7 +14,7 @@ cdef enum:
     ROW_SLOTS = MARKS + 8    # whole cache lines
     MOST_NOTES = 1 << 16     # of a worker: a server that stands still has so many writes before it falls, and not more
     NO_NOTE = MOST_NOTES
-    MOST_LOOKED_AT = 4096    # notes of a worker, for one read: more of them take longer than the read may
+    MOST_LOOKED_AT = 4096    # notes of a worker, at once: a worker has not so much time
 
 # What a note stands for.
 cdef enum Stage:
@@ -32,10 +32,16 @@ cdef struct Note:
 
 
 cdef struct Notes:
-    uint32_t used            # none behind them was ever used
+    uint32_t used            # none behind them is in use
     uint32_t unnoted         # writes under way that found no room
     uint64_t unused[31]
     Note notes[0]
+
+
+cdef struct Numbers:
+    uint64_t free[MOST_NOTES >> 6]    # a bit for each
+    uint64_t words[MOST_NOTES >> 12]  # a bit for each word of them that has one
+    uint64_t top                      # and for each of those
 
 
 cdef inline uint32_t slot_of(const unsigned char *key, size_t length) noexcept nogil:
@@ -51,8 +57,7 @@ cdef class Marks:
     cdef uint64_t *rows
     cdef uint64_t *own           # this worker's row
     cdef Notes *notes            # this worker's; NULL for who only reads
-    cdef uint32_t *_free         # numbers of notes that were used and are free
-    cdef uint32_t _n_free
+    cdef Numbers _free           # of notes
     cdef Notes *_own_notes       # in no buffer
     cdef readonly size_t n_rows
     cdef const uint64_t *_in_use
@@ -68,7 +73,6 @@ cdef class Marks:
     cdef void hold(self, uint32_t slot) noexcept
     cdef void release(self, uint32_t slot) noexcept
     cdef uint32_t note(self, int server, const unsigned char *key, size_t length, Stage stage) noexcept
-    cdef bint room(self) noexcept
     cdef inline size_t rows_now(self) noexcept:
         return <size_t> memagent_in_use(self._in_use)
     cdef void forget(self, uint32_t note) noexcept

@@ -25,14 +25,15 @@ Invariants:
 - If a mark was quiet when it was read, and has not moved since, then no write of its keys, of any process of this proxy,
   was under way in between. (Keys that share a slot only cause work in vain.)
 - A note is whole from the moment in which its length says that it is there: its worker may die between any two steps.
-- What is free is given again last in, first out: as many notes are in use, and in the cache, as writes are under way.
+- The lowest free note is taken: about as many are in use, in the cache, and looked through by others, as writes are under
+  way.
 """
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint32_t, uint64_t, uintptr_t
-from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
 
 from memagent._core.limits cimport MAX_KEY_BYTES
 
@@ -85,6 +86,7 @@ cdef extern from *:
     uint8_t memagent_published(const uint8_t *length) noexcept nogil
     uint64_t memagent_row_mark(const uint64_t *slot) noexcept nogil
     uint64_t memagent_mark(const uint64_t *slot, size_t n_rows, size_t row_slots, size_t but) noexcept nogil
+    int ctz "__builtin_ctzll"(unsigned long long) noexcept nogil
 
 cdef size_t NO_ROW = <size_t> -1
 
@@ -99,6 +101,36 @@ def marks_bytes(size_t n_rows):
 def notes_bytes(size_t n_rows):
     """How much memory their notes take; what was never used takes none in fact."""
     return n_rows * NOTES_BYTES
+
+
+cdef void free_all(Numbers *numbers) noexcept:
+    memset(numbers.free, 0xff, sizeof(numbers.free))
+    memset(numbers.words, 0xff, sizeof(numbers.words))
+    numbers.top = (<uint64_t> 1 << (MOST_NOTES >> 12)) - 1
+
+
+cdef uint32_t take_lowest(Numbers *numbers) noexcept:
+    """NO_NOTE when none is free."""
+    cdef uint32_t at, number
+    if numbers.top == 0:
+        return NO_NOTE
+    at = ctz(numbers.top)
+    number = at * 64 + ctz(numbers.words[at])
+    at = number
+    number = at * 64 + ctz(numbers.free[at])
+    numbers.free[at] &= numbers.free[at] - 1
+    if numbers.free[at] == 0:
+        at >>= 6
+        numbers.words[at] &= numbers.words[at] - 1
+        if numbers.words[at] == 0:
+            numbers.top &= numbers.top - 1
+    return number
+
+
+cdef void give_back(Numbers *numbers, uint32_t number) noexcept:
+    numbers.free[number >> 6] |= <uint64_t> 1 << (number & 63)
+    numbers.words[number >> 12] |= <uint64_t> 1 << (number >> 6 & 63)
+    numbers.top |= <uint64_t> 1 << (number >> 12)
 
 
 cdef bint is_quiet(uint64_t mark) noexcept:
@@ -132,6 +164,7 @@ cdef class Marks:
         self._in_use = &self._all_in_use
         if in_use_offset_bytes >= 0:
             self._in_use = <uint64_t *> self.part(in_use_offset_bytes, sizeof(uint64_t))
+        free_all(&self._free)
         self.row = row
         self.own = self.rows + row * ROW_SLOTS
         self.notes = self._own_notes
@@ -147,7 +180,6 @@ cdef class Marks:
         return <unsigned char *> self._view.buf + offset_bytes
 
     def __dealloc__(self):
-        free(self._free)
         free(self._own_notes)
         if self._held:
             PyBuffer_Release(&self._view)
@@ -178,27 +210,22 @@ cdef class Marks:
         cdef uint32_t number
         if self.notes == NULL:
             return NO_NOTE
-        if self._n_free:
-            self._n_free -= 1
-            number = self._free[self._n_free]
-        elif self.notes.used < MOST_NOTES and self.room():
-            number = self.notes.used
-            self.notes.used += 1
-        else:
-            self.notes.unnoted += 1
-            return NO_NOTE
-        note = &self.notes.notes[number]
+        while True:
+            number = take_lowest(&self._free)
+            if number == NO_NOTE:
+                self.notes.unnoted += 1
+                return NO_NOTE
+            note = &self.notes.notes[number]
+            if note.length == 0:
+                break
+            # one of a dead worker, which nobody has read yet
+        if number >= self.notes.used:
+            self.notes.used = number + 1
         note.server = server
         note.stage = stage
         memcpy(note.key, key, length)
         memagent_publish(&note.length, <uint8_t> length)
         return number
-
-    cdef bint room(self) noexcept:
-        """For the numbers of what is free."""
-        if self._free == NULL:
-            self._free = <uint32_t *> malloc(MOST_NOTES * sizeof(uint32_t))
-        return self._free != NULL
 
     cdef void forget(self, uint32_t note) noexcept:
         if note == NO_NOTE:
@@ -206,11 +233,9 @@ cdef class Marks:
                 self.notes.unnoted -= 1
             return
         memagent_publish(&self.notes.notes[note].length, 0)
-        self._free[self._n_free] = note
-        self._n_free += 1
-        if self._n_free == self.notes.used:
-            # whoever looks through them finds only as many as are needed at once
-            self._n_free = self.notes.used = 0
+        give_back(&self._free, note)
+        while self.notes.used and self.notes.notes[self.notes.used - 1].length == 0:
+            self.notes.used -= 1
 
     cdef void reach(self, uint32_t note, Stage stage) noexcept:
         if note != NO_NOTE:
@@ -300,7 +325,8 @@ cdef class Marks:
                 found.append((note.server, <bytes> note.key[:note.length], note.stage == DECIDED or note.stage == IN_DOUBT))
             note.length = 0
         unnoted = self.notes.unnoted
-        self.notes.used = self.notes.unnoted = self._n_free = 0
+        self.notes.used = self.notes.unnoted = 0
+        free_all(&self._free)
         return found, unnoted
 
     # The Python face.

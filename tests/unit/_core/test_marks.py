@@ -1,10 +1,13 @@
 """Marks of keys that were written."""
 
 import mmap
+import random
 
 import pytest
 
 from memagent._core.marks import Marks, marks_bytes, notes_bytes
+
+NO_NOTE = 1 << 16
 
 
 def test_a_stamp_moves_its_own_mark_only() -> None:
@@ -121,13 +124,44 @@ def test_a_row_that_is_not_there_is_refused(n_rows: int, row: int) -> None:
         Marks(None, 0, n_rows, row)
 
 
-def test_numbers_of_notes_begin_anew_when_all_are_free() -> None:
-    """Who looks through another worker's notes shall not find what a burst has left."""
+def test_what_a_burst_has_left_is_not_looked_through() -> None:
+    """Though there is never a moment without a note."""
     marks = Marks()
-    burst = [marks.note_key(b"k", 0) for _ in range(100)]
+    burst = [marks.note_key(b"k", 0) for _ in range(5000)]
+    assert burst == list(range(5000))
+    steady = marks.note_key(b"k", 0)
     for note in burst:
         marks.forget_note(note)
-    assert [marks.note_key(b"k", 0) for _ in range(3)] == burst[:3]
+    for _ in range(3):
+        steady, over = marks.note_key(b"k", 0), steady
+        marks.forget_note(over)
+    assert steady < 2
+
+
+def test_no_number_is_given_twice() -> None:
+    choice = random.Random(7)
+    marks = Marks()
+    live: list[int] = []
+    for most in (3000, 10, 70_000, 65, 0, 500):
+        while len(live) != most:
+            if live and choice.random() < (0.2 if len(live) < most else 0.8):
+                at = choice.randrange(len(live))
+                live[at], live[-1] = live[-1], live[at]
+                marks.forget_note(live.pop())
+            else:
+                live.append(marks.note_key(b"k", 0))
+        numbers = [each for each in live if each != NO_NOTE]
+        assert len(set(numbers)) == len(numbers)
+    notes, unnoted = marks.take_notes()
+    assert len(notes) + unnoted == 500
+
+
+def test_what_a_dead_worker_noted_is_not_written_over() -> None:
+    buffer = bytearray(marks_bytes(1) + notes_bytes(1))
+    dead, heir = (Marks(buffer, 0, 1, 0, marks_bytes(1)) for _ in range(2))
+    assert [dead.note_key(key, 0) for key in (b"a", b"b")] == [0, 1]
+    assert heir.note_key(b"c", 0) == 2
+    assert [key for _, key, _ in heir.take_notes()[0]] == [b"a", b"b", b"c"]
 
 
 def test_rows_that_nobody_has_had_are_not_looked_at() -> None:

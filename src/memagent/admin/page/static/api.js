@@ -1,6 +1,6 @@
 // The control API. A refusal is an Error with what the proxy said.
 
-export class Refused extends Error {
+class Refused extends Error {
   constructor(status, said) {
     super(said.error ?? `the proxy answers ${status}`);
     this.status = status;
@@ -9,23 +9,34 @@ export class Refused extends Error {
   }
 }
 
-/** What the proxy answers, as JSON; Refused. */
-export async function ask(method, path, body) {
+/** What went wrong, for people. */
+export const problemOf = (error) => (error.hint ? `${error.message}: ${error.hint}` : error.message);
+
+/** The answer, of which nothing is read yet; Refused. `signal` aborts it, which is an AbortError. */
+export async function send(method, path, body, signal) {
   let answer;
   try {
     answer = await fetch(path, {
       method,
       headers: body === undefined ? {} : { "Content-Type": "application/json" },
       body: body === undefined ? undefined : JSON.stringify(body),
+      signal,
     });
-  } catch {
+  } catch (error) {
+    if (signal?.aborted) throw error;
     throw new Refused(0, { error: "the proxy does not answer" });
   }
-  if (answer.status === 204) return null;
-  const said = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Refused(answer.status, said);
-  return said;
+  if (!answer.ok) throw new Refused(answer.status, await jsonOf(answer));
+  return answer;
 }
+
+/** What the proxy answers, as JSON; Refused. */
+export async function ask(method, path, body) {
+  const answer = await send(method, path, body);
+  return answer.status === 204 ? null : jsonOf(answer);
+}
+
+const jsonOf = (answer) => answer.json().catch(() => ({}));
 
 export const get = (path) => ask("GET", path);
 

@@ -1,5 +1,6 @@
 // A question before anything is done: what it will do, then yes or no. Escape is no.
 
+import { problemOf } from "./api.js";
 import { h, setText } from "./dom.js";
 
 /**
@@ -38,7 +39,7 @@ export function ask({ title, text, label, act, fields = [], isDanger = false }) 
       buttons.replaceChildren(h("button", { class: "main" }, "Close"));
       buttons.firstElementChild.focus();
     } catch (error) {
-      setText(said, error.hint ? `${error.message}: ${error.hint}` : error.message);
+      setText(said, problemOf(error));
       if (error.canForce) {
         setText(yes, `${label} nevertheless`);
         yes.className = "danger";

@@ -1,6 +1,6 @@
 // One key: where it belongs, what is there now, its value; set or delete it.
 
-import { addressOfKey, ask, bytesOf, get, textToBase64, toBase64Url } from "./api.js";
+import { addressOfKey, ask, bytesOf, get, problemOf, textToBase64, toBase64Url } from "./api.js";
 import { ask as question } from "./dialog.js";
 import { h, setText, show } from "./dom.js";
 import { bytes, count, forHowLong } from "./format.js";
@@ -57,7 +57,7 @@ export function key(root, live, session, base64 = "", pool = "") {
     try {
       show(result, shown(await get(`${path}&value=true`)));
     } catch (error) {
-      show(result, h("p", { class: "health bad" }, error.hint ? `${error.message}: ${error.hint}` : error.message));
+      show(result, h("p", { class: "health bad" }, problemOf(error)));
     }
   }
 

@@ -1,6 +1,6 @@
 // Hot keys, slow requests, and what clients ask for right now.
 
-import { Refused, get } from "./api.js";
+import { get, problemOf, send } from "./api.js";
 import { h, setText, show } from "./dom.js";
 import { count, percent, perSecond } from "./format.js";
 import { KEY, REQUEST_COLUMNS, table } from "./tables.js";
@@ -41,8 +41,6 @@ function poll(path, heard, failed) {
   };
 }
 
-const said = (error) => (error.hint ? `${error.message}: ${error.hint}` : error.message);
-
 export function hot(root) {
   const about = h("p", { class: "soft" });
   const found = table(
@@ -66,7 +64,7 @@ export function hot(root) {
       setText(about, now.keys.length ? `The keys that are asked for most, of ${perSecond(now.requests_per_s)} requests/s.` : "No key stands out.");
       found.update(now.keys);
     },
-    (error) => setText(about, said(error)),
+    (error) => setText(about, problemOf(error)),
   );
 }
 
@@ -87,7 +85,7 @@ export function slow(root) {
         return !seen.has(name) && seen.add(name);
       }));
     },
-    (error) => setText(about, said(error)),
+    (error) => setText(about, problemOf(error)),
   );
 }
 
@@ -135,7 +133,7 @@ export function tap(root, live, session) {
         setText(about, `${count(line.matched)} requests matched, ${count(line.shown)} of them were shown.`);
       }
     } catch (error) {
-      if (error.name !== "AbortError") setText(about, said(error));
+      if (error.name !== "AbortError") setText(about, problemOf(error));
     }
     listening = null;
     setText(button, "Listen");
@@ -160,13 +158,7 @@ export function tap(root, live, session) {
 
 /** What the proxy sees, a line of JSON each time. */
 async function* lines(body, signal) {
-  const answer = await fetch("v1/tap", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(body),
-    signal,
-  });
-  if (!answer.ok) throw new Refused(answer.status, await answer.json().catch(() => ({})));
+  const answer = await send("POST", "v1/tap", body, signal);
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {

@@ -1,6 +1,6 @@
 // What would a change of a pool move? Nothing is changed by asking.
 
-import { get } from "./api.js";
+import { get, problemOf } from "./api.js";
 import { h, show } from "./dom.js";
 import { count, percent } from "./format.js";
 
@@ -45,7 +45,7 @@ export function whatIf(root, live) {
       const wish = new URLSearchParams({ pool: pool.value, what: what.value, value: value.value });
       show(result, shown(await get(`v1/what-if?${wish}`)));
     } catch (error) {
-      show(result, h("p", { class: "health bad" }, error.hint ? `${error.message}: ${error.hint}` : error.message));
+      show(result, h("p", { class: "health bad" }, problemOf(error)));
     }
   });
   show(

@@ -1,6 +1,6 @@
 // Numbers as people read them. What cannot be told is a dash.
 
-export const UNKNOWN = "–";
+const UNKNOWN = "–";
 
 const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 const one = new Intl.NumberFormat("en-US", { maximumFractionDigits: 1 });
@@ -53,5 +53,3 @@ export function forHowLong(seconds) {
 }
 
 export const clock = (atS) => new Date(atS * 1000).toLocaleTimeString([], { hour12: false });
-
-export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;

@@ -3,7 +3,7 @@
 const RETRY_MS = 1000;
 
 let frame = null;
-let trouble = "";
+let isInTrouble = false;
 let heardMs = 0;
 let source = null;
 let retry = null;
@@ -11,7 +11,7 @@ let isOn = false;
 const listeners = new Set();
 
 export const last = () => frame;
-export const troubleNow = () => trouble;
+export const hasTrouble = () => isInTrouble;
 export const ageS = () => (performance.now() - heardMs) / 1000;
 
 /** Told at once and with every frame; the answer ends it. */
@@ -38,7 +38,7 @@ function open() {
   source.onmessage = (event) => {
     frame = JSON.parse(event.data);
     heardMs = performance.now();
-    trouble = "";
+    isInTrouble = false;
     tell();
   };
   // Streams end after some minutes: that is no trouble.
@@ -47,7 +47,7 @@ function open() {
     open();
   });
   source.onerror = () => {
-    trouble = "the proxy does not answer";
+    isInTrouble = true;
     close();
     retry = setTimeout(open, RETRY_MS);
     tell();

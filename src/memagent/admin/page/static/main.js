@@ -142,7 +142,7 @@ function showConnection() {
 live.listen(async () => {
   showConnection();
   // Has the token changed, or the proxy?
-  if (live.troubleNow() === "" || session.role === null) return;
+  if (!live.hasTrouble() || session.role === null) return;
   const now = await get("page/session").catch(() => null);
   if (now !== null && now.role !== session.role) await again();
 });

@@ -48,4 +48,6 @@ cdef class Doubt(Hurried):
 
 
 cdef int doubt(Pool pool, Block counters, Server authority, const unsigned char *key, size_t length) except -1
-cdef uint64_t read_others(Pool pool, uint32_t slot, const unsigned char *key, size_t length) except? 0
+cdef uint64_t read_others(
+    Pool pool, uint32_t slot, const unsigned char *key, size_t length, Hurried reader
+) except? 0

@@ -27,7 +27,7 @@ from libc.string cimport memchr
 
 from memagent._core.channel cimport Channel, Failure
 from memagent._core.effect cimport delete_on
-from memagent._core.marks cimport IN_DOUBT, UNMARKED, Marks, slot_of
+from memagent._core.marks cimport IN_DOUBT, UNDECIDED, UNMARKED, Marks, is_quiet, slot_of
 from memagent._core.metrics cimport W_DIVERGENCES, Block
 from memagent._core.names cimport base64_of, is_text
 from memagent._core.pool cimport Pool
@@ -111,14 +111,24 @@ cdef Doubt make(Pool pool, Block counters, Server authority, bytes key):
     return made
 
 
-cdef uint64_t read_others(Pool pool, uint32_t slot, const unsigned char *key, size_t length) except? 0:
-    """`Marks.read_others`, where a doubt of ours stands for the others that have left it."""
+cdef uint64_t read_others(
+    Pool pool, uint32_t slot, const unsigned char *key, size_t length, Hurried reader
+) except? 0:
+    """`Marks.read_others`, where a doubt of ours stands for the others that have left it.
+
+    A reader whose time is over does not wait for what no client can know of yet: either value may be shown, and he would
+    have none.
+    """
     cdef Doubt ours
+    cdef uint64_t others
     if pool.doubted:
         ours = pool.doubted.get(<bytes> key[:length])
         if ours is not None and ours.holds:
             return 1  # begun and not ended
-    return pool.marks.read_others(slot)
+    others = pool.marks.read_others(slot)
+    if is_quiet(others) or not pool.timers.nears_its_end(reader):
+        return others
+    return 0 if pool.marks.are_all(UNDECIDED, slot, True) else others
 
 
 @cython.final
@@ -153,7 +163,7 @@ cdef class Doubt(Hurried):
 
     cdef bint nobody_writes(self) noexcept:
         """Has nobody begun to write the key, and everybody ended? Other doubts wait as this one does."""
-        return self.begun == self.count() and self.pool.marks.are_all(IN_DOUBT, self.slot)
+        return self.begun == self.count() and self.pool.marks.are_all(IN_DOUBT, self.slot, False)
 
     cdef uint32_t count(self) noexcept:
         """Writes begun, by whomever."""

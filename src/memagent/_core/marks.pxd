@@ -82,7 +82,7 @@ cdef class Marks:
     cdef bint moved(self, uint32_t slot, uint64_t mark) noexcept
     cdef uint64_t read_others(self, uint32_t slot) noexcept
     cdef bint others_moved(self, uint32_t slot, uint64_t mark) noexcept
-    cdef bint are_all(self, Stage stage, uint32_t slot) noexcept
+    cdef bint are_all(self, Stage stage, uint32_t slot, bint but_own) noexcept
     cdef list unended(self)
     cdef int end_all(self, list unended) except -1
 

@@ -262,7 +262,7 @@ cdef class Marks:
         """May another worker's write have been under way since its mark was read?"""
         return not is_quiet(mark) or (self.read_others(slot) & 0xffffffffU) != (mark & 0xffffffffU)
 
-    cdef bint are_all(self, Stage stage, uint32_t slot) noexcept:
+    cdef bint are_all(self, Stage stage, uint32_t slot, bint but_own) noexcept:
         """Is whatever the workers have under way in this slot in this stage?
 
         False also where that cannot be told: what has no note, too many notes, one that began or ended meanwhile.
@@ -280,7 +280,7 @@ cdef class Marks:
             mark = &self.rows[row * ROW_SLOTS + slot]
             before = memagent_row_mark(mark)
             unended = <uint32_t> before - <uint32_t> (before >> 32)
-            if unended == 0:
+            if unended == 0 or (but_own and row == self.row):
                 continue
             notes = <const Notes *> (notes_of_all + row * NOTES_BYTES)
             if notes.used > MOST_LOOKED_AT:

@@ -140,7 +140,7 @@ cdef class MultiGet(Exchange):
         """Is another worker writing key i?"""
         cdef Wanted *wanted = &self.wanted[i]
         cdef const unsigned char *key = self.text + wanted.start
-        wanted.others = read_others(self.pool, slot_of(key, wanted.length), key, wanted.length)
+        wanted.others = read_others(self.pool, slot_of(key, wanted.length), key, wanted.length, self)
         self.watches = True
         return 0
 
@@ -326,13 +326,21 @@ cdef class MultiGet(Exchange):
         cdef list touched = []
         cdef list waiting = self.waiting
         cdef Wanted *wanted
+        cdef bint has_failed
         cdef uint32_t i
         if self.done:
             return 0
         self.waiting = None
         for i in waiting:
             wanted = &self.wanted[i]
-            wanted.is_copy = wanted.missed = wanted.again = wanted.careful = wanted.waits = False
+            has_failed = wanted.again and not wanted.missed
+            wanted.missed = wanted.again = wanted.careful = wanted.waits = False
+            if has_failed:
+                # its first server would take the time that is left
+                wanted.is_copy = not wanted.is_copy
+                if self.seek_again(i, False, touched):
+                    continue
+            wanted.is_copy = False
             self.seek(i, self.pool.placement.owner(self.text + wanted.start, wanted.length), touched)
         return self.close_lines(touched)
 

@@ -169,7 +169,7 @@ cdef class Repair(Hurried):
         self.tries += 1
         self.pool.repairing.add(self.key)
         if (
-            not (is_quiet(flush_mark) and (is_quiet(mark) or self.pool.marks.are_all(IN_DOUBT, self.slot)))
+            not (is_quiet(flush_mark) and (is_quiet(mark) or self.pool.marks.are_all(IN_DOUBT, self.slot, False)))
             and now_us - self.since_us < self.source.request_timeout_us + GRACE_US
         ):
             return self.wait() if self.tries < MOST_PAUSES else self.give_up()

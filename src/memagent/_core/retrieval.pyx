@@ -93,7 +93,7 @@ cdef class Retrieval(Exchange):
     cdef int watch(self) except -1:
         """Is another worker writing the key?"""
         self.slot = slot_of(self.key, self.key_length)
-        self.others = read_others(self.pool, self.slot, self.key, self.key_length)
+        self.others = read_others(self.pool, self.slot, self.key, self.key_length, self)
         return 0
 
     cdef bint may_be_old(self) noexcept:
@@ -103,7 +103,7 @@ cdef class Retrieval(Exchange):
         return self.careful and not is_quiet(self.others)
 
     cdef int again(self) except -1:
-        """From the beginning, when the other worker may be done."""
+        """Once more, when the other worker may be done."""
         self.counters.slot[W_READS_AGAIN] += 1
         self.hurry(self.pool, self.server)
         return self.pool.timers.pause(self)
@@ -111,6 +111,9 @@ cdef class Retrieval(Exchange):
     cdef int resume(self) except -1:
         if self.done:
             return 0
+        if self.second_asked and self.missed_by is None and self.pool.may_answer(self.server):
+            # the first one has failed: it would take the time that is left
+            return self.ask(self.server)
         self.missed_by = None
         self.second_asked = self.careful = False
         self.pool.owner(self.key, self.key_length)

@@ -26,5 +26,6 @@ cdef class Timers:
     cdef int due(self, Hurried exchange, int64_t due_us) except -1
     cdef int hurry(self, Hurried exchange, int64_t started_us, Server server) except -1
     cdef int pause(self, Hurried waiting) except -1
+    cdef bint nears_its_end(self, Hurried exchange) noexcept
     cdef int expire(self) except -1
     cdef bint waits(self) noexcept

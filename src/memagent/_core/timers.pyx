@@ -20,6 +20,7 @@ cdef enum:
     SLOW_US = 50_000     # a first step that took less leaves time for a second one
     GRACE_US = 200_000   # for the second step, when the first has used the time up
     PAUSE_US = 10_000
+    LAST_US = 40_000     # a look that begins so soon before the end is the last one
 
 
 cdef class Hurried(Awaiting):
@@ -62,6 +63,10 @@ cdef class Timers:
         """Another worker may be done in a moment: `waiting.resume` is called then."""
         self.paused.append((self.turn.now_us + PAUSE_US, waiting))
         return 0
+
+    cdef bint nears_its_end(self, Hurried exchange) noexcept:
+        """Would it be too late if this look came to nothing?"""
+        return exchange.due_us != 0 and exchange.due_us - self.turn.now_us < LAST_US
 
     cdef int expire(self) except -1:
         """End what has taken too long, go on with what was paused; to be called now and then."""

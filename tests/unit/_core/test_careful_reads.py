@@ -7,6 +7,7 @@ from tests.support.copies import Pair
 
 PAUSE_US = 10_000
 REQUEST_US = 1_000_000
+GRACE_US = 200_000
 SETTLED_US = 1_300_000
 
 GETS = [(b"get k\r\n", b"VALUE k 5 2\r\nv1\r\nEND\r\n"), (b"get k x\r\n", b"VALUE k 5 2\r\nv1\r\nEND\r\n")]
@@ -88,6 +89,68 @@ def test_after_the_owner_has_fallen_the_copy_may_lack_what_the_owner_had_acknowl
     assert pair.say(request_) == b""
     pair.other_worker.end_key(b"k")
     assert pause(pair) == reply
+
+
+@pytest.mark.parametrize(("request_", "reply"), GETS)
+def test_who_waits_for_a_write_does_not_ask_the_server_again_that_has_failed_him(
+    request_: bytes, reply: bytes
+) -> None:
+    """It would take the time that is left."""
+    pair = Pair(workers=2)
+    pair.say(b"set k 5 0 2\r\nv1\r\n")
+    pair.servers[0].freeze()
+    pair.someone.send(request_)
+    pair.run()
+    pair.other_worker.begin_key(b"k")
+    pair.pass_time(REQUEST_US)
+    pair.run()
+    assert [pause(pair) for _ in range(3)] == [b""] * 3
+    pair.other_worker.end_key(b"k")
+    assert pause(pair) == reply
+
+
+@pytest.mark.parametrize(("request_", "reply"), GETS)
+def test_a_write_that_hangs_as_long_as_the_reader_may_wait_costs_him_no_key(
+    request_: bytes, reply: bytes
+) -> None:
+    """No client can know of it, so what the copy has may be shown; before that it may be over in a moment."""
+    pair = Pair(workers=2)
+    pair.say(b"set k 5 0 2\r\nv1\r\n")
+    pair.servers[0].freeze()
+    pair.someone.send(request_)
+    pair.run()
+    pair.other_worker.begin_key(b"k")
+    pair.other_worker.note_key(b"k", 1)
+    pair.pass_time(REQUEST_US)
+    pair.run()
+    waits = 0
+    while (found := pause(pair)) == b"":
+        waits += 1
+    assert found == reply
+    assert 15 <= waits < GRACE_US // PAUSE_US
+
+
+@pytest.mark.parametrize(
+    "doubtful", ["decided", "without a note", "of another key", "of a dead worker before"]
+)
+def test_what_a_client_may_know_of_is_not_answered_from_the_copy_even_then(doubtful: str) -> None:
+    pair = Pair(workers=2)
+    pair.say(b"set k 5 0 2\r\nv1\r\n")
+    pair.servers[0].freeze()
+    pair.someone.send(b"get k\r\n")
+    pair.run()
+    other = pair.other_worker
+    other.begin_key(b"k")
+    other.note_key(b"another" if doubtful == "of another key" else b"k", 1, doubtful == "decided")
+    if doubtful == "without a note":
+        other.begin_key(b"k")
+    elif doubtful == "of a dead worker before":
+        other.take_notes()
+    pair.pass_time(REQUEST_US)
+    pair.run()
+    while (found := pause(pair)) == b"":
+        pass
+    assert found == b"END\r\n"
 
 
 @pytest.mark.parametrize(("request_", "reply"), GETS)

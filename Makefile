@@ -14,7 +14,7 @@ COMPILED := $(shell find src -name '*.pyx' -o -name '*.pxd')
 MODULES := $(shell cd src && find memagent -name '*.pyx' | sed 's/\.pyx$$//; s|/|.|g' | sort)
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run test lint types bench sanitize coverage fuzz chaos docs dist dev clean
+.PHONY: help run test lint types bench sanitize coverage fuzz chaos service docs dist dev clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -61,6 +61,9 @@ chaos: dev  ## clients that know what may be true, servers that die; CHAOS_SECON
 	@scripts/system-packages test
 	@scripts/memcached-1.6.38 >/dev/null
 	@exec $(PY) -m tests.chaos
+
+service:  ## contrib/systemd under a real systemd, as root; memagent must be in /opt/memagent
+	@exec python3 scripts/service.py
 
 docs: dev  ## the reference pages and the man page, from the tables and the commands
 	$(PY) -m memagent.cli.reference docs/reference

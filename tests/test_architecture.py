@@ -131,6 +131,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # A process of its own. Who starts it may only know its job and its reports.
     "rewarm": (*_TABLES, "settings", "topology", "_core"),
     "rewarm.job": (*_TABLES, "settings"),
+    # Another one, for the page.
+    "survey": (*_TABLES, "inspection", "settings", "snapshot", "topology"),
+    "survey.job": ("settings", "snapshot"),
+    "survey_process": ("processes", "survey.job"),
     "inspection": (*_TABLES, "settings"),
     "admin": (
         *(
@@ -155,6 +159,16 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "settings",
         "snapshot",
         "threads",
+        "units",
+    ),
+    # All keys of a pool, by a process of its own.
+    "admin.surveying": (
+        "admin",
+        "inspection.keys",
+        "settings",
+        "snapshot",
+        "survey.job",
+        "survey_process",
         "units",
     ),
     "admin.readiness": ("inspection.moves", "topology", "settings", "snapshot"),
@@ -185,10 +199,13 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "threads",
         "topology",
     ),
-    "admin.page.shares": ("inspection.moves", "settings", "topology"),
+    "admin.page.shares": ("inspection.places", "inspection.shares", "settings", "topology"),
     # Both sides of the control socket ask it.
     "admin.place": (),
-    "admin.doors": (*_TABLES, "activation", "admin", "counts", "listeners", "logs", "settings", "snapshot"),
+    "admin.doors": (
+        *(*_TABLES, "activation", "admin", "counts", "listeners", "logs", "settings", "snapshot"),
+        *("survey.job", "survey_process"),
+    ),
     "supervisor": (
         *(
             *_TABLES,
@@ -204,7 +221,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         ),
         *("processes", "daemon", "open_files", "notify", "logs", "log_files", "tasks", "crew", "pulse"),
         *("fleet", "leader", "names", "observing", "operators", "reloader", "rewarm.job", "rewarm_process"),
-        *("migrator", "successor", "takeover", "upgrade"),
+        *("migrator", "successor", "survey.job", "survey_process", "takeover", "upgrade"),
     ),
     "_core": ("errors",),
     "_net": ("_core", "errors"),

@@ -71,6 +71,8 @@ from memagent.segment import Segment
 from memagent.settings import MOST_POOLS, Config, room_for
 from memagent.snapshot import Limits, Snapshot
 from memagent.successor import Command, Inheritance
+from memagent.survey import job as survey
+from memagent.survey_process import SurveyProcess
 from memagent.takeover import Predecessor
 from memagent.tasks import Tasks
 from memagent.upgrade import Upgrade
@@ -238,6 +240,7 @@ class Supervisor:
             self.snapshot,
             self._counts,
             self._gaps,
+            self._start_survey,
             log,
         )
         self._sender: Sender | None = None
@@ -378,6 +381,9 @@ class Supervisor:
 
     async def _start_rewarm(self, job: Job) -> RewarmProcess:
         return await RewarmProcess.start(job, self._environment, (self._segment.fd,), self._stderr_fd())
+
+    async def _start_survey(self, job: survey.Job) -> SurveyProcess:
+        return await SurveyProcess.start(job, self._environment, self._stderr_fd())
 
     def _stderr_fd(self) -> int | None:
         if self._log_fd is None and self._background is not None:

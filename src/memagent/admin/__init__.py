@@ -78,6 +78,7 @@ listening, and what it asked for goes on.
     keys         where one key is
     values       what a value looks like
     writing      a key set or deleted
+    surveying    all keys of a pool, counted
     flushing     flush_all, asked as a client does
     session      a browser's token
     page         what is seen in a browser

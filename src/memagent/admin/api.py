@@ -9,8 +9,6 @@
 - What `guard` has let in may do what its method says; paths know no tokens.
 """
 
-import base64
-import binascii
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
@@ -28,7 +26,9 @@ from memagent.admin import requests
 from memagent.admin.audit import Answer, audited
 from memagent.admin.auth import Caller
 from memagent.admin.guard import CALLER
+from memagent.admin.keys import decoded
 from memagent.admin.requests import InvalidError, RefusedError, UnknownError
+from memagent.admin.surveying import Wish
 from memagent.admin.writing import Change
 from memagent.logs import Logger
 from memagent.observed import Hot, Slow
@@ -36,7 +36,6 @@ from memagent.snapshot import ServerSnapshot, Snapshot, from_json
 
 _Line = dict[str, Any]
 _KEYS_PATH: Final = b"/v1/keys/"
-_URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +47,7 @@ class Proxy:
     gaps: Callable[[], list[str]]
     look_up: Callable[[bytes, str | None, bool], Awaitable[_Line]]
     write: Callable[[Change], Awaitable[str]]
+    survey: Callable[[Wish], AsyncGenerator[bytes, None]]
     log: Logger
 
 
@@ -371,7 +371,7 @@ def _acting(proxy: Proxy) -> APIRouter:
         request: Request, key: str, body: SetBody, is_base64: _Base64 = False, pool: _Pool = None
     ) -> Written:
         """Set it, as a client does: its copies follow."""
-        value = _decoded(body.value_base64.encode(errors="replace"), "value_base64")
+        value = decoded(body.value_base64.encode(errors="replace"), "value_base64")
         change = Change(_key(request, is_base64), value, body.flags, body.expiry_s, pool)
         return await write(request, "set", change)
 
@@ -418,14 +418,7 @@ def _key(request: Request, is_base64: bool) -> bytes:
     if not path.startswith(_KEYS_PATH):
         raise UnknownError("there is no such path", "a slash of the path is written as it is: /v1/keys/")
     raw = unquote_to_bytes(path.removeprefix(_KEYS_PATH))
-    return _decoded(raw, "the key") if is_base64 else raw
-
-
-def _decoded(text: bytes, what: str) -> bytes:
-    try:
-        return base64.b64decode(text.translate(_URL_SAFE) + b"=" * (-len(text) % 4), validate=True)
-    except binascii.Error as error:
-        raise InvalidError(f"{what} is no base64: {error}") from None
+    return decoded(raw, "the key") if is_base64 else raw
 
 
 # ---------------------------------------------------------------- answers

@@ -5,7 +5,7 @@ this one's. HTTP stays until the end: /health/ready says that it drains.
 """
 
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from memagent.activation import Activated
@@ -14,6 +14,7 @@ from memagent.admin.audit import Answer
 from memagent.admin.auth import Tokens
 from memagent.admin.door import Door, open_door
 from memagent.admin.keys import KeyLookup
+from memagent.admin.surveying import Surveys
 from memagent.admin.writing import KeyWriter
 from memagent.counts import Counts
 from memagent.errors import StartError
@@ -21,6 +22,8 @@ from memagent.listeners import Listeners
 from memagent.logs import Logger
 from memagent.settings import Config, ListenAddress
 from memagent.snapshot import Snapshot
+from memagent.survey.job import Job
+from memagent.survey_process import SurveyProcess
 
 if TYPE_CHECKING:
     from memagent.admin.http import HttpDoor
@@ -55,6 +58,7 @@ class Doors:
         snapshot: Callable[[], Snapshot],
         count: Callable[[Snapshot], Counts],
         gaps: Callable[[], list[str]],
+        start_survey: Callable[[Job], Awaitable[SurveyProcess]],
         log: Logger,
     ) -> None:
         self._http_listeners = http_listeners
@@ -63,6 +67,7 @@ class Doors:
         self._snapshot = snapshot
         self._count = count
         self._gaps = gaps
+        self._start_survey = start_survey
         self._log = log
         self._door: Door | None = None
         self._left: list[Door] = []
@@ -151,7 +156,10 @@ class Doors:
 
         keys = KeyLookup(self._config, self._snapshot)
         writer = KeyWriter(self._config, self._snapshot)
-        proxy = Proxy(self._answer, self._snapshot, self._gaps, keys.look_up, writer.write, self._log)
+        surveys = Surveys(self._config, self._snapshot, self._start_survey)
+        proxy = Proxy(
+            *(self._answer, self._snapshot, self._gaps, keys.look_up, writer.write, surveys.survey, self._log)
+        )
         watch = Watch(self._config, self._snapshot, self._count, self._log)
         sockets = self._http_listeners.sockets()
         self._http = HttpDoor(sockets, parse_listen(listen), self._tokens, proxy, watch)

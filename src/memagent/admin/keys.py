@@ -5,6 +5,7 @@ VALUE: {"base64": its first bytes, "is_whole": are these all?, "kind": what they
 
 import asyncio
 import base64
+import binascii
 import threading
 from collections.abc import Callable
 from typing import Any, Final
@@ -24,6 +25,7 @@ _FOR_EACH_SERVER_S: Final = 1.0
 _FOR_ALL_S: Final = 5.0
 _MOST_AT_ONCE: Final = 4
 _MOST_SHOWN_BYTES: Final = 64 * 1024
+_URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
 
 
 class KeyLookup:
@@ -84,6 +86,14 @@ def way_of(config: Config, key: bytes, pool: str | None) -> Routed:
         return routed(config, key, pool)
     except ConfigError as error:
         raise InvalidError(error.message.encode(errors="backslashreplace").decode(), error.hint) from None
+
+
+def decoded(text: bytes, what: str) -> bytes:
+    """Base64 of either alphabet, with or without its end. InvalidError."""
+    try:
+        return base64.b64decode(text.translate(_URL_SAFE) + b"=" * (-len(text) % 4), validate=True)
+    except binascii.Error as error:
+        raise InvalidError(f"{what} is no base64: {error}") from None
 
 
 def _value(found: Found) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ import hashlib
 import re
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
@@ -125,6 +125,19 @@ class Connection:
         *lines, _ = bytes(self._buffer).split(b"\n")
         self._buffer.clear()
         return [line.removesuffix(b"\r") for line in lines]
+
+    def stream(self, request: bytes, silence_s: float) -> Iterator[bytes]:
+        """A long answer in pieces as it comes, without an end. ServerError after such a silence.
+
+        Who has heard enough leaves a connection of no use.
+        """
+        self._begin()
+        self._send(request + b"\r\n")
+        while True:
+            self._deadline_s = time.monotonic() + silence_s
+            piece = self._receive()
+            self._buffer.clear()
+            yield piece
 
     def close(self) -> None:
         self._socket.close()

@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from memagent.addresses import Address
@@ -28,6 +28,7 @@ _MOST_LINES: Final = 200_000
 _BUSY_TRIES: Final = 20
 _BUSY_PAUSE_S: Final = 0.25
 _CACHEDUMP_KEYS: Final = 2_000
+_Found = TypeVar("_Found")
 _ITEM = re.compile(rb"ITEM (.+) \[\d+ b; \d+ s\]")
 
 
@@ -49,25 +50,37 @@ def sample_keys(
 ) -> Sample:
     """Up to `count` keys of one server. ServerError if it cannot be asked or refuses every way."""
     with Connection.open(address, timeout_s) as connection:
-        items = _item_count(connection)
+        items = item_count(connection)
     refusals: list[str] = []
     for dump in _DUMPS:
-        for _ in range(_BUSY_TRIES):
+
+        def read(dump: bytes = dump) -> Sample | str:
             # a dump that is broken off leaves its connection useless
             with Connection.open(address, timeout_s) as connection:
-                found = _read_dump(connection, dump, count, items, chance)
-            if isinstance(found, Sample):
-                return found
-            refusal = found
-            if not refusal.startswith("BUSY"):
-                break
-            pause(_BUSY_PAUSE_S)
-        refusals.append(refusal)
+                return _read_dump(connection, dump, count, items, chance)
+
+        found = past_busy(read, pause)
+        if isinstance(found, Sample):
+            return found
+        refusals.append(found)
     with Connection.open(address, timeout_s) as connection:
         return _cachedump(connection, count, chance, refusals)
 
 
-def _item_count(connection: Connection) -> int:
+def past_busy(read: Callable[[], _Found | str], pause: Callable[[float], None]) -> _Found | str:
+    """What `read` gives, which is text where the server refuses. One that lists its keys for somebody else
+    is asked again for some seconds.
+    """
+    for _ in range(_BUSY_TRIES):
+        found = read()
+        if not (isinstance(found, str) and found.startswith("BUSY")):
+            break
+        pause(_BUSY_PAUSE_S)
+    return found
+
+
+def item_count(connection: Connection) -> int:
+    """0 where it does not say."""
     try:
         return int(connection.stats().get("curr_items", "0"))
     except (ServerError, ValueError):
@@ -89,7 +102,7 @@ def _read_dump(
         key = _key_of(line)
         if key is None:
             if number == 0 and line not in (b"EN", b"END"):
-                return _printable(line)
+                return printable(line)
             break
         if number < skip:
             continue
@@ -137,9 +150,10 @@ def _cachedump_keys(connection: Connection, number: str) -> Iterator[bytes]:
             return
         item = _ITEM.fullmatch(line)
         if item is None:
-            raise ServerError(f"refuses stats cachedump: {_printable(line)}")
+            raise ServerError(f"refuses stats cachedump: {printable(line)}")
         yield item[1]
 
 
-def _printable(line: bytes) -> str:
+def printable(line: bytes) -> str:
+    """A line of a server's, which may hold anything, for people."""
     return quoted(line.decode(errors="replace"))[1:-1]

@@ -33,6 +33,7 @@ class Places:
     def __init__(self, pool: PoolConfig, placing: Placing) -> None:
         self.pool = pool
         self._placing = placing
+        self._first_of_copies = len(pool.servers) if pool.backups else 0
         self.holders = (
             *(_holder(server, "server") for server in pool.servers),
             *(_holder(server, "backup") for server in pool.backups),
@@ -40,9 +41,13 @@ class Places:
 
     def of(self, key: bytes) -> tuple[Holder, Holder | None]:
         """Owner and copy of a key."""
+        owner, copy = self.positions_of(key)
+        return self.holders[owner], self.holders[copy] if copy >= 0 else None
+
+    def positions_of(self, key: bytes) -> tuple[int, int]:
+        """The same as positions in `holders`; -1 for no copy."""
         owner, copy = self._placing.locate(key)
-        first_backup = len(self.pool.servers) if self.pool.backups else 0
-        return self.holders[owner], self.holders[first_backup + copy] if copy >= 0 else None
+        return owner, copy if copy < 0 else self._first_of_copies + copy
 
 
 class Looker:

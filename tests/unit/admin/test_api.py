@@ -24,6 +24,11 @@ SERVER = ServerSnapshot(
 )
 
 
+async def nobody(*_: Any) -> AsyncGenerator[bytes, None]:
+    raise NotImplementedError
+    yield b""
+
+
 class Case:
     def __init__(self, refusal: RefusedError | None = None) -> None:
         self.refusal = refusal
@@ -33,7 +38,7 @@ class Case:
         self.changes: list[Change] = []
         self.draining = False
         log = structlog.get_logger()
-        proxy = Proxy(self.answer, self.snapshot, lambda: self.missing, self.look_up, self.write, log)
+        proxy = Proxy(self.answer, self.snapshot, lambda: self.missing, self.look_up, self.write, nobody, log)
         tokens = Tokens(b"look", b"act")
         self.guard = Guard(
             make_api(proxy), parse_listen("127.0.0.1:80"), lambda: tokens, lambda *_: None, is_open

@@ -14,6 +14,8 @@ from memagent.admin.doors import Doors, bind_http
 from memagent.admin.requests import Request
 from memagent.errors import StartError
 from memagent.settings import Config
+from memagent.survey.job import Job
+from memagent.survey_process import SurveyProcess
 from memagent.threads import in_thread
 from tests.support.control_stand_in import counts_of
 from tests.support.leading import Memory
@@ -23,6 +25,10 @@ from tests.support.snapshots import snapshot_of
 
 async def answer(_: Request) -> AsyncGenerator[dict[str, Any], None]:
     yield {"ok": True}
+
+
+async def start_survey(_: Job) -> SurveyProcess:
+    raise NotImplementedError
 
 
 class Case:
@@ -39,6 +45,7 @@ class Case:
             lambda: snapshot_of(self.config),
             counts_of,
             lambda: self.gaps,
+            start_survey,
             self.log,  # type: ignore[arg-type]
         )
 

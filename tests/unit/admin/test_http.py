@@ -14,6 +14,7 @@ from memagent.admin.api import Proxy
 from memagent.admin.auth import Tokens
 from memagent.admin.http import HttpDoor
 from memagent.admin.page.watch import Watch
+from memagent.admin.surveying import Wish
 from memagent.admin.writing import Change
 from memagent.snapshot import Snapshot
 from tests.support.control_stand_in import counts_of
@@ -57,6 +58,10 @@ async def write(change: Change) -> str:
     return "STORED"
 
 
+async def survey(wish: Wish) -> AsyncGenerator[bytes, None]:
+    yield b""
+
+
 async def look_up(key: bytes, pool: str | None, with_value: bool) -> dict[str, Any]:
     await asyncio.Event().wait()
     return {}
@@ -65,7 +70,7 @@ async def look_up(key: bytes, pool: str | None, with_value: bool) -> dict[str, A
 def run(test: Callable[[Case], Coroutine[Any, Any, None]], **door: Any) -> Log:
     async def whole() -> Log:
         with socket.create_server(("127.0.0.1", 0)) as listening, structlog.testing.capture_logs() as log:
-            proxy = Proxy(answer, snapshot, list, look_up, write, structlog.get_logger())
+            proxy = Proxy(answer, snapshot, list, look_up, write, survey, structlog.get_logger())
             listen = parse_listen("127.0.0.1:80")
             config = config_of(servers=["10.0.0.1:1"])
             watch = Watch(lambda: config, snapshot, counts_of, structlog.get_logger())

@@ -8,6 +8,7 @@
     GET    /v1/history           the last hour, for charts
     POST   /v1/tap               live requests, a line of JSON each time, until who asked has gone
     GET    /v1/what-if           which keys a change of a pool would move
+    GET    /v1/survey            all keys of a pool, counted: how they spread, or by prefix; lines of JSON
     GET    /v1/actions/...       what may be done to a server now, and what each of it will do
 
 What changes something the page asks of the API like anybody else.
@@ -25,7 +26,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from memagent.addresses import Address
-from memagent.admin import requests, session
+from memagent.admin import requests, session, surveying
 from memagent.admin.api import Proxy
 from memagent.admin.audit import audited
 from memagent.admin.auth import Caller, Tokens, role_by_token
@@ -84,6 +85,7 @@ def make_page(
     _add_actions(router, proxy.snapshot)
     _add_tap(router, proxy)
     _add_what_if(router, watch, proxy)
+    _add_survey(router, proxy)
     return router
 
 
@@ -221,3 +223,24 @@ def _add_what_if(router: APIRouter, watch: Watch, proxy: Proxy) -> None:
             raise RefusedError("keys are being counted already", "try again")
         async with one_at_a_time:
             return await answer(wish, watch.config(), proxy.snapshot())
+
+
+def _add_survey(router: APIRouter, proxy: Proxy) -> None:
+    @router.get("/v1/survey", include_in_schema=False)
+    async def survey(request: Request, wish: Annotated[surveying.Wish, Query()]) -> Response:
+        caller: Caller = request.scope[CALLER]
+        lines = proxy.survey(wish)
+        # What is refused is refused before anything is answered.
+        first = await anext(lines)
+        facts = wish.model_dump(exclude_defaults=True)
+        proxy.log.info(
+            "all keys are counted, asked over HTTP", who=caller.who, peer=caller.peer, request=facts
+        )
+
+        async def told() -> AsyncGenerator[bytes, None]:
+            async with aclosing(lines):
+                yield first
+                async for line in lines:
+                    yield line
+
+        return StreamingResponse(told(), media_type="application/x-ndjson", headers=_NOT_KEPT)

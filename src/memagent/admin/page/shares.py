@@ -3,10 +3,10 @@
 Remembered as long as a pool does not change.
 """
 
-from collections import Counter
 from typing import Final
 
-from memagent.inspection.moves import made_up_keys
+from memagent.inspection.places import Places
+from memagent.inspection.shares import count_shares
 from memagent.settings import Config, PoolConfig
 from memagent.topology import make_placement
 
@@ -37,8 +37,6 @@ class Shares:
 
 
 def _count(pool: PoolConfig) -> list[float]:
-    found = list(map(make_placement(pool).locate, made_up_keys(_KEYS)))
-    owned = Counter(owner for owner, _ in found)
-    shares = [owned[place] / _KEYS for place in range(len(pool.servers))]
-    copied = Counter(copy for _, copy in found)
-    return shares + [copied[place] / _KEYS for place in range(len(pool.backups))]
+    owned, copied = count_shares(Places(pool, make_placement(pool)), _KEYS)
+    n_servers = len(pool.servers)
+    return owned[:n_servers] + copied[n_servers:]

@@ -16,7 +16,8 @@ from memagent.admin.guard import Guard
 from memagent.admin.page import watch as module
 from memagent.admin.page.routes import make_page
 from memagent.admin.page.watch import Watch
-from memagent.admin.requests import InvalidError
+from memagent.admin.requests import InvalidError, UnknownError
+from memagent.admin.surveying import Wish
 from memagent.snapshot import Snapshot
 from tests.support.control_stand_in import counts_of
 from tests.support.snapshots import config_of, snapshot_of
@@ -32,6 +33,7 @@ class Browser:
     def __init__(self, tokens: Tokens) -> None:
         self.turned_away: list[Caller] = []
         self.asked: list[requests.Request] = []
+        self.wishes: list[Wish] = []
         self._runner = asyncio.Runner()
         self._runner.run(self._open(tokens))
 
@@ -55,7 +57,14 @@ class Browser:
             for number in range(3):
                 yield {"progress": {"matched": number}}
 
-        proxy = Proxy(answer, snapshot, list, nobody, nobody, log)  # type: ignore[arg-type]
+        async def survey(wish: Wish) -> AsyncGenerator[bytes, None]:
+            if wish.pool != "main":
+                raise UnknownError("there is no such pool")
+            self.wishes.append(wish)
+            for said in (b"progress", b"result"):
+                yield b'{"%b":{}}\n' % said
+
+        proxy = Proxy(answer, snapshot, list, nobody, nobody, survey, log)  # type: ignore[arg-type]
         api = make_api(proxy, make_page(self._watch, proxy, LISTEN, lambda: tokens, turned_away))
         guard = Guard(api, LISTEN, lambda: tokens, turned_away, is_open)
         transport = httpx.ASGITransport(guard, client=("127.0.0.1", 99))  # type: ignore[arg-type]
@@ -195,6 +204,22 @@ def test_what_if(start: Callable[[Tokens], Browser]):
     assert browser.ask("GET", "/v1/what-if?pool=main&what=remove&value=x").status_code == 404
     assert browser.ask("GET", "/v1/what-if?pool=main&what=add&value=no address").status_code == 422
     assert browser.ask("GET", "/v1/what-if?pool=main&what=explode&value=x").status_code == 422
+
+
+def test_all_keys(browser: Browser):
+    path = "/v1/survey?what=browse&pool=main&prefix_base64=dXNlcjo&backup=true"
+    assert browser.ask("GET", path).status_code == 401
+    browser.log_in("look")
+    with structlog.testing.capture_logs() as log:
+        answer = browser.ask("GET", path)
+    assert answer.text == '{"progress":{}}\n{"result":{}}\n'
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    [wish] = browser.wishes
+    assert (wish.what, wish.prefix_base64, wish.backup) == ("browse", "dXNlcjo", True)
+    assert [line["who"] for line in log] == ["reader with a token"]
+    assert browser.ask("GET", "/v1/survey?what=browse&pool=x").status_code == 404
+    for wrong in ("what=all&pool=main", "what=browse", f"what=browse&pool=main&pattern={'x' * 251}", "a=b"):
+        assert browser.ask("GET", f"/v1/survey?{wrong}").status_code == 422
 
 
 def test_no_more_pages_than_leave_room_for_health(

@@ -1,45 +1,15 @@
 """The page in a real browser, before a real cluster."""
 
-import base64
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Locator, Page, expect
 
-from tests.support.browser import browser, page_of
-from tests.support.memcached import Memcached
-from tests.support.ports import free_port
-from tests.support.proxy import Proxy
-from tests.support.wait import PATIENCE, wait_until
-
-LOOK, ACT = "look-token", "sésame"
-REFUSED = "Failed to load resource"  # what chromium says of an answer of 401
-Open = Callable[..., Page]
-
-
-class Case:
-    """Two servers, a backup, a proxy and a browser, for all tests of this file."""
-
-    def __init__(self, stack: ExitStack) -> None:
-        self.servers = [Memcached.start() for _ in range(3)]
-        for server in self.servers:
-            stack.callback(server.stop)
-            stack.callback(server.kill)
-        listen = f"127.0.0.1:{free_port()}"
-        named = zip(self.servers, "abx", strict=True)
-        names = [{"address": each.address, "name": name} for each, name in named]
-        tokens = {"admin_read_token": LOOK, "admin_operator_token": ACT}
-        self.proxy = Proxy.start(
-            names[:2],
-            names[2:],
-            pool={"probe_min_ms": 20, "probe_max_ms": 100},
-            settings={"admin_listen": listen, "slow_ms": 1, **tokens},
-        )
-        stack.callback(self.proxy.clean_up)
-        self.base = f"http://{listen}"
-        self.browser: Browser = stack.enter_context(browser())
+from tests.functional.pages import ACT, HOSTILE, LOOK, REFUSED, Case, Open, as_base64, opening, visible
+from tests.support.browser import page_of
+from tests.support.wait import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +20,8 @@ def case() -> Iterator[Case]:
 
 @pytest.fixture
 def open_page(case: Case) -> Iterator[Open]:
-    """A page that somebody has logged in to."""
-    expect.set_options(timeout=10_000 * PATIENCE)
-    with ExitStack() as stack:
-
-        def open_page(token: str = LOOK, hash_: str = "#/", width: int = 1280) -> Page:
-            page = stack.enter_context(page_of(case.browser, case.base, width, allowed=(REFUSED,)))
-            page.goto(f"/{hash_}")
-            page.get_by_label("Token").fill(token)
-            page.get_by_role("button", name="Log in").click()
-            expect(page.locator("#connection")).to_have_text("● live")
-            return page
-
-        yield open_page
+    with opening(case) as opened:
+        yield opened
 
 
 def row_of(page: Page, name: str) -> Locator:
@@ -100,9 +59,7 @@ def test_a_server_dies_and_comes_back(case: Case, open_page: Open):
     page = open_page()
     health = page.get_by_role("status").filter(has_text="server")
     expect(health).to_have_text("All 3 servers are up.")
-    with case.proxy.connect() as wire:
-        for number in range(200):
-            wire.expect(b"set key:%d 0 0 5\r\nvalue\r\n" % number, b"STORED\r\n")
+    case.set([b"key:%d" % number for number in range(200)])
     for name in "abx":
         expect(row_of(page, name)).to_contain_text("up")
         expect(row_of(page, name).locator("[data-title=Items]")).to_have_text(re.compile("[1-9]"))
@@ -168,7 +125,6 @@ def test_a_key(case: Case, open_page: Open):
     assert [server.get(b"user:1") for server in case.servers] == [None] * 3
 
 
-HOSTILE = [b"<script>alert(1)</script>", b"<img/src=x/onerror=alert(1)>", b"\xff\xfe<b>", b"k" * 250]
 VALUES = [b"<script>alert(1)</script>", b"\xff\xfe\0<b>bold</b>", b'{"a": "<img src=x onerror=alert(1)>"}']
 
 
@@ -177,10 +133,9 @@ def test_hostile_keys_and_values_stay_text(case: Case, open_page: Open):
     page.on("dialog", lambda dialog: pytest.fail(f"a script has run: {dialog.message}"))
     for number, key in enumerate(HOSTILE):
         value = VALUES[number % len(VALUES)]
-        with case.proxy.connect() as wire:
-            wire.expect(b"set %b 0 0 %d\r\n%b\r\n" % (key, len(value), value), b"STORED\r\n")
-        page.goto(f"/#/key/{base64.urlsafe_b64encode(key).decode().rstrip('=')}")
-        expect(page.locator(".key-name")).to_have_text(key.decode(errors="backslashreplace"))
+        case.set([key], value)
+        page.goto(f"/#/key/{as_base64(key)}")
+        expect(page.locator(".key-name")).to_have_text(visible(key))
         expect(page.get_by_role("button", name="Hex")).to_be_visible()
         expect(page.locator("main script, main img, main b")).to_have_count(0)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -274,9 +229,7 @@ def test_hot_slow_and_live_requests(case: Case, open_page: Open):
 
 def test_what_if(case: Case, open_page: Open):
     page = open_page()
-    with case.proxy.connect() as wire:
-        for number in range(100):
-            wire.expect(b"set key:%d 0 0 5\r\nvalue\r\n" % number, b"STORED\r\n")
+    case.set([b"key:%d" % number for number in range(100)])
     page.get_by_role("link", name="What if").click()
     page.get_by_label("Which").select_option("b")
     page.get_by_role("button", name="Count").click()

@@ -36,6 +36,27 @@ export async function ask(method, path, body) {
   return answer.status === 204 ? null : jsonOf(answer);
 }
 
+/** What it goes on saying, a line of JSON each time; Refused, also by a line that is an error. */
+export async function* lines(method, path, body, signal) {
+  const answer = await send(method, path, body, signal);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { value, done } = await reader.read().catch((error) => {
+      if (signal.aborted) throw error;
+      throw new Refused(0, { error: "the proxy has broken off its answer" });
+    });
+    if (done) return;
+    const parts = (rest + value).split("\n");
+    rest = parts.pop();
+    for (const part of parts) {
+      const said = JSON.parse(part);
+      if (said.error) throw new Refused(answer.status, said);
+      yield said;
+    }
+  }
+}
+
 const jsonOf = (answer) => answer.json().catch(() => ({}));
 
 export const get = (path) => ask("GET", path);
@@ -53,13 +74,20 @@ export const addressOf = (server) =>
 
 export const toBase64Url = (base64) => base64.replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 
-export function textToBase64(text) {
-  return btoa(String.fromCharCode(...new TextEncoder().encode(text)));
-}
+export const toBase64 = (data) => btoa(String.fromCharCode(...data));
+
+export const textToBase64 = (text) => toBase64(new TextEncoder().encode(text));
 
 export function bytesOf(base64) {
   const padded = base64.replaceAll("-", "+").replaceAll("_", "/");
   return Uint8Array.from(atob(padded + "=".repeat(-padded.length & 3)), (each) => each.charCodeAt(0));
 }
 
-export const addressOfKey = (base64) => `#/key/${toBase64Url(base64)}`;
+/** As it stands in a field; bytes that are no text cannot be typed. */
+export const typeable = (base64) => new TextDecoder().decode(bytesOf(base64));
+
+/** What stands in a field now. What was not edited stays the bytes that it was. */
+export const fromTyped = (text, base64) =>
+  toBase64Url(base64 && text === typeable(base64) ? base64 : textToBase64(text));
+
+export const addressOfKey = (base64, pool = "") => `#/key/${toBase64Url(base64)}${pool ? `/${encoded(pool)}` : ""}`;

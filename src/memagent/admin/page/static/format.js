@@ -32,6 +32,11 @@ export function percent(ratio) {
   return `${Math.min(99.9, Math.max(0.1, 100 * ratio)).toFixed(1)} %`;
 }
 
+const three = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 3 });
+
+/** 33.4 %, 0.512 %: so that small shares can be compared */
+export const share = (ratio) => (isUnknown(ratio) ? UNKNOWN : `${three.format(100 * ratio)} %`);
+
 /** 812 B, 1.5 KiB, 64 MiB */
 export function bytes(value) {
   if (isUnknown(value)) return UNKNOWN;
@@ -53,3 +58,9 @@ export function forHowLong(seconds) {
 }
 
 export const clock = (atS) => new Date(atS * 1000).toLocaleTimeString([], { hour12: false });
+
+const hidden = /(?! )[\p{C}\p{Z}]/gu;
+
+/** A key's text so that all of it is seen: what would steer a terminal, turn text round or not show stands as its bytes. */
+export const visible = (text) => text.replace(hidden, (each) =>
+  [...new TextEncoder().encode(each)].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join(""));

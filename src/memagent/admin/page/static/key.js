@@ -1,9 +1,9 @@
 // One key: where it belongs, what is there now, its value; set or delete it.
 
-import { addressOfKey, ask, bytesOf, get, problemOf, textToBase64, toBase64Url } from "./api.js";
+import { addressOfKey, ask, bytesOf, fromTyped, get, problemOf, textToBase64, toBase64Url, typeable } from "./api.js";
 import { ask as question } from "./dialog.js";
 import { h, setText, show } from "./dom.js";
-import { bytes, count, forHowLong } from "./format.js";
+import { bytes, count, forHowLong, visible } from "./format.js";
 import { kindOf, shapes } from "./values.js";
 
 const VERDICTS = {
@@ -20,8 +20,7 @@ const FOREVER = -1;
 const MOST_SET_BYTES = 48000;
 
 export function key(root, live, session, base64 = "", pool = "") {
-  const text = base64 ? new TextDecoder().decode(bytesOf(base64)) : "";
-  const typed = h("input", { id: "key", value: text, autocomplete: "off", spellcheck: "false", required: true });
+  const typed = h("input", { id: "key", value: typeable(base64), autocomplete: "off", spellcheck: "false", required: true });
   const pools = h("select", { id: "pool" }, h("option", { value: "" }, "by its prefix"));
   const choice = h("span", { hidden: true }, h("label", { for: "pool" }, "Pool"), " ", pools);
   const form = h(
@@ -35,9 +34,7 @@ export function key(root, live, session, base64 = "", pool = "") {
   const result = h("div", { "aria-live": "polite" });
   form.addEventListener("submit", (event) => {
     event.preventDefault();
-    // What was not edited stays the bytes that it was.
-    const wanted = base64 && typed.value === text ? base64 : textToBase64(typed.value);
-    const address = addressOfKey(wanted) + (pools.value ? `/${encodeURIComponent(pools.value)}` : "");
+    const address = addressOfKey(fromTyped(typed.value, base64), pools.value);
     if (address === location.hash) look();
     else location.hash = address;
   });
@@ -67,7 +64,7 @@ export function key(root, live, session, base64 = "", pool = "") {
     const [how, verdict] = VERDICTS[found.verdict];
     const differs = found.differs_in.length ? ` in ${found.differs_in.join(", ")}.` : "";
     return [
-      h("h2", { class: "key-name" }, found.key),
+      h("h2", { class: "key-name" }, visible(found.key)),
       h("p", { class: `health ${how}` }, verdict + differs),
       facts(found),
       h("div", { class: "wide" }, holdersTable(found)),
@@ -98,7 +95,7 @@ export function key(root, live, session, base64 = "", pool = "") {
       setText(said, size > MOST_SET_BYTES ? `That is ${bytes(size)}; here a value has at most ${bytes(MOST_SET_BYTES)}.` : "");
       if (size > MOST_SET_BYTES) return;
       question({
-        title: `Set ${found.key}?`,
+        title: `Set ${visible(found.key)}?`,
         text: `Its value becomes ${bytes(size)} of text, on its owner and its copy, as if a client had set it. What is there now is lost.`,
         label: "Set it",
         act: async () => {
@@ -111,7 +108,7 @@ export function key(root, live, session, base64 = "", pool = "") {
     });
     function remove() {
       question({
-        title: `Delete ${found.key}?`,
+        title: `Delete ${visible(found.key)}?`,
         text: "It is deleted on its owner and its copy, as if a client had deleted it.",
         label: "Delete it",
         isDanger: true,
@@ -145,7 +142,7 @@ function facts(found) {
     ["Owner", found.owner.name],
     ["Copy", found.copy ? found.copy.name : "none"],
   ];
-  if (found.stored_key !== found.key) entries.push(["Stored as", found.stored_key]);
+  if (found.stored_key !== found.key) entries.push(["Stored as", visible(found.stored_key)]);
   list.append(...entries.map(([title, text]) => h("div", null, h("dt", null, title), h("dd", null, text))));
   return list;
 }

@@ -1,6 +1,6 @@
 // Hot keys, slow requests, and what clients ask for right now.
 
-import { get, problemOf, send } from "./api.js";
+import { get, lines, problemOf } from "./api.js";
 import { h, setText, show } from "./dom.js";
 import { count, percent, perSecond } from "./format.js";
 import { KEY, REQUEST_COLUMNS, table } from "./tables.js";
@@ -127,7 +127,7 @@ export function tap(root, live, session) {
     const body = { prefix: prefix.value, of_verb: verb.value, per_s: 50 };
     if (server.value) Object.assign(body, JSON.parse(server.value));
     try {
-      for await (const line of lines(body, listening.signal)) {
+      for await (const line of lines("POST", "v1/tap", body, listening.signal)) {
         rows = [...line.requests.toReversed(), ...rows].slice(0, MOST_ROWS);
         found.update(rows);
         setText(about, `${count(line.matched)} requests matched, ${count(line.shown)} of them were shown.`);
@@ -154,18 +154,4 @@ export function tap(root, live, session) {
     unlisten();
     stop();
   };
-}
-
-/** What the proxy sees, a line of JSON each time. */
-async function* lines(body, signal) {
-  const answer = await send("POST", "v1/tap", body, signal);
-  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    const parts = (rest + value).split("\n");
-    rest = parts.pop();
-    for (const part of parts) yield JSON.parse(part);
-  }
 }

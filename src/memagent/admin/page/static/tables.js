@@ -2,7 +2,7 @@
 
 import { addressOfKey } from "./api.js";
 import { h, keyed, setText } from "./dom.js";
-import { clock, micros } from "./format.js";
+import { clock, micros, visible } from "./format.js";
 
 /** Of this item the key, which leads to its view. */
 export const KEY = ["Key", null, "key"];
@@ -29,7 +29,7 @@ export function table(columns, keyOf, caption) {
 }
 
 function keyOfItem(item) {
-  const link = item.key_base64 ? h("a", { href: addressOfKey(item.key_base64) }, item.key) : "–";
+  const link = item.key_base64 ? h("a", { href: addressOfKey(item.key_base64) }, visible(item.key)) : "–";
   return [link, item.keys > 1 ? ` and ${item.keys - 1} more, ${item.found} found` : null];
 }
 

@@ -1,6 +1,8 @@
 // Which view is shown, who has logged in, and whether the proxy still answers.
 
 import { ask, get } from "./api.js";
+import { browse } from "./browse.js";
+import { distribution } from "./distribution.js";
 import { h, setClass, setText, show } from "./dom.js";
 import { forHowLong } from "./format.js";
 import { key } from "./key.js";
@@ -14,7 +16,9 @@ const LATE_S = 3;
 const VIEWS = [
   { name: "", title: "Overview", open: overview },
   { name: "server", title: "Server", open: server, hidden: true },
+  { name: "distribution", title: "Distribution", open: distribution },
   { name: "key", title: "Key", open: key },
+  { name: "browse", title: "Browse", open: browse },
   { name: "hot", title: "Hot keys", open: hot },
   { name: "slow", title: "Slow requests", open: slow },
   { name: "tap", title: "Live requests", open: tap },

@@ -79,7 +79,7 @@ function makePool(pool) {
       { class: "wide" },
       h(
         "table",
-        { class: "servers", role: "table" },
+        { class: "servers cards", role: "table" },
         h("thead", null, h("tr", null, titles.map((title) => h("th", { scope: "col", title: meaningOf(title) }, title)))),
         body,
       ),

@@ -1,4 +1,4 @@
-// Live tables of keys and requests. Every cell is text, whoever has written it.
+// Tables, live ones and those that are shown once. Every cell is text, whoever has written it.
 
 import { addressOfKey } from "./api.js";
 import { h, keyed, setText } from "./dom.js";
@@ -28,9 +28,49 @@ export function table(columns, keyOf, caption) {
   return { element, update: keyed(body, keyOf, make, write) };
 }
 
+/** `item`: {key, key_base64}. Its view is of `pool`, or of the pool that its prefix names. */
+export const keyLink = (item, pool = "") =>
+  h("a", { href: addressOfKey(item.key_base64, pool) }, visible(item.key));
+
 function keyOfItem(item) {
-  const link = item.key_base64 ? h("a", { href: addressOfKey(item.key_base64) }, visible(item.key)) : "–";
+  const link = item.key_base64 ? keyLink(item) : "–";
   return [link, item.keys > 1 ? ` and ${item.keys - 1} more, ${item.found} found` : null];
+}
+
+/** Shown once; on a phone every row becomes a card. `columns`: [title, cell(item), class]; the first names the row. */
+export function sheet(columns, items, caption) {
+  // Roles, because as cards they are no table's boxes any more.
+  const cell = (item, [title, text, kind], at) => at === 0
+    ? h("th", { scope: "row", role: "rowheader", class: kind }, text(item))
+    : h("td", { role: "cell", class: kind, "data-title": title }, text(item));
+  const titles = columns.map(([title, , kind]) => h("th", { scope: "col", role: "columnheader", class: kind }, title));
+  const rows = items.map((item) => h("tr", { role: "row" }, columns.map((column, at) => cell(item, column, at))));
+  return h(
+    "div",
+    { class: "wide" },
+    h(
+      "table",
+      { class: "cards sheet", role: "table", "aria-label": caption },
+      h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, titles)),
+      h("tbody", { role: "rowgroup" }, rows),
+    ),
+  );
+}
+
+/** A share of the most that is drawn, beside its number. `chance`: [low, high], what would be no surprise. */
+export function bar(part, most, chance = null) {
+  if (part === null) return null;
+  const across = (ratio) => `${most > 0 ? Math.min(100, (100 * ratio) / most) : 0}%`;
+  const filled = h("span", { class: "filled" });
+  filled.style.width = across(part);
+  const element = h("div", { class: "bar", "aria-hidden": "true" }, filled);
+  if (chance === null) return element;
+  const [low, high] = chance;
+  const band = h("span", { class: "chance" });
+  band.style.left = across(low);
+  band.style.width = across(high - low);
+  element.append(band);
+  return element;
 }
 
 /** What slow requests and tapped ones have in common. */

@@ -6,6 +6,7 @@ import { bytes, count, forHowLong, share, visible } from "./format.js";
 import { nameOf, poolChoice, survey } from "./survey.js";
 import { bar, keyLink, sheet } from "./tables.js";
 
+const MOST_KEY_CHARACTERS = 250;
 const KEYS_A_PAGE = 100;
 const GROUPS_AT_FIRST = 12;
 /** What ends a group, as the proxy has it. */
@@ -31,8 +32,8 @@ export function browse(root, live, session, ...parts) {
   let wish = Object.fromEntries(PARTS.map((part, at) => [part, parts[at] ?? ""]));
   const listing = survey(session, "List keys", (found) => shown(found, wish, go));
   const { button } = listing;
-  const prefix = h("input", { id: "prefix", autocomplete: "off", spellcheck: "false", value: typeable(wish.prefix) });
-  const pattern = h("input", { id: "pattern", autocomplete: "off", spellcheck: "false", placeholder: "user:*:cart", value: wish.pattern });
+  const prefix = h("input", { id: "prefix", autocomplete: "off", spellcheck: "false", maxlength: MOST_KEY_CHARACTERS, value: typeable(wish.prefix) });
+  const pattern = h("input", { id: "pattern", autocomplete: "off", spellcheck: "false", maxlength: MOST_KEY_CHARACTERS, placeholder: "user:*:cart", value: wish.pattern });
   const server = h("select", { id: "server" });
   button.disabled = !wish.pool;
   offer(wish, []);
@@ -77,7 +78,7 @@ export function browse(root, live, session, ...parts) {
     if (chosen?.server && !known.some(([role, name]) => role === chosen.role && name === chosen.server)) known.push([chosen.role, chosen.server]);
     const options = known.map((each) => h("option", { value: JSON.stringify(each) }, nameOf(each[1], each[0] === "backup")));
     show(server, h("option", { value: '["",""]' }, "where the proxy looks"), options);
-    if (chosen) server.value = JSON.stringify([chosen.role, chosen.server]);
+    if (chosen?.server) server.value = JSON.stringify([chosen.role, chosen.server]);
   }
 
   function typed() {

@@ -97,7 +97,8 @@ function verdict(found, findings) {
     if (names.length) parts.push(`${how === "more" ? "More" : "Fewer"} keys than chance gives: ${some}.`);
   }
   for (const [name, title] of findings) {
-    if (found.totals[name]) parts.push(`${title}: ${count(found.totals[name])} of ${count(found.sampled)} keys looked at.`);
+    const of = name === "no_copy" ? ` of ${count(found.totals.owners)} keys looked at on their owners` : "";
+    if (found.totals[name]) parts.push(`${title}: ${count(found.totals[name])}${of}.`);
   }
   if (parts.length) return h("p", { class: "health busy" }, parts.join(" "));
   if (found.holders.some(isTold)) parts.push("The keys are spread as chance would have it.");

@@ -32,10 +32,13 @@ export function percent(ratio) {
   return `${Math.min(99.9, Math.max(0.1, 100 * ratio)).toFixed(1)} %`;
 }
 
-const three = new Intl.NumberFormat("en-US", { maximumSignificantDigits: 3 });
+const three = new Intl.NumberFormat("en-US", { minimumSignificantDigits: 3, maximumSignificantDigits: 3 });
 
-/** 33.4 %, 0.512 %: so that small shares can be compared */
-export const share = (ratio) => (isUnknown(ratio) ? UNKNOWN : `${three.format(100 * ratio)} %`);
+/** 33.4 %, 0.512 %, 0 %: so that small shares can be compared */
+export function share(ratio) {
+  if (isUnknown(ratio)) return UNKNOWN;
+  return `${ratio === 0 ? 0 : three.format(100 * ratio)} %`;
+}
 
 /** 812 B, 1.5 KiB, 64 MiB */
 export function bytes(value) {

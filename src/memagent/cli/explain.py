@@ -23,7 +23,7 @@ _VERDICTS = {
     "missing_owner": "only the copy has it",
     "nowhere": "neither has it: never stored, expired, deleted or evicted",
     "no_copy": "this pool keeps no copies",
-    "not_known": "whether they agree is not known",
+    "not_known": "not known: a server did not answer",
 }
 
 

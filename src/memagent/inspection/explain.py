@@ -118,10 +118,10 @@ def _look(
 
 
 def _judge(owner: Found, copy: Found | None) -> tuple[Verdict, tuple[Part, ...]]:
+    if owner.problem or (copy is not None and copy.problem):
+        return "not_known", ()
     if copy is None:
         return "no_copy", ()
-    if owner.problem or copy.problem:
-        return "not_known", ()
     pair = Pair(owner.item, copy.item)
     finding = pair.finding()
     if finding == "gone":

@@ -67,7 +67,7 @@ def test_a_server_that_is_not_there(pool, told):
     lines = told("k", "--timeout", "500ms")[1].decode().splitlines()
     assert lines[5].split()[3:] == ["not", "known", "not", "known", "-", "-", "-", "-"]
     assert lines[7] == "a: cannot connect: Connection refused"
-    assert lines[-1] == "whether they agree is not known"
+    assert lines[-1] == "not known: a server did not answer"
 
 
 def test_json(pool, told):

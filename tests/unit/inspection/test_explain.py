@@ -108,6 +108,10 @@ def test_without_copies(server):
     server.set(KEY, b"x")
     told = explained(places([server]))
     assert (told.verdict, told.copy, told.as_dict()["copy"]) == ("no_copy", None, None)
+    server.kill()
+    told = explained(places([server]))
+    assert (told.verdict, told.copy, told.owner.as_dict()["present"]) == ("not_known", None, None)
+    assert describe(told)[-1] == "not known: a server did not answer"
 
 
 def test_a_server_that_is_not_there(server, backup):

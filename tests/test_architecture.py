@@ -70,7 +70,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     # Reads shared memory for operators; what a tap may ask for is known to the core.
     "observing": (
         *("admin.requests", "control", "fleet", "observed", "segment", "_core.observer", "_core.sighting"),
-        *_TABLES,
+        *("inspection.keys", *_TABLES),
     ),
     "usage": (),
     "stats": ("counters", "segment", "settings", "addresses", "usage", "errors"),
@@ -147,6 +147,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
             "unix_files",
             "logs",
             "threads",
+            "inspection.keys",
         ),
     ),
     # They ask where keys are, as `magent explain` does.

@@ -1,8 +1,8 @@
 """What single requests tell, as values: `magent hot`, `magent slow` and `magent tap` show these.
 
 Made of plain values, and the same after a way through JSON (`snapshot.as_json`, `from_json`). A key is there
-twice: `key` for people, where bytes that are no UTF-8 stand as escapes, and `key_base64`. Times are seconds
-since 1970. What a key has for a value is nowhere.
+twice: `key` for people, where bytes that are no UTF-8, steer a terminal or are not seen stand as escapes, and
+`key_base64`. Times are seconds since 1970. What a key has for a value is nowhere.
 """
 
 from dataclasses import dataclass

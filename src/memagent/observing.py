@@ -21,6 +21,7 @@ from memagent._core.sighting import Sightings
 from memagent.admin.requests import InvalidError, RefusedError
 from memagent.control import TapFilter, Taps, ToWorker
 from memagent.fleet import Fleet
+from memagent.inspection.keys import shown
 from memagent.observed import Hot, HotKey, Phase, Seen, Slow, Tapped
 from memagent.segment import Segment
 from memagent.units import quoted
@@ -100,7 +101,7 @@ class Observing:
         known = heat.reads + heat.writes
         member = self._fleet.members.get(heat.server)
         return HotKey(
-            *_shown(key),
+            *_texts(key),
             requests_per_s=known,
             at_least_per_s=_least(heat),
             at_most_per_s=known + max(0.0, unseen_per_s + heat.above) + math.sqrt(heat.variance),
@@ -184,8 +185,8 @@ def _least(heat: _Heat) -> float:
     return max(0.0, heat.reads + heat.writes - math.sqrt(heat.variance))
 
 
-def _shown(key: bytes) -> tuple[str, str]:
-    return key.decode(errors="backslashreplace"), base64.b64encode(key).decode()
+def _texts(key: bytes) -> tuple[str, str]:
+    return shown(key), base64.b64encode(key).decode()
 
 
 def _seen(
@@ -202,7 +203,7 @@ def _seen(
         round(time.time() - time.monotonic() + ended_us / 1e6, 3),
         worker,
         verb.decode(),
-        *_shown(key),
+        *_texts(key),
         keys,
         found,
         result.decode(errors="replace"),

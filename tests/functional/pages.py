@@ -69,11 +69,3 @@ def opening(case: Case) -> Iterator[Open]:
 def as_base64(key: bytes) -> str:
     """As it stands in the page's addresses."""
     return base64.urlsafe_b64encode(key).decode().rstrip("=")
-
-
-def visible(key: bytes) -> str:
-    """As the page shows it."""
-    text = key.decode(errors="backslashreplace")
-    return "".join(
-        each if each.isprintable() else "".join(f"\\x{byte:02x}" for byte in each.encode()) for each in text
-    )

@@ -7,7 +7,8 @@ from contextlib import ExitStack
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.functional.pages import HOSTILE, Case, Open, as_base64, opening, visible
+from memagent.inspection.keys import shown
+from tests.functional.pages import HOSTILE, Case, Open, as_base64, opening
 from tests.support.liar import Liar, Talk
 
 ODD = [b"!" + key[:249] for key in HOSTILE]
@@ -168,18 +169,18 @@ def test_hostile_keys_stay_text_on_a_phone(open_page: Open):
     page.on("dialog", lambda dialog: pytest.fail(f"a script has run: {dialog.message}"))
     list_keys(page)
     for key in ODD:
-        link = page.get_by_role("table", name="Keys").get_by_text(visible(key), exact=True)
+        link = page.get_by_role("table", name="Keys").get_by_text(shown(key), exact=True)
         expect(link).to_have_attribute("href", f"#/key/{as_base64(key)}/main")
     expect(page.locator("main script, main img, main b")).to_have_count(0)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     # A prefix that nobody can type, by an address.
     page.goto(f"/#/browse/main/{as_base64(ODD[2])}")
     page.get_by_role("button", name="List keys").click()
-    expect(page.get_by_role("table", name="Keys").get_by_role("link")).to_have_text([visible(ODD[2])])
+    expect(page.get_by_role("table", name="Keys").get_by_role("link")).to_have_text([shown(ODD[2])])
     page.get_by_role("link", name="Distribution").click()
     count(page)
     for key in ODD:
-        expect(page.locator(".keys").get_by_text(visible(key), exact=True)).to_be_visible()
+        expect(page.locator(".keys").get_by_text(shown(key), exact=True)).to_be_visible()
     expect(page.locator("main script, main img, main b")).to_have_count(0)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 

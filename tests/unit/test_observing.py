@@ -13,6 +13,7 @@ from memagent._core.session import Context
 from memagent.admin.requests import InvalidError, RefusedError
 from memagent.control import Taps, ToWorker
 from memagent.fleet import Fleet
+from memagent.inspection.keys import shown
 from memagent.observed import Phase, Tapped
 from memagent.observing import Observing
 from memagent.segment import Segment
@@ -132,7 +133,8 @@ def test_any_bytes_of_a_key_are_plain_text_and_not_lost(make: Callable[..., Case
     hot.add(key, time.monotonic_ns() // 1000)
     (found,) = case.observing.hot(5).keys
     assert base64.b64decode(found.key_base64) == key
-    assert found.key == key.decode(errors="backslashreplace")
+    assert found.key == shown(key)
+    assert found.key.isprintable()
     found.key.encode()
 
 

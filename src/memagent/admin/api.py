@@ -30,6 +30,7 @@ from memagent.admin.keys import decoded
 from memagent.admin.requests import InvalidError, RefusedError, UnknownError
 from memagent.admin.surveying import Wish
 from memagent.admin.writing import Change
+from memagent.inspection.keys import shown
 from memagent.logs import Logger
 from memagent.observed import Hot, Slow
 from memagent.snapshot import ServerSnapshot, Snapshot, from_json
@@ -354,7 +355,7 @@ def _acting(proxy: Proxy) -> APIRouter:
 
     async def write(request: Request, verb: str, change: Change) -> Written:
         caller: Caller = request.scope[CALLER]
-        facts = {"verb": verb, "key": change.key.decode(errors="backslashreplace")}
+        facts = {"verb": verb, "key": shown(change.key)}
         who = {"who": caller.who, "peer": caller.peer, "request": facts}
         try:
             if proxy.snapshot().draining:

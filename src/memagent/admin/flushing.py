@@ -6,6 +6,7 @@ from typing import Final
 
 from memagent.addresses import parse_address
 from memagent.admin.requests import RefusedError
+from memagent.inspection.keys import shown
 
 _DEADLINE_S: Final = 10.0
 
@@ -60,5 +61,5 @@ async def flush_all(at: str) -> None:
     except (OSError, ValueError) as error:
         raise RefusedError(f"cannot ask {at} to flush: {error}") from None
     if reply != b"OK\r\n":
-        what = reply.strip().decode(errors="backslashreplace") or "it hung up"
+        what = shown(reply.strip()) or "it hung up"
         raise RefusedError(f"{at} has not flushed everything: {what}")

@@ -14,7 +14,7 @@ from memagent.admin.requests import InvalidError, RefusedError
 from memagent.admin.values import kind_of
 from memagent.errors import ConfigError
 from memagent.inspection.explain import Found, explain
-from memagent.inspection.keys import HINT, problem_of
+from memagent.inspection.keys import HINT, problem_of, shown
 from memagent.inspection.routing import Routed, routed
 from memagent.settings import Config
 from memagent.snapshot import Snapshot
@@ -49,7 +49,7 @@ class KeyLookup:
                 found = await in_thread(work, "look up a key")
         except TimeoutError:
             raise RefusedError(f"its servers did not answer within {_FOR_ALL_S:g} s") from None
-        texts = {"key": _text(key), "stored_key": _text(way.stored)}
+        texts = {"key": shown(key), "stored_key": shown(way.stored)}
         return {**found, **texts, "key_base64": base64.b64encode(key).decode()}
 
     def _work(self, key: bytes, way: Routed, keep_bytes: int) -> Callable[[], dict[str, Any]]:
@@ -64,12 +64,12 @@ class KeyLookup:
             try:
                 placement = make_placement(way.pool)
                 found = explain(key, way, placement, states, _FOR_EACH_SERVER_S, keep_bytes)
-                shown = found.as_dict()
+                told = found.as_dict()
                 if keep_bytes:
-                    shown["owner"]["value"] = _value(found.owner)
+                    told["owner"]["value"] = _value(found.owner)
                     if found.copy is not None:
-                        shown["copy"]["value"] = _value(found.copy)
-                return shown
+                        told["copy"]["value"] = _value(found.copy)
+                return told
             finally:
                 # Here, because a thread that nobody waits for any more still takes its place.
                 self._free.release()
@@ -105,7 +105,3 @@ def _value(found: Found) -> dict[str, Any] | None:
         "is_whole": len(start) == found.item.size_bytes,
         "kind": kind_of(start),
     }
-
-
-def _text(key: bytes) -> str:
-    return key.decode(errors="backslashreplace")

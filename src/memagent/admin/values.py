@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+from memagent.inspection.keys import shown
+
 _PICKLE_PROTOCOLS: Final = range(2, 6)
 _PHP: Final = re.compile(rb'(?:a:\d+:\{|O:\d+:"(?P<name>[\w\\]{1,200})"|s:\d+:"|[id]:-?\d[\d.]*;|b:[01];|N;)')
 _JAVA_CLASS_AT: Final = 6
@@ -31,7 +33,7 @@ def _java(start: bytes) -> str | None:
         length = int.from_bytes(start[_JAVA_CLASS_AT : _JAVA_CLASS_AT + 2], "big")
         name = start[_JAVA_CLASS_AT + 2 : _JAVA_CLASS_AT + 2 + min(length, 200)]
         if name:
-            kind += f" of {name.decode(errors='backslashreplace')}"
+            kind += f" of {shown(name)}"
     return kind
 
 

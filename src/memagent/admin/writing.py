@@ -18,6 +18,7 @@ from memagent.admin.keys import way_of
 from memagent.admin.requests import InvalidError, RefusedError
 from memagent.errors import ServerError
 from memagent.inspection.client import Connection
+from memagent.inspection.keys import shown
 from memagent.settings import Config
 from memagent.snapshot import Snapshot
 from memagent.threads import in_thread
@@ -60,7 +61,7 @@ class KeyWriter:
             problem = error.message if isinstance(error, ServerError) else "no answer in time"
             raise RefusedError(f"the proxy: {problem}", "it may be done nevertheless") from None
         if reply not in _DONE:
-            raise RefusedError(f"the proxy answers {reply.decode(errors='backslashreplace')}")
+            raise RefusedError(f"the proxy answers {shown(reply)}")
         return reply.decode()
 
     def _address(self, config: Config, pool: str | None) -> Address:

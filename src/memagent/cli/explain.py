@@ -13,7 +13,7 @@ from memagent.errors import ConfigError
 from memagent.inspection.client import FOREVER
 from memagent.inspection.explain import Explanation, Found
 from memagent.inspection.explain import explain as look_at
-from memagent.inspection.keys import HINT, as_text, problem_of
+from memagent.inspection.keys import HINT, as_text, problem_of, visible
 from memagent.inspection.routing import routed
 from memagent.units import quoted
 
@@ -80,7 +80,7 @@ def explained(
 def describe(found: Explanation) -> list[str]:
     """For people; a key's bytes that are no UTF-8 are surrogates."""
     lines = [
-        f"key     {as_text(found.key)}",
+        f"key     {visible(as_text(found.key))}",
         *_way(found),
         f"hash    {found.hash_value} (0x{found.hash_value:08x}), {found.key_hash}",
         f"pool    {found.pool}, {found.distribution}",
@@ -110,7 +110,9 @@ def describe(found: Explanation) -> list[str]:
 def _way(found: Explanation) -> list[str]:
     if not found.prefix:
         return []
-    stripped = f", its servers know the key as {as_text(found.stored)}" if found.stored != found.key else ""
+    stripped = (
+        f", its servers know the key as {visible(as_text(found.stored))}" if found.stored != found.key else ""
+    )
     return [f"route   {quoted(found.prefix)}{stripped}"]
 
 

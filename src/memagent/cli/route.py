@@ -15,7 +15,7 @@ from memagent.cli.flags import load_any, load_magent, magent_flags, to_flags
 from memagent.cli.reach import pool_option
 from memagent.cli.table import aligned
 from memagent.errors import ConfigError
-from memagent.inspection.keys import HINT, as_text, problem_of
+from memagent.inspection.keys import HINT, as_text, problem_of, visible
 from memagent.inspection.routing import Routed, pool_of, routed
 from memagent.reading import Mistakes
 from memagent.settings import Config
@@ -135,10 +135,9 @@ def _print(places: Iterator[Place], config: Config, as_json: bool, out: BinaryIO
 def _row(place: Place, has_pools: bool) -> tuple[str, ...]:
     where = (place.pool, place.server) if has_pools else (place.server,)
     copy = ("-", "-") if place.backup is None else (place.backup, str(place.backup_index))
-    return place.key, *where, str(place.index), *copy
+    return visible(place.key), *where, str(place.index), *copy
 
 
 def _json(place: Place) -> str:
-    # JSON is UTF-8: bytes that are not can only be written as escapes
-    escape = any("\udc80" <= character <= "\udcff" for character in place.key)
-    return json.dumps(asdict(place), ensure_ascii=escape, separators=(",", ":"))
+    # JSON is UTF-8: bytes that are not can only be written as escapes; nor may a key steer a terminal
+    return json.dumps(asdict(place), ensure_ascii=not place.key.isprintable(), separators=(",", ":"))

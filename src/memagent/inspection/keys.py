@@ -19,8 +19,16 @@ def problem_of(key: bytes) -> str | None:
 
 
 def visible(text: str) -> str:
-    """A key's text for a terminal: whatever a client called it, it cannot steer one. Other bytes stay."""
+    """A key's text for a terminal: whatever a client called it, it cannot steer one. Other bytes stay.
+
+    What steers stands as its bytes: control characters (C1 too), what turns text round, what is not seen.
+    """
     return "".join(c if c.isprintable() or "\udca0" <= c <= "\udcff" else _escaped(c) for c in text)
+
+
+def shown(text: bytes) -> str:
+    """What a client or a server has written, for people, all of it as `visible`. The bytes are lost."""
+    return visible(text.decode(errors="backslashreplace"))
 
 
 def _escaped(character: str) -> str:

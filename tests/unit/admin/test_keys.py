@@ -11,6 +11,7 @@ import pytest
 from memagent.admin import keys
 from memagent.admin.keys import KeyLookup
 from memagent.admin.requests import InvalidError, RefusedError
+from memagent.inspection.keys import shown
 from memagent.settings import Config
 from tests.support.memcached import Memcached
 from tests.support.ports import free_port
@@ -28,11 +29,11 @@ class Case:
         return asyncio.run(self.lookup.look_up(key))
 
 
-@pytest.mark.parametrize("key", [b"a", b"\xff\xfe", "schlüssel".encode(), b"k" * 250])
+@pytest.mark.parametrize("key", [b"a", b"\xff\xfe", "schlüssel\u202e".encode(), b"k" * 250])
 def test_any_key(key: bytes):
     found = Case().ask(key)
     assert base64.b64decode(found["key_base64"]) == key
-    assert found["key"] == key.decode(errors="backslashreplace")
+    assert found["key"] == found["stored_key"] == shown(key)
     assert found["owner"]["state"] == "warming"
     assert "cannot connect" in found["owner"]["problem"]
 

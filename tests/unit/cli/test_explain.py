@@ -87,6 +87,7 @@ def test_keys_that_are_not_ascii(pool, told):
     code, out, _ = told("x\udcff")
     assert code == 0
     assert out.startswith(b"key     x\xff\n")
+    assert told("x\u202ey")[1].startswith(b"key     x\\xe2\\x80\\xaey\n")
     assert json.loads(told("--json", "x\udcff")[1])["key"].encode(errors="surrogateescape") == b"x\xff"
 
 

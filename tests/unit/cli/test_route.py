@@ -117,6 +117,8 @@ def test_keys_that_are_not_ascii(stdin, capfdbinary):
 def test_such_a_key_in_the_table_and_among_the_arguments(capfdbinary):
     assert cli.call(["route", "-s", "a", "x\udcff"]) == 0
     assert capfdbinary.readouterr().out.splitlines()[1].startswith(b"x\xff ")
+    assert cli.call(["route", "-s", "a", "x\u202ey"]) == 0
+    assert capfdbinary.readouterr().out.splitlines()[1].startswith(b"x\\xe2\\x80\\xaey ")
 
 
 def test_bad_keys_are_all_named_and_the_good_ones_answered(stdin, capfdbinary):

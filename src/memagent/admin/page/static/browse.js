@@ -2,7 +2,7 @@
 
 import { bytesOf, fromTyped, toBase64, toBase64Url, typeable } from "./api.js";
 import { h, setText, show } from "./dom.js";
-import { bytes, count, forHowLong, share, visible } from "./format.js";
+import { bytes, count, forHowLong, share } from "./format.js";
 import { nameOf, poolChoice, survey } from "./survey.js";
 import { bar, keyLink, sheet } from "./tables.js";
 
@@ -137,7 +137,7 @@ function crumbs(wish, go) {
   const data = bytesOf(wish.prefix);
   const ends = [...data.keys()].map((at) => at + 1).filter((end) => end === data.length || SEPARATORS.includes(data[end - 1]));
   const steps = ends.map((end, at) => {
-    const text = visible(new TextDecoder().decode(data.subarray(at ? ends[at - 1] : 0, end)));
+    const text = new TextDecoder().decode(data.subarray(at ? ends[at - 1] : 0, end));
     if (end === data.length) return h("strong", { "aria-current": "true" }, text);
     return step({ ...wish, prefix: toBase64Url(toBase64(data.subarray(0, end))), after: "" }, go, text);
   });
@@ -154,7 +154,7 @@ function groupsOf(found, wish, go) {
   const columns = [
     ["Prefix", (each) => (each.prefix_base64 === null
       ? h("span", { class: "soft" }, "no further separator")
-      : step({ ...wish, prefix: toBase64Url(each.prefix_base64), after: "" }, go, visible(each.prefix))), "key"],
+      : step({ ...wish, prefix: toBase64Url(each.prefix_base64), after: "" }, go, each.prefix)), "key"],
     ["Keys", (each) => count(each.keys), "number"],
     ["Bytes", (each) => bytes(each.bytes), "number"],
     ["Of all bytes", (each) => [share(each.bytes / matched.bytes), bar(each.bytes / matched.bytes, most)], "number"],

@@ -1,4 +1,10 @@
-// Elements, made without HTML: whatever is text becomes text, whoever has written it.
+// Elements, made without HTML: whatever is text becomes text that is seen, whoever has written it.
+
+import { visible } from "./format.js";
+
+const asParts = (children) => children.flat(Infinity)
+  .filter((each) => each !== null && each !== undefined)
+  .map((each) => (typeof each === "string" ? visible(each) : each));
 
 /** h("a", {class: "x", href: "#/", onclick: f}, "text", child, [more], null) */
 export function h(name, facts, ...children) {
@@ -8,13 +14,14 @@ export function h(name, facts, ...children) {
     if (fact.startsWith("on")) made.addEventListener(fact.slice(2), value);
     else made.setAttribute(fact, value === true ? "" : value);
   }
-  made.append(...children.flat(Infinity).filter((each) => each !== null && each !== undefined));
+  made.append(...asParts(children));
   return made;
 }
 
 /** Only what has changed is written: a selection, a focus and a screen reader stay where they are. */
 export function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+  const seen = visible(text);
+  if (element.textContent !== seen) element.textContent = seen;
 }
 
 export function setClass(element, name) {
@@ -23,7 +30,7 @@ export function setClass(element, name) {
 
 /** What is shown from now on in place of whatever was there. */
 export function show(element, ...children) {
-  element.replaceChildren(...children.flat(Infinity).filter((each) => each !== null && each !== undefined));
+  element.replaceChildren(...asParts(children));
 }
 
 /** Rows that stay the same elements while what they show changes. `update(row, item)`; `make(item)`. */

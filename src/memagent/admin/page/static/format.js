@@ -60,10 +60,10 @@ export function forHowLong(seconds) {
   return `${Math.max(0, Math.floor(seconds))} s`;
 }
 
+const unseen = /(?![\n\t])[\p{C}\p{Zl}\p{Zp}]/gu;
+const asBytes = (text) => [...new TextEncoder().encode(text)].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`);
+
+/** What would turn text round, steer or not be seen stands as its bytes, as the proxy itself writes a key. */
+export const visible = (text) => text.replace(unseen, (found) => asBytes(found).join(""));
+
 export const clock = (atS) => new Date(atS * 1000).toLocaleTimeString([], { hour12: false });
-
-const hidden = /(?! )[\p{C}\p{Z}]/gu;
-
-/** A key's text so that all of it is seen: what would steer a terminal, turn text round or not show stands as its bytes. */
-export const visible = (text) => text.replace(hidden, (each) =>
-  [...new TextEncoder().encode(each)].map((byte) => `\\x${byte.toString(16).padStart(2, "0")}`).join(""));

@@ -3,7 +3,7 @@
 import { addressOfKey, ask, bytesOf, fromTyped, get, problemOf, textToBase64, toBase64Url, typeable } from "./api.js";
 import { ask as question } from "./dialog.js";
 import { h, setText, show } from "./dom.js";
-import { bytes, count, forHowLong, visible } from "./format.js";
+import { bytes, count, forHowLong } from "./format.js";
 import { kindOf, shapes } from "./values.js";
 
 const VERDICTS = {
@@ -64,7 +64,7 @@ export function key(root, live, session, base64 = "", pool = "") {
     const [how, verdict] = VERDICTS[found.verdict];
     const differs = found.differs_in.length ? ` in ${found.differs_in.join(", ")}.` : "";
     return [
-      h("h2", { class: "key-name" }, visible(found.key)),
+      h("h2", { class: "key-name" }, found.key),
       h("p", { class: `health ${how}` }, verdict + differs),
       facts(found),
       h("div", { class: "wide" }, holdersTable(found)),
@@ -95,7 +95,7 @@ export function key(root, live, session, base64 = "", pool = "") {
       setText(said, size > MOST_SET_BYTES ? `That is ${bytes(size)}; here a value has at most ${bytes(MOST_SET_BYTES)}.` : "");
       if (size > MOST_SET_BYTES) return;
       question({
-        title: `Set ${visible(found.key)}?`,
+        title: `Set ${found.key}?`,
         text: `Its value becomes ${bytes(size)} of text, on its owner and its copy, as if a client had set it. What is there now is lost.`,
         label: "Set it",
         act: async () => {
@@ -108,7 +108,7 @@ export function key(root, live, session, base64 = "", pool = "") {
     });
     function remove() {
       question({
-        title: `Delete ${visible(found.key)}?`,
+        title: `Delete ${found.key}?`,
         text: "It is deleted on its owner and its copy, as if a client had deleted it.",
         label: "Delete it",
         isDanger: true,
@@ -142,7 +142,7 @@ function facts(found) {
     ["Owner", found.owner.name],
     ["Copy", found.copy ? found.copy.name : "none"],
   ];
-  if (found.stored_key !== found.key) entries.push(["Stored as", visible(found.stored_key)]);
+  if (found.stored_key !== found.key) entries.push(["Stored as", found.stored_key]);
   list.append(...entries.map(([title, text]) => h("div", null, h("dt", null, title), h("dd", null, text))));
   return list;
 }
@@ -171,7 +171,8 @@ function valueOf(holder) {
   const place = h("pre", { class: "value", tabindex: "0", "aria-label": "Value" });
   const known = shapes(data, holder.value.is_whole);
   const choose = (shape) => {
-    setText(place, shape.text());
+    // As it is: some languages need what is not seen, and it steers nothing beyond this box.
+    place.textContent = shape.text();
     place.className = shape.title === "Hex" ? "value hex" : "value";
     for (const each of buttons.children) each.setAttribute("aria-pressed", String(each.textContent === shape.title));
   };

@@ -2,7 +2,7 @@
 
 import { addressOfKey } from "./api.js";
 import { h, keyed, setText } from "./dom.js";
-import { clock, micros, visible } from "./format.js";
+import { clock, micros } from "./format.js";
 
 /** Of this item the key, which leads to its view. */
 export const KEY = ["Key", null, "key"];
@@ -30,7 +30,7 @@ export function table(columns, keyOf, caption) {
 
 /** `item`: {key, key_base64}. Its view is of `pool`, or of the pool that its prefix names. */
 export const keyLink = (item, pool = "") =>
-  h("a", { href: addressOfKey(item.key_base64, pool) }, visible(item.key));
+  h("a", { href: addressOfKey(item.key_base64, pool) }, item.key);
 
 function keyOfItem(item) {
   const link = item.key_base64 ? keyLink(item) : "–";

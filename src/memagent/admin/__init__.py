@@ -73,6 +73,7 @@ listening, and what it asked for goes on.
     http         the second door, for the same verbs: HTTP, off unless `admin_listen` is set
     api          its paths, and what each asks; OpenAPI
     auth         who may look, who may act
+    guesses      how often a token may be guessed
     guard        what stands before every path: host, token, size
     readiness    is there a live copy of every key?
     keys         where one key is

@@ -165,6 +165,7 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
         415: "The body is no JSON",
         421: "The Host header names another machine",
         422: "The request is wrong",
+        429: "Too many wrong tokens have come from there",
     }.items()
 }
 

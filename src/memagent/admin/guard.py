@@ -1,7 +1,7 @@
 """What stands before every path of the control API: nothing of a request is understood before it has passed.
 
     request ─▶ is the Host ours? ─▶ who is it? ─▶ may he? ─▶ JSON, and not too much? ─▶ the application
-                  421                 401           403        415, 413
+                  421                 401, 429      403        415, 413
 
 - GET looks, every other method acts: so no path can be forgotten.
 - What everybody may see is the exception: `is_open`, told apart by the application.
@@ -10,15 +10,17 @@
 - Every answer tells browsers what a page of ours may load (its own files) and who may frame it (nobody).
 """
 
+import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from memagent.addresses import Address
-from memagent.admin.auth import Caller, Tokens, is_own_name, role_of
+from memagent.admin.auth import Caller, Role, Tokens, is_own_name, role_of
+from memagent.admin.guesses import Guesses, HeldError
 from memagent.admin.requests import RefusedError
-from memagent.admin.session import Headers, cookie_name, role_in, site_of
+from memagent.admin.session import Headers, cookie_name, named, proven, site_of
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -55,12 +57,14 @@ class Guard:
         tokens: Callable[[], Tokens],
         turned_away: Callable[[Caller, str], None],
         is_open: Callable[[str], bool],
+        guesses: Guesses,
     ) -> None:
         self._application = application
         self._listen = listen
         self._tokens = tokens
         self._turned_away = turned_away
         self._is_open = is_open
+        self._guesses = guesses
         self._cookie_name = cookie_name(listen)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -72,7 +76,12 @@ class Guard:
             )
             await _refuse(send, 421, refusal)
             return
-        caller, by_cookie = self._who(headers, scope)
+        held = None
+        try:
+            caller, by_cookie = self._who(headers, scope)
+        except HeldError as error:
+            # What is open to everybody stays so.
+            held, caller, by_cookie = error, Caller(None, True, _peer(scope)), False
         if not caller.has_token and self._is_foreign(headers.get(b"host", b"")):
             caller = Caller(None, False, caller.peer)
         scope[CALLER] = caller
@@ -85,6 +94,9 @@ class Guard:
             if caller.role is None:
                 if caller.has_token:
                     self._turned_away(caller, scope["path"])
+                if held is not None:
+                    await _refuse(send, 429, held, (b"retry-after", b"%d" % held.wait_s))
+                    return
                 await _refuse(send, 401, _who_is_it(caller), _WWW)
                 return
             if acts and caller.role != "operator":
@@ -100,14 +112,35 @@ class Guard:
         await self._bounded(scope, receive, send)
 
     def _who(self, headers: Headers, scope: MutableMapping[str, Any]) -> tuple[Caller, bool]:
-        """And whether a cookie says so."""
-        tokens, authorization = self._tokens(), _bearer(headers)
+        """And whether a cookie says so. HeldError."""
+        tokens, authorization, peer = self._tokens(), _bearer(headers), _peer(scope)
         if authorization is None:
-            role = role_in(headers.get(b"cookie"), self._cookie_name, tokens, time.time())
+            role = self._role_by_cookie(headers, tokens, peer)
             if role is not None:
-                return Caller(role, True, _peer(scope)), True
+                return Caller(role, True, peer), True
+            return Caller(role_of(None, tokens, self._listen), False, peer), False
+        now_s = time.monotonic()
+        self._guesses.check(peer, now_s)
         role = role_of(authorization, tokens, self._listen)
-        return Caller(role, authorization is not None, _peer(scope)), False
+        if role is None:
+            self._guesses.note(peer, authorization, now_s)
+        return Caller(role, True, peer), False
+
+    def _role_by_cookie(self, headers: Headers, tokens: Tokens, peer: str) -> Role | None:
+        """One that is not looked at is none."""
+        now_s = time.monotonic()
+        for value in named(headers.get(b"cookie"), self._cookie_name):
+            is_known = self._guesses.knows(value)
+            with contextlib.suppress(HeldError):
+                if not is_known:
+                    self._guesses.check(peer, now_s)
+                role = proven(value, self._cookie_name, tokens, time.time())
+                if role is not None:
+                    self._guesses.remember(value)
+                    return role
+                if not is_known:
+                    self._guesses.note(peer, value, now_s)
+        return None
 
     def _is_foreign(self, host: bytes) -> bool:
         """Has a page of somebody else's come to our Unix socket, by a port that is forwarded to it?"""

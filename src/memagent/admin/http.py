@@ -22,6 +22,7 @@ from memagent.addresses import Address
 from memagent.admin.api import Proxy, is_open, make_api
 from memagent.admin.auth import Caller, Tokens
 from memagent.admin.guard import Application, Guard, Message, Receive, Send
+from memagent.admin.guesses import Guesses
 from memagent.admin.page.routes import make_page
 from memagent.admin.page.watch import Watch
 from memagent.admin.peer import Peer
@@ -56,10 +57,10 @@ class HttpDoor:
             most = most_connections
             patience_s = longest_s
 
-        turned_away = _TurnedAway(proxy.log)
-        api = make_api(proxy, make_page(watch, proxy, listen, tokens, turned_away))
+        turned_away, guesses = _TurnedAway(proxy.log), Guesses()
+        api = make_api(proxy, make_page(watch, proxy, listen, tokens, turned_away, guesses))
         config = uvicorn.Config(
-            Guard(api, listen, tokens, turned_away, is_open),
+            Guard(api, listen, tokens, turned_away, is_open, guesses),
             http=Connection,
             ws="none",
             lifespan="off",

@@ -14,7 +14,7 @@
 import hmac
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal
 
 from memagent.addresses import Address
@@ -33,12 +33,17 @@ def cookie_name(listen: Address) -> str:
 
 
 def role_in(cookies: bytes | None, name: str, tokens: Tokens, now_s: float) -> Role | None:
-    """What the Cookie header proves under this name, which may be there several times."""
+    """What the Cookie header proves under this name."""
+    roles = (proven(value, name, tokens, now_s) for value in named(cookies, name))
+    return next((role for role in roles if role is not None), None)
+
+
+def named(cookies: bytes | None, name: str) -> Iterator[bytes]:
+    """What the Cookie header has under this name, which may be there several times."""
     for each in (cookies or b"").split(b";"):
         found, _, value = each.strip().partition(b"=")
-        if found == name.encode() and (role := _proven(value, name, tokens, now_s)) is not None:
-            return role
-    return None
+        if found == name.encode():
+            yield value
 
 
 def keep(name: str, token: bytes, role: Role, now_s: float, is_tls: bool) -> str:
@@ -48,7 +53,7 @@ def keep(name: str, token: bytes, role: Role, now_s: float, is_tls: bool) -> str
     return f"{name}={said}.{proof.decode()}; {_RULES}{'; Secure' if is_tls else ''}"
 
 
-def _proven(value: bytes, name: str, tokens: Tokens, now_s: float) -> Role | None:
+def proven(value: bytes, name: str, tokens: Tokens, now_s: float) -> Role | None:
     said, _, proof = value.rpartition(b".")
     found = _SAID.fullmatch(said)
     if found is None or int(found["end_s"]) <= now_s:

@@ -13,6 +13,7 @@ from memagent.admin import requests
 from memagent.admin.api import Proxy, is_open, make_api
 from memagent.admin.auth import Tokens
 from memagent.admin.guard import Guard
+from memagent.admin.guesses import Guesses
 from memagent.admin.requests import InvalidError, RefusedError, UnknownError
 from memagent.admin.writing import Change
 from memagent.observed import Hot, Slow
@@ -41,7 +42,7 @@ class Case:
         proxy = Proxy(self.answer, self.snapshot, lambda: self.missing, self.look_up, self.write, nobody, log)
         tokens = Tokens(b"look", b"act")
         self.guard = Guard(
-            make_api(proxy), parse_listen("127.0.0.1:80"), lambda: tokens, lambda *_: None, is_open
+            make_api(proxy), parse_listen("127.0.0.1:80"), lambda: tokens, lambda *_: None, is_open, Guesses()
         )
 
     async def answer(self, request: requests.Request) -> AsyncGenerator[dict[str, Any], None]:

@@ -11,6 +11,7 @@ import pytest
 from memagent.addresses import parse_listen
 from memagent.admin.auth import Caller, Role, Tokens
 from memagent.admin.guard import CALLER, MOST_BODY_BYTES, Guard, Receive, Send
+from memagent.admin.guesses import AT_ONCE, Guesses
 from memagent.admin.session import keep
 
 JSON = {"Content-Type": "application/json"}
@@ -24,12 +25,14 @@ class Case:
     def __init__(self, listen: str = "127.0.0.1:80", tokens: Tokens = Tokens(b"look", b"act")) -> None:  # noqa: B008
         self.reached: list[tuple[Caller, int]] = []
         self.turned_away: list[Caller] = []
+        self.tokens = tokens
         self.guard = Guard(
             self.application,
             parse_listen(listen),
-            lambda: tokens,
+            lambda: self.tokens,
             lambda caller, path: self.turned_away.append(caller),
             lambda path: path.startswith("/health/"),
+            Guesses(),
         )
 
     async def application(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -42,9 +45,11 @@ class Case:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
 
-    def ask(self, method: str, path: str, host: str = "localhost", **more: Any) -> httpx.Response:
+    def ask(
+        self, method: str, path: str, host: str = "localhost", peer: str = "10.1.1.1", **more: Any
+    ) -> httpx.Response:
         async def whole() -> httpx.Response:
-            transport = httpx.ASGITransport(self.guard, client=("10.1.1.1", 99))
+            transport = httpx.ASGITransport(self.guard, client=(peer, 99))
             async with httpx.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
                 return await client.request(method, path, **more)
 
@@ -199,3 +204,54 @@ def test_browsers_are_told_what_a_page_may_do():
         assert "unsafe" not in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_who_guesses_tokens_waits_and_nobody_else():
+    case, logged_in = Case(), cookie("look")
+    case.ask("GET", "/v1/state", headers=logged_in)
+    case.reached.clear()
+    for number in range(AT_ONCE):
+        wrong = {"Authorization": f"Bearer wrong{number}"}
+        assert case.ask("GET", "/v1/state", headers=wrong).status_code == 401
+    held = case.ask("GET", "/v1/state", headers=OPERATOR)
+    assert held.status_code == 429
+    assert 1 <= int(held.headers["retry-after"]) <= 5
+    assert "try again in" in held.json()["error"]
+    assert case.ask("POST", "/v1/reload", headers=OPERATOR).status_code == 429
+    assert len(case.turned_away) == AT_ONCE + 2
+    assert case.reached == []
+    # What is open to everybody tells no more than to anybody, and who has logged in does not guess.
+    assert case.ask("GET", "/health/ready", headers=OPERATOR).status_code == 200
+    assert case.ask("GET", "/v1/state", headers=logged_in).status_code == 200
+    assert case.ask("GET", "/v1/state", headers=OPERATOR, peer="10.1.1.2").status_code == 200
+    assert [caller.role for caller, _ in case.reached] == [None, "reader", "operator"]
+
+
+def test_a_cookie_made_with_a_guess_is_a_guess():
+    case = Case()
+    for number in range(AT_ONCE):
+        assert case.ask("GET", "/v1/state", headers=cookie(f"wrong{number}")).status_code == 401
+    assert case.ask("GET", "/v1/state", headers=cookie("act")).status_code == 401, "it is not looked at"
+    assert case.ask("GET", "/v1/state", headers=OPERATOR).status_code == 429
+    assert case.ask("GET", "/v1/state", headers=cookie("act"), peer="10.1.1.2").status_code == 200
+    many = "; ".join(cookie(f"wrong{number}")["Cookie"] for number in range(2 * AT_ONCE))
+    case = Case()
+    assert case.ask("GET", "/v1/state", headers={"Cookie": many}).status_code == 401
+    assert case.ask("GET", "/v1/state", headers=OPERATOR).status_code == 429
+
+
+def test_a_cookie_that_was_right_is_no_guess_after_a_change_of_the_token():
+    case, old = Case(), [cookie("act") for _ in range(2 * AT_ONCE)]
+    for each in old:
+        assert case.ask("GET", "/v1/state", headers=each).status_code == 200
+    case.tokens = Tokens(b"look", b"new")
+    for each in old:
+        assert case.ask("GET", "/v1/state", headers=each).status_code == 401
+    assert case.ask("GET", "/v1/state", headers=READER).status_code == 200
+
+
+def test_a_wrong_token_is_a_guess_where_everybody_may_ask_too():
+    case = Case()
+    for number in range(AT_ONCE):
+        case.ask("GET", "/health/ready", headers={"Authorization": f"Bearer wrong{number}"})
+    assert case.ask("GET", "/v1/state", headers=READER).status_code == 429

@@ -31,6 +31,7 @@ from memagent.admin.api import Proxy
 from memagent.admin.audit import audited
 from memagent.admin.auth import Caller, Tokens, role_by_token
 from memagent.admin.guard import CALLER
+from memagent.admin.guesses import Guesses, HeldError
 from memagent.admin.page.actions import Action, actions_of
 from memagent.admin.page.assets import read_all
 from memagent.admin.page.watch import LONGEST_S, Watch
@@ -77,9 +78,10 @@ def make_page(
     listen: Address,
     tokens: Callable[[], Tokens],
     turned_away: Callable[[Caller, str], None],
+    guesses: Guesses,
 ) -> APIRouter:
     router = APIRouter()
-    _add_session(router, listen, tokens, turned_away)
+    _add_session(router, listen, tokens, turned_away, guesses)
     _add_files(router)
     _add_watching(router, watch)
     _add_actions(router, proxy.snapshot)
@@ -115,6 +117,7 @@ def _add_session(
     listen: Address,
     tokens: Callable[[], Tokens],
     turned_away: Callable[[Caller, str], None],
+    guesses: Guesses,
 ) -> None:
     name = session.cookie_name(listen)
 
@@ -131,9 +134,16 @@ def _add_session(
     @router.post("/page/session", include_in_schema=False)
     async def log_in(request: Request, body: LogIn) -> Response:
         given = body.token.strip().encode()
+        caller: Caller = request.scope[CALLER]
+        now_s = time.monotonic()
+        try:
+            guesses.check(caller.peer, now_s)
+        except HeldError as held:
+            turned_away(Caller(None, True, caller.peer), request.scope["path"])
+            return JSONResponse(held.as_json(), 429, headers={"Retry-After": str(held.wait_s)})
         role = role_by_token(given, tokens())
         if role is None:
-            caller: Caller = request.scope[CALLER]
+            guesses.note(caller.peer, given, now_s)
             turned_away(Caller(None, True, caller.peer), request.scope["path"])
             refusal = RefusedError(
                 "this token is none of ours", "admin_read_token's or admin_operator_token's"
@@ -141,6 +151,8 @@ def _add_session(
             return JSONResponse(refusal.as_json(), 401)
         headers = dict(request.scope["headers"])
         cookie = session.keep(name, given, role, time.time(), session.is_tls(headers))
+        for value in session.named(cookie.encode(), name):
+            guesses.remember(value)
         return JSONResponse({"role": role}, headers={"Set-Cookie": cookie})
 
     @router.delete("/page/session", include_in_schema=False)

@@ -13,6 +13,7 @@ from memagent.admin import requests
 from memagent.admin.api import Proxy, is_open, make_api
 from memagent.admin.auth import Caller, Tokens
 from memagent.admin.guard import Guard
+from memagent.admin.guesses import AT_ONCE, Guesses
 from memagent.admin.page import watch as module
 from memagent.admin.page.routes import make_page
 from memagent.admin.page.watch import Watch
@@ -65,8 +66,9 @@ class Browser:
                 yield b'{"%b":{}}\n' % said
 
         proxy = Proxy(answer, snapshot, list, nobody, nobody, survey, log)  # type: ignore[arg-type]
-        api = make_api(proxy, make_page(self._watch, proxy, LISTEN, lambda: tokens, turned_away))
-        guard = Guard(api, LISTEN, lambda: tokens, turned_away, is_open)
+        guesses = Guesses()
+        api = make_api(proxy, make_page(self._watch, proxy, LISTEN, lambda: tokens, turned_away, guesses))
+        guard = Guard(api, LISTEN, lambda: tokens, turned_away, is_open, guesses)
         transport = httpx.ASGITransport(guard, client=("127.0.0.1", 99))  # type: ignore[arg-type]
         self._client = httpx.AsyncClient(transport=transport, base_url="http://localhost:80")
 
@@ -135,6 +137,18 @@ def test_logging_in_and_out(browser: Browser):
         assert browser.ask("GET", "/v1/history").status_code == 200
     assert browser.ask("DELETE", "/page/session", headers=OWN).status_code == 204
     assert browser.session()["role"] is None
+
+
+def test_logging_in_and_the_header_share_their_guesses(browser: Browser):
+    browser.log_in("look")
+    for number in range(AT_ONCE - 1):
+        assert browser.log_in(f"wrong{number}").status_code == 401
+    wrong = {"Authorization": "Bearer wrong", **OWN}
+    assert browser.ask("GET", "/v1/history", headers=wrong).status_code == 401
+    held = browser.log_in("act")
+    assert (held.status_code, len(browser.turned_away)) == (429, AT_ONCE + 1)
+    assert 1 <= int(held.headers["retry-after"]) <= 5
+    assert browser.session()["role"] == "reader", "who has logged in does not guess"
 
 
 def test_the_cookie_is_for_the_browser_alone(browser: Browser):

@@ -228,8 +228,18 @@ def test_a_token_changes_with_a_reload(start: START, tmp_path: Path):
     secret.chmod(0o600)
     case = start(admin_operator_token_file=str(secret))
     assert case.ask("POST", "/v1/reload", token="one")[0] == 200
+    watching, tapping = case.connect(), case.connect()
+    old = {"Authorization": "Bearer one", "Content-Type": "application/json"}
+    watching.request("GET", "/v1/watch", headers=old)
+    tapping.request("POST", "/v1/tap", "{}", old)
+    answers = watching.getresponse(), tapping.getresponse()
+    assert [answer.status for answer in answers] == [200, 200]
     secret.write_text("two\n")
     assert case.ask("POST", "/v1/reload", token="one")[0] == 200
+    for connection, answer in zip((watching, tapping), answers, strict=True):
+        # to its end, which is not the usual one
+        assert b"event: again" not in answer.read()
+        connection.close()
     assert case.ask("POST", "/v1/reload", token="one")[0] == 401
     assert case.ask("POST", "/v1/reload", token="two")[0] == 200
 

@@ -7,6 +7,7 @@
 - What everybody may see is the exception: `is_open`, told apart by the application.
 - No CORS header is ever sent, so that a browser shows no page our answers. Whatever a page of somebody else's
   sends that would act is refused, with or without a cookie of ours.
+- What an answer without an end goes on saying is for who may hear it still: it ends with the token.
 - Every answer tells browsers what a page of ours may load (its own files) and who may frame it (nobody).
 """
 
@@ -20,7 +21,7 @@ from memagent.addresses import Address
 from memagent.admin.auth import Caller, Role, Tokens, is_own_name, role_of
 from memagent.admin.guesses import Guesses, HeldError
 from memagent.admin.requests import RefusedError
-from memagent.admin.session import Headers, cookie_name, named, proven, site_of
+from memagent.admin.session import Headers, cookie_name, named, proven, role_in, site_of
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -32,6 +33,7 @@ MOST_BODY_BYTES: Final = 64 * 1024
 
 _WWW: Final = (b"www-authenticate", b"Bearer")
 _CLOSE: Final = (b"connection", b"close")
+_THE_END: Final = {"type": "http.response.body", "body": b""}
 _NOT_KEPT: Final = (b"cache-control", b"no-store")
 _CONTENT_POLICY: Final = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
@@ -109,6 +111,8 @@ class Guard:
         if int(headers.get(b"content-length", b"0")) > MOST_BODY_BYTES:
             await _refuse(send, 413, _too_much(), _CLOSE)
             return
+        if not self._is_open(scope["path"]):
+            send = self._while_he_may(send, headers, "operator" if acts else "reader")
         await self._bounded(scope, receive, send)
 
     def _who(self, headers: Headers, scope: MutableMapping[str, Any]) -> tuple[Caller, bool]:
@@ -141,6 +145,34 @@ class Guard:
                 if not is_known:
                     self._guesses.note(peer, value, now_s)
         return None
+
+    def _while_he_may(self, send: Send, headers: Headers, role: Role) -> Send:
+        """Other tokens may be in force by the time that something more is said.
+
+        To the application it is as if its client had gone.
+        """
+        tokens, is_over = self._tokens(), False
+
+        async def send_on(message: Message) -> None:
+            nonlocal tokens, is_over
+            if is_over:
+                return
+            if message.get("more_body") and (now := self._tokens()) != tokens:
+                tokens = now
+                is_over = not self._may_still(headers, now, role)
+            await send(_THE_END if is_over else message)
+
+        return send_on
+
+    def _may_still(self, headers: Headers, tokens: Tokens, role: Role) -> bool:
+        """What was right once is no guess."""
+        authorization = _bearer(headers)
+        found = None
+        if authorization is None:
+            found = role_in(headers.get(b"cookie"), self._cookie_name, tokens, time.time())
+        if found is None:
+            found = role_of(authorization, tokens, self._listen)
+        return Caller(found, True, "").may(role)
 
     def _is_foreign(self, host: bytes) -> bool:
         """Has a page of somebody else's come to our Unix socket, by a port that is forwarded to it?"""

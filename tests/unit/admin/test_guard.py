@@ -255,3 +255,36 @@ def test_a_wrong_token_is_a_guess_where_everybody_may_ask_too():
     for number in range(AT_ONCE):
         case.ask("GET", "/health/ready", headers={"Authorization": f"Bearer wrong{number}"})
     assert case.ask("GET", "/v1/state", headers=READER).status_code == 429
+
+
+OLD, NEW = Tokens(b"look", b"act"), Tokens(b"look", b"new")
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "before", "after", "is_over"),
+    [
+        ("GET", {}, Tokens(), Tokens(b"look", None), True),
+        ("GET", {}, Tokens(), Tokens(None, b"act"), False),
+        ("GET", OPERATOR, OLD, NEW, True),
+        ("GET", cookie("act"), OLD, NEW, True),
+        ("GET", READER, OLD, NEW, False),
+        ("GET", cookie("look"), OLD, NEW, False),
+        ("POST", OPERATOR, OLD, Tokens(b"act", b"new"), True),
+        ("POST", {**cookie("act"), **OWN}, OLD, NEW, True),
+        ("POST", OPERATOR, OLD, Tokens(b"new", b"act"), False),
+    ],
+)
+def test_what_goes_on_ends_with_the_token(
+    method: str, headers: dict[str, str], before: Tokens, after: Tokens, is_over: bool
+):
+    class Endless(Case):
+        async def application(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            for number in range(6):
+                self.tokens = before if number < 2 else after
+                await send({"type": "http.response.body", "body": b"%d" % number, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+
+    case = Endless(tokens=before)
+    assert case.ask(method, "/v1/watch", headers=headers).text == ("01" if is_over else "012345")
+    assert case.ask("GET", "/health/live").text == "012345", "it is for everybody"

@@ -5,7 +5,7 @@
 
 - Without a page nothing but the history is kept up; the first page has a frame at once.
 - A page that does not keep up misses frames, and never holds up another one.
-- A stream ends after some minutes and the page asks again: a token that was taken away holds no longer.
+- A stream ends after some minutes and the page asks again: a log-in whose time is over holds no longer.
 """
 
 import asyncio

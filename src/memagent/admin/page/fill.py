@@ -1,6 +1,8 @@
 """How full servers are, by their own word: `stats`, asked every few seconds while somebody watches.
 
 Each is asked in a thread, some at once, and none that is down: one that hangs costs a thread for a second.
+What it says is known by the address that was asked: by the time that it is shown, a reload may have given its
+number, or its name, to another machine.
 """
 
 import asyncio
@@ -30,16 +32,17 @@ class Fill:
     version: str | None = None
 
 
-async def ask_all(servers: Iterable[ServerSnapshot]) -> dict[int, Fill]:
-    """By the servers' numbers; who does not answer is not there."""
+async def ask_all(servers: Iterable[ServerSnapshot]) -> dict[str, Fill]:
+    """By the servers' addresses; who does not answer is not there."""
     free = asyncio.Semaphore(_AT_ONCE)
 
-    async def ask(server: ServerSnapshot) -> tuple[int, Fill | None]:
+    async def ask(address: str) -> tuple[str, Fill | None]:
         async with free:
-            return server.number, await in_thread(lambda: ask_one(server.address), "how full is it?")
+            return address, await in_thread(lambda: ask_one(address), "how full is it?")
 
-    found = await asyncio.gather(*(ask(each) for each in servers if each.state != "down"))
-    return {number: fill for number, fill in found if fill is not None}
+    addresses = {each.address for each in servers if each.state != "down"}
+    found = await asyncio.gather(*map(ask, addresses))
+    return {address: fill for address, fill in found if fill is not None}
 
 
 def ask_one(address: str) -> Fill | None:

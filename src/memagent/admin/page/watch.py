@@ -55,7 +55,7 @@ class Watch:
         self._count = count
         self._loop = asyncio.get_running_loop()
         self._shares = Shares()
-        self._fills: dict[int, Fill] = {}
+        self._fills: dict[str, Fill] = {}
         self._watchers = 0
         self._has_watchers = asyncio.Event()
         self._past: Reading | None = None  # at the last step of the history
@@ -195,7 +195,7 @@ class Watch:
             "warm": asdict(server.warm) if server.warm is not None else None,
             **_flat(row.traffic, _OF_TRAFFIC),
             "queued": row.queued,
-            **_flat(self._fills.get(server.number, _NO_FILL), _OF_FILL),
+            **_flat(self._fills.get(server.address, _NO_FILL), _OF_FILL),
             "share": None,
         }
 

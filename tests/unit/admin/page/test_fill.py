@@ -20,17 +20,20 @@ def server(number: int, address: str, **more: Any) -> ServerSnapshot:
 def test_every_server_that_answers(memcached_factory: Callable[..., Memcached]):
     memcached = memcached_factory()
     memcached.set(b"key", b"value")
+    warming, down = memcached_factory(), memcached_factory()
     servers = [
         server(0, memcached.address),
         server(1, f"127.0.0.1:{free_port()}"),
-        server(7, memcached.address, state="warming"),
-        server(8, memcached.address, state="down"),
+        server(7, warming.address, state="warming"),
+        server(8, down.address, state="down"),
+        server(9, memcached.address, pool="other"),
     ]
     found = asyncio.run(ask_all(servers))
-    assert found.keys() == {0, 7}
-    assert found[0].items == 1
-    assert 0 < (found[0].used_bytes or 0) < (found[0].limit_bytes or 0)
-    assert found[0].version
+    assert found.keys() == {memcached.address, warming.address}
+    fill = found[memcached.address]
+    assert fill.items == 1
+    assert 0 < (fill.used_bytes or 0) < (fill.limit_bytes or 0)
+    assert fill.version
 
 
 def test_what_makes_no_sense_is_not_known():

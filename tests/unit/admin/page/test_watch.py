@@ -3,16 +3,17 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import pytest
 import structlog
 
 from memagent.admin.page import watch as module
+from memagent.admin.page.fill import Fill
 from memagent.admin.page.watch import Watch
 from memagent.counts import Counts
-from memagent.snapshot import Snapshot
+from memagent.snapshot import ServerSnapshot, Snapshot
 from tests.support.control_stand_in import counts_of
 from tests.support.snapshots import config_of, snapshot_of
 
@@ -24,9 +25,10 @@ class Case:
 
     def __init__(self) -> None:
         self.readings = 0
+        self.config = CONFIG
         self.watch = Watch(
-            lambda: CONFIG,
-            lambda: snapshot_of(CONFIG, {1: "down"}),
+            lambda: self.config,
+            lambda: snapshot_of(self.config, {1: "down"}),
             self.count,
             structlog.get_logger(),
         )
@@ -73,6 +75,30 @@ def test_a_frame_says_everything(monkeypatch: pytest.MonkeyPatch):
         await frames.aclose()
 
     run(test, monkeypatch)
+
+
+def test_how_full_a_server_is_goes_by_its_address(monkeypatch: pytest.MonkeyPatch):
+    async def ask_all(servers: Iterable[ServerSnapshot]) -> dict[str, Fill]:
+        return {each.address: Fill(items=int(each.address[7])) for each in servers}
+
+    async def test(case: Case) -> None:
+        async with contextlib.aclosing(case.watch.frames()) as frames:
+            while not (items := items_of(await anext(frames)))["10.0.0.1:1"]:
+                pass
+            assert items == {"10.0.0.1:1": 1, "10.0.0.2:1": 2, "10.0.0.3:1": 3}
+            case.config = config_of(servers=["10.0.0.3:1", "10.0.0.4:1"], backups=["10.0.0.1:1"])
+            while len(items := items_of(await anext(frames))) == 3 and "10.0.0.4:1" not in items:
+                pass
+            assert items == {"10.0.0.3:1": 3, "10.0.0.4:1": None, "10.0.0.1:1": 1}, "not asked yet"
+
+    monkeypatch.setattr(module, "ask_all", ask_all)
+    monkeypatch.setattr(module, "_ASK_EVERY_S", 3600)
+    run(test, monkeypatch)
+
+
+def items_of(frame: bytes) -> dict[str, int | None]:
+    [pool] = json.loads(frame)["pools"]
+    return {each["address"]: each["items"] for each in pool["servers"]}
 
 
 def test_a_mistake_is_told_once_and_ends_nothing(monkeypatch: pytest.MonkeyPatch):

@@ -152,6 +152,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     # They ask where keys are, as `magent explain` does.
     "admin.keys": ("admin", "errors", "inspection", "topology", "settings", "snapshot", "threads"),
+    "admin.flushing": ("admin.requests", *_TABLES, "inspection", "threads"),
     "admin.writing": (
         "admin",
         "addresses",
@@ -172,7 +173,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "survey_process",
         "units",
     ),
-    "admin.readiness": ("inspection.moves", "topology", "settings", "snapshot"),
+    "admin.per_pool": ("settings",),
+    "admin.readiness": ("admin.per_pool", "inspection.moves", "topology", "settings", "snapshot"),
     # Reads shared memory, which is a table of numbers; touches no worker and no socket.
     "admin.metrics": ("admin", "snapshot", "counters", "segment", "usage"),
     "admin.counting": ("snapshot", "counts", "segment"),
@@ -190,7 +192,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "units",
     ),
     "admin.page.actions": ("questions", "snapshot"),
-    "admin.page.fill": ("addresses", "errors", "inspection.client", "snapshot", "threads"),
+    "admin.page.fill": (*_TABLES, "inspection.client", "snapshot", "threads"),
     "admin.page.what_if": (
         *_TABLES,
         "admin.requests",

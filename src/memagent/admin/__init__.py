@@ -76,6 +76,7 @@ listening, and what it asked for goes on.
     guesses      how often a token may be guessed
     guard        what stands before every path: host, token, size
     readiness    is there a live copy of every key?
+    per_pool     what follows from a pool's configuration, found once
     keys         where one key is
     values       what a value looks like
     writing      a key set or deleted

@@ -8,6 +8,7 @@ that are both out. Which pairs there are is found by made-up keys, and only when
 
 from typing import Final
 
+from memagent.admin.per_pool import PerPool
 from memagent.inspection.moves import made_up_keys
 from memagent.settings import Config, PoolConfig
 from memagent.snapshot import PoolSnapshot, Snapshot
@@ -21,10 +22,8 @@ _MOST_KEYS: Final = 100_000
 
 
 class Readiness:
-    """Remembers which pairs there are as long as a pool does not change."""
-
     def __init__(self) -> None:
-        self._known: dict[str, tuple[PoolConfig, Pairs]] = {}
+        self._pairs = PerPool(_find_pairs)
 
     def gaps(self, config: Config, snapshot: Snapshot) -> list[str]:
         """In words; none: every key has a live copy. Both are of the same moment."""
@@ -39,18 +38,12 @@ class Readiness:
             return [f"pool {pool.name}: {server.name} is {server.state}" for server in out.values()]
         if len(out) < 2:
             return []
-        gaps = [pair for pair in sorted(self._pairs(pool)) if out.keys() >= set(pair)]
+        gaps = [pair for pair in sorted(self._pairs.of(pool)) if out.keys() >= set(pair)]
         return [
             f"pool {pool.name}: {out[owner].name} is {out[owner].state} and so is its copy"
             f" {out[copy].name} ({out[copy].state})"
             for owner, copy in gaps
         ]
-
-    def _pairs(self, pool: PoolConfig) -> Pairs:
-        known = self._known.get(pool.name)
-        if known is None or known[0] != pool:
-            known = self._known[pool.name] = pool, _find_pairs(pool)
-        return known[1]
 
 
 def _find_pairs(pool: PoolConfig) -> Pairs:

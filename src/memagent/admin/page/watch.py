@@ -17,7 +17,8 @@ from typing import Any, Final
 
 from memagent.admin.page.fill import Fill, ask_all
 from memagent.admin.page.history import STEP_S, History
-from memagent.admin.page.shares import Shares
+from memagent.admin.page.shares import shares_of
+from memagent.admin.per_pool import PerPool
 from memagent.counts import Counts
 from memagent.logs import Logger
 from memagent.rates import Reading, Row, Traffic, View, compare
@@ -54,7 +55,7 @@ class Watch:
         self._snapshot = snapshot
         self._count = count
         self._loop = asyncio.get_running_loop()
-        self._shares = Shares()
+        self._shares = PerPool(shares_of)
         self._fills: dict[str, Fill] = {}
         self._watchers = 0
         self._has_watchers = asyncio.Event()
@@ -139,10 +140,9 @@ class Watch:
     async def _share(self) -> float:
         """Counting takes a while in a large pool, and the loop has more to do."""
         await self._has_watchers.wait()
-        config = self.config()
-        for pool in config.pools:
+        for pool in self.config().pools:
             if self._shares.known(pool) is None:
-                await in_thread(partial(self._shares.of, config, pool.name), "count shares of a ring")
+                await in_thread(partial(self._shares.of, pool), "count shares of a ring")
         return _LOOK_EVERY_S
 
     def _tell(self) -> None:

@@ -23,7 +23,7 @@ from starlette.exceptions import HTTPException
 
 from memagent import __version__
 from memagent.admin import requests
-from memagent.admin.audit import Answer, audited
+from memagent.admin.audit import Answer, audited, told
 from memagent.admin.auth import Caller
 from memagent.admin.guard import CALLER
 from memagent.admin.keys import decoded
@@ -284,17 +284,18 @@ def _acting(proxy: Proxy) -> APIRouter:
     router = APIRouter(prefix="/v1", tags=["acting"])
     one = "/servers/{pool}/{name:path}"
 
-    async def answer(asked: requests.Request) -> AsyncGenerator[_Line, None]:
+    def refuse_at_the_end() -> None:
         if proxy.snapshot().draining:
             raise RefusedError("the proxy is ending")
+
+    async def answer(asked: requests.Request) -> AsyncGenerator[_Line, None]:
+        refuse_at_the_end()
         async for line in proxy.answer(asked):
             yield line
 
     async def act(request: Request, asked: requests.Request) -> _Line:
         """Logged, whatever comes of it."""
-        caller: Caller = request.scope[CALLER]
-        who = {"who": caller.who, "peer": caller.peer}
-        return await _last(audited(answer, asked, "over HTTP", who, proxy.log))
+        return await _last(audited(answer, asked, "over HTTP", _who(request), proxy.log))
 
     async def act_on(request: Request, asked: requests.Request) -> Of:
         line = await act(request, asked)
@@ -355,18 +356,12 @@ def _acting(proxy: Proxy) -> APIRouter:
         return await act_on(request, asked)
 
     async def write(request: Request, verb: str, change: Change) -> Written:
-        caller: Caller = request.scope[CALLER]
+        async def lines() -> AsyncGenerator[_Line, None]:
+            refuse_at_the_end()
+            yield {"reply": await proxy.write(change)}
+
         facts = {"verb": verb, "key": shown(change.key)}
-        who = {"who": caller.who, "peer": caller.peer, "request": facts}
-        try:
-            if proxy.snapshot().draining:
-                raise RefusedError("the proxy is ending")
-            reply = await proxy.write(change)
-        except RefusedError as refusal:
-            proxy.log.warning("an operator is refused over HTTP", **who, problem=refusal.error)
-            raise
-        proxy.log.info("an operator acts over HTTP", **who)
-        return Written.model_validate({"reply": reply})
+        return Written(**await _last(told(lines(), facts, "over HTTP", _who(request), proxy.log)))
 
     @router.put("/keys/{key:path}")
     async def set_key(
@@ -412,6 +407,12 @@ def _acting(proxy: Proxy) -> APIRouter:
         return Done()
 
     return router
+
+
+def _who(request: Request) -> dict[str, str]:
+    """For the log."""
+    caller: Caller = request.scope[CALLER]
+    return {"who": caller.who, "peer": caller.peer}
 
 
 def _key(request: Request, is_base64: bool) -> bytes:

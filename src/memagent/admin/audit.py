@@ -34,9 +34,22 @@ async def audited(
     """What `answer` says to a request that acts."""
     # Without what goes without saying.
     facts = {name: value for name, value in asdict(request).items() if value not in (None, False)}
+    async with aclosing(told(answer(request), facts, door, who, log)) as lines:
+        async for line in lines:
+            yield line
+
+
+async def told(
+    lines: AsyncGenerator[dict[str, Any], None],
+    facts: Mapping[str, Any],
+    door: str,
+    who: Mapping[str, Any],
+    log: Logger,
+) -> AsyncGenerator[dict[str, Any], None]:
+    """The lines of an answer; the log tells that somebody acts, as `facts` say."""
     has_begun = False
     try:
-        async with aclosing(answer(request)) as lines:
+        async with aclosing(lines):
             async for line in lines:
                 if not has_begun:
                     has_begun = True

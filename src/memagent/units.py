@@ -18,6 +18,7 @@ _FALSE = {"false", "no", "off", "0"}
 
 # What int() would take minutes to read is no setting.
 _MOST_DIGITS = 19
+_MOST_DIGITS_OF_64_BITS = 20
 
 
 def _any_case(word: str) -> str:
@@ -78,6 +79,12 @@ def parse_switch(value: Any) -> Any:
     if word in _FALSE:
         return False
     raise ValueError("must be true or false")
+
+
+def whole_number(text: str) -> int | None:
+    """What a server says in digits; None: it is no number that makes sense."""
+    is_number = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS_OF_64_BITS
+    return int(text) if is_number else None
 
 
 def format_ms(value_ms: int) -> str:

@@ -121,6 +121,17 @@ def test_shortest_form():
     assert [units.format_bytes(b) for b in (1500, 65536, 2**24, 2**30)] == ["1500B", "64KiB", "16MiB", "1GiB"]
 
 
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        *(("0", 0), ("007", 7), (str(2**64 - 1), 2**64 - 1)),
+        *((each, None) for each in ("", "-1", "+1", "1.5", " 1", "1_0", "٣", "²", "9" * 21, "9" * 5000)),
+    ],
+)
+def test_what_a_server_says_in_digits(text: str, number: int | None):
+    assert units.whole_number(text) == number
+
+
 @given(st.text(alphabet=st.characters()))
 def test_quoted_text_stays_on_one_printable_line(text):
     shown = units.quoted(text)

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from memagent.errors import ServerError
 from memagent.settings import ServerConfig
+from memagent.units import whole_number
 
 _READ_BYTES: Final = 128 * 1024
 _MOST_STATS_BYTES: Final = 1024 * 1024
@@ -31,8 +32,8 @@ class Facts:
 
     @property
     def version(self) -> tuple[int, ...]:
-        numbers = self.stats.get("version", "").partition("-")[0].split(".")
-        return tuple(int(number) for number in numbers if number.isdecimal())
+        numbers = map(whole_number, self.stats.get("version", "").partition("-")[0].split("."))
+        return tuple(number for number in numbers if number is not None)
 
     @property
     def has_meta(self) -> bool:
@@ -47,8 +48,8 @@ class Facts:
         return self.stats.get("pid", "")
 
     def number(self, name: str, otherwise: int) -> int:
-        text = self.stats.get(name, "")
-        return int(text) if text.isdecimal() else otherwise
+        found = whole_number(self.stats.get(name, ""))
+        return otherwise if found is None else found
 
     def now_s(self) -> int:
         """The server's own clock."""
@@ -103,9 +104,9 @@ class Wire:
         except OSError as error:
             raise ServerError(f"the connection broke: {_describe(error)}") from error
         speaks_meta = self._line() == b"MN"
-        clock = stats.get("time", "")
+        clock_s = whole_number(stats.get("time", ""))
         # Its clock shows whole seconds: what it says is half a second old on average.
-        ahead_s = int(clock) + 0.5 - asked_s if clock.isdecimal() else 0.0
+        ahead_s = clock_s + 0.5 - asked_s if clock_s is not None else 0.0
         return Facts(stats, speaks_meta, ahead_s)
 
     def _ask_stats(self, question: bytes) -> dict[str, str]:

@@ -15,10 +15,10 @@ from memagent.errors import ServerError
 from memagent.inspection.client import Connection
 from memagent.snapshot import ServerSnapshot
 from memagent.threads import in_thread
+from memagent.units import whole_number
 
 _TIMEOUT_S: Final = 1.0
 _AT_ONCE: Final = 8
-_MOST_DIGITS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,6 @@ def ask_one(address: str) -> Fill | None:
     except (ServerError, ValueError):
         return None
     items, used_bytes, limit_bytes, evictions = (
-        _number(stats.get(name, "")) for name in ("curr_items", "bytes", "limit_maxbytes", "evictions")
+        whole_number(stats.get(name, "")) for name in ("curr_items", "bytes", "limit_maxbytes", "evictions")
     )
     return Fill(items, used_bytes, limit_bytes, evictions, stats.get("version"))
-
-
-def _number(text: str) -> int | None:
-    is_number = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
-    return int(text) if is_number else None

@@ -6,9 +6,13 @@ from typing import Final
 
 from memagent.addresses import parse_address
 from memagent.admin.requests import RefusedError
+from memagent.errors import ServerError
+from memagent.inspection.client import ask
 from memagent.inspection.keys import shown
+from memagent.threads import in_thread
 
 _DEADLINE_S: Final = 10.0
+_PERHAPS: Final = "it may be done nevertheless"
 
 
 class PoolFlush:
@@ -29,9 +33,7 @@ class PoolFlush:
             try:
                 reply = await asyncio.wait_for(self._reply, _DEADLINE_S)
             except TimeoutError:
-                raise RefusedError(
-                    f"no answer within {_DEADLINE_S:g} s", "it may be done nevertheless"
-                ) from None
+                raise RefusedError(f"no answer within {_DEADLINE_S:g} s", _PERHAPS) from None
         if reply != "OK":
             hint = "a server that is down is flushed on return"
             raise RefusedError(f"the pool {pool} is not flushed as a whole: {reply}", hint)
@@ -47,19 +49,9 @@ async def flush_all(at: str) -> None:
     address = parse_address(at)
     try:
         async with asyncio.timeout(_DEADLINE_S):
-            if address.path is not None:
-                reader, writer = await asyncio.open_unix_connection(address.path)
-            else:
-                reader, writer = await asyncio.open_connection(address.host, address.port)
-            try:
-                writer.write(b"flush_all\r\n")
-                reply = await reader.readline()
-            finally:
-                writer.transport.abort()
-    except TimeoutError:
-        raise RefusedError(f"no answer within {_DEADLINE_S:g} s", "it may be done nevertheless") from None
-    except (OSError, ValueError) as error:
-        raise RefusedError(f"cannot ask {at} to flush: {error}") from None
-    if reply != b"OK\r\n":
-        what = shown(reply.strip()) or "it hung up"
-        raise RefusedError(f"{at} has not flushed everything: {what}")
+            reply = await in_thread(lambda: ask(address, b"flush_all\r\n", _DEADLINE_S), "flush a server")
+    except (ServerError, TimeoutError) as error:
+        problem = error.message if isinstance(error, ServerError) else f"no answer within {_DEADLINE_S:g} s"
+        raise RefusedError(f"{at} has not said that it is flushed: {problem}", _PERHAPS) from None
+    if reply != b"OK":
+        raise RefusedError(f"{at} has not flushed everything: {shown(reply)}")

@@ -17,7 +17,7 @@ from memagent.addresses import Address, parse_address
 from memagent.admin.keys import way_of
 from memagent.admin.requests import InvalidError, RefusedError
 from memagent.errors import ServerError
-from memagent.inspection.client import Connection
+from memagent.inspection.client import ask
 from memagent.inspection.keys import shown
 from memagent.settings import Config
 from memagent.snapshot import Snapshot
@@ -56,7 +56,7 @@ class KeyWriter:
         address = self._address(config, change.pool)
         try:
             async with asyncio.timeout(2 * _TIMEOUT_S):
-                reply = await in_thread(lambda: _ask(address, _request(change)), "write a key")
+                reply = await in_thread(lambda: ask(address, _request(change), _TIMEOUT_S), "write a key")
         except (ServerError, TimeoutError) as error:
             problem = error.message if isinstance(error, ServerError) else "no answer in time"
             raise RefusedError(f"the proxy: {problem}", "it may be done nevertheless") from None
@@ -106,8 +106,3 @@ def _expiry(to_live_s: int) -> int:
     if to_live_s <= _LONGEST_IN_SECONDS:
         return to_live_s
     return min(int(time.time()) + to_live_s, _LATEST_DATE)
-
-
-def _ask(address: Address, request: bytes) -> bytes:
-    with Connection.open(address, _TIMEOUT_S) as connection:
-        return connection.ask(request)

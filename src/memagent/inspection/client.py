@@ -46,6 +46,12 @@ class Item:
     start: bytes = b""
 
 
+def ask(address: Address, request: bytes, timeout_s: float) -> bytes:
+    """`Connection.ask`, on a connection for this alone; `timeout_s` is for connecting, and for the answer."""
+    with Connection.open(address, timeout_s) as connection:
+        return connection.ask(request)
+
+
 class Connection:
     """Made by `open`; use it in a `with`."""
 

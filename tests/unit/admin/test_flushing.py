@@ -40,10 +40,10 @@ def test_everything_is_flushed(tmp_path: Path):
     ("reply", "says"),
     [
         (b"SERVER_ERROR server a is down: not flushed\r\n", "a is down"),
-        (b"", "hung up"),
-        (b"OK", "OK"),
+        (b"", "closes the connection"),
+        (b"OK", "closes the connection"),
         (b"\xff\r\n", "xff"),
-        (b"x" * 100_000, "to flush"),
+        (b"x" * 100_000, "a line without an end"),
     ],
 )
 def test_it_is_not(tmp_path: Path, reply: bytes, says: str):
@@ -53,9 +53,10 @@ def test_it_is_not(tmp_path: Path, reply: bytes, says: str):
 
 def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(flushing, "_DEADLINE_S", 0.05)
-    with pytest.raises(RefusedError, match="no answer within"):
+    with pytest.raises(RefusedError, match=r"no answer within|does not answer in time") as caught:
         flush(tmp_path / "s", None)
-    with pytest.raises(RefusedError, match=r"cannot ask .* to flush"):
+    assert caught.value.hint == "it may be done nevertheless"
+    with pytest.raises(RefusedError, match="cannot connect"):
         asyncio.run(flush_all(f"127.0.0.1:{free_port()}"))
 
 

@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from memagent.admin.metrics import exposition
 from memagent.segment import Segment
 from memagent.snapshot import WorkerSnapshot
-from tests.support.control_stand_in import SERVER, snapshot_of
+from tests.support.control_stand_in import MOVING, SERVER, snapshot_of
 from tests.support.processes import ROOT
 from tests.support.promtool import promtool
 
@@ -33,7 +33,10 @@ def names() -> set[str]:
     """Every name that a scrape has."""
     segment = Segment.create(1, 1)
     running = dataclasses.replace(
-        snapshot_of(SERVER), pid=os.getpid(), workers=(WorkerSnapshot(0, os.getpid(), 0),)
+        snapshot_of(SERVER),
+        pid=os.getpid(),
+        workers=(WorkerSnapshot(0, os.getpid(), 0),),
+        migrations=(MOVING,),
     )
     _, text = exposition(running, segment)
     segment.close()

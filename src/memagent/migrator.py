@@ -193,7 +193,8 @@ class Migrator:
         self._log.info("migration is called off", pool=moving.pool)
 
     def _over(self, moving: Moving, how: MigrationState) -> None:
-        moving.over, moving.ended_s, moving.now, moving.waits_for = how, self._clock(), None, ""
+        self._job_over(moving)
+        moving.over, moving.ended_s, moving.waits_for = how, self._clock(), ""
 
     # ------------------------------------------------------------ its way
 
@@ -331,11 +332,17 @@ class Migrator:
         if moving.aborted and not cleans:
             self._leader.copies.stop(number, "the migration is given up")
         ended = await moving.ended
-        moving.now = None
-        if not cleans and (warm := self._leader.copies.snapshot(number)) is not None:
-            moving.keys_copied += warm.keys_copied
-            moving.bytes_copied += warm.bytes_copied
+        self._job_over(moving)
         return ended
+
+    def _job_over(self, moving: Moving) -> None:
+        """What it has copied stays counted."""
+        if moving.phase == "copy" and moving.now is not None:
+            warm = self._leader.copies.snapshot(moving.now)
+            if warm is not None:
+                moving.keys_copied += warm.keys_copied
+                moving.bytes_copied += warm.bytes_copied
+        moving.now = None
 
     def _copied(self, number: int, how: Ending, verified: bool) -> None:
         for moving in self._moving.values():

@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 State = Literal["up", "down", "returning", "warming", "draining", "drained"]
 WarmState = Literal["running", "paused", "done", "failed", "aborted"]
 MigrationState = Literal["running", "paused", "aborting", "done", "aborted", "cancelled"]
+MigrationPhase = Literal["mirror", "copy", "settle"]
 STATES: tuple[State, ...] = get_args(State)
 
 _Table = TypeVar("_Table")
@@ -88,7 +89,7 @@ class MigrationSnapshot:
 
     pool: str
     state: MigrationState
-    phase: Literal["mirror", "copy", "settle"]
+    phase: MigrationPhase
     started_s: float
     ended_s: float | None
     coming: tuple[str, ...]

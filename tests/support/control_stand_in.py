@@ -11,7 +11,15 @@ from typing import Any
 from memagent.counters import SERVER_COUNTERS, WORKER_COUNTERS
 from memagent.counts import Counts, ServerCounts
 from memagent.settings import Config, PoolConfig
-from memagent.snapshot import Limits, PoolSnapshot, ServerSnapshot, Snapshot, WarmSnapshot, as_json
+from memagent.snapshot import (
+    Limits,
+    MigrationSnapshot,
+    PoolSnapshot,
+    ServerSnapshot,
+    Snapshot,
+    WarmSnapshot,
+    as_json,
+)
 from tests.support.scripted import Served
 
 Handler = Callable[[dict[str, Any]], Iterable[dict[str, Any] | bytes]]
@@ -55,6 +63,25 @@ SERVER = ServerSnapshot(
     in_flight=0,
     replaced=False,
     warm=None,
+)
+
+MOVING = MigrationSnapshot(
+    pool="main",
+    state="running",
+    phase="copy",
+    started_s=NOW_S - 60,
+    ended_s=None,
+    coming=("c:1",),
+    leaving=("b:1",),
+    targets=("a:1", "c:1"),
+    target="c:1",
+    left_out=(),
+    waits_for="",
+    keys_copied=1200,
+    bytes_copied=5000,
+    keys_per_s=100.0,
+    per_cent=50.0,
+    eta_s=60.0,
 )
 
 

@@ -233,6 +233,23 @@ def test_called_off_by_the_rings_of_before():
     assert "migration is called off" in run(test).log.events
 
 
+def test_what_was_copied_until_it_was_called_off_stays_counted():
+    async def test(case: Case) -> None:
+        start = case.leading.start_rewarm
+
+        async def other(job: Any) -> Any:
+            case.leading.rewarm = "done" if job.cleans else "wait"
+            return await start(job)
+
+        case.leading.leader.copies._start = other
+        case.put_in_force(*NAMES)
+        await until(lambda: case.shown.keys_copied == 40, "progress")
+        case.put_in_force(*NAMES[:2])
+        assert (case.shown.state, case.shown.keys_copied) == ("cancelled", 40)
+
+    run(test)
+
+
 def test_a_down_server_that_returns_is_a_source():
     async def test(case: Case) -> None:
         case.leading.fail(0)

@@ -48,7 +48,7 @@ class Family:
     name: str
     kind: Kind
     meaning: str
-    samples: list[tuple[Labels, float]] = field(default_factory=list)
+    samples: Sequence[tuple[Labels, float]] = field(default_factory=list)
     distributions: list[tuple[Labels, Distribution]] = field(default_factory=list)
     bounds: Sequence[float] = ()
 

@@ -2,7 +2,7 @@
 
     counters.py ──▶ a family for each line of it ─┐
     shared memory: counters, histograms ──────────┼─▶ families ─▶ exposition: text, or OpenMetrics
-    Snapshot: states, re-warms, limits ───────────┤
+    Snapshot: states, what is copied, limits ─────┤
     /proc: processor time, memory ────────────────┘
 
 - Only reads shared memory and /proc: no worker is asked, woken or held up, and one that hangs is shown too.
@@ -26,7 +26,7 @@ from memagent.admin.families import (
 )
 from memagent.counters import SERVER_COUNTERS, WORKER_COUNTERS, metric_of
 from memagent.segment import LATENCY_BOUNDS_US, Latency, Segment
-from memagent.snapshot import STATES, ServerSnapshot, Snapshot, WarmState
+from memagent.snapshot import STATES, MigrationPhase, MigrationState, ServerSnapshot, Snapshot, WarmState
 from memagent.usage import Usage, usage_of
 
 _BOUNDS_S: Final = tuple(bound / 1e6 for bound in LATENCY_BOUNDS_US)
@@ -53,6 +53,7 @@ def families(snapshot: Snapshot, segment: Segment) -> Iterator[Family]:
         yield _by_server(segment, servers)
     yield from _servers(snapshot, segment, servers)
     yield from _rewarms(servers)
+    yield from _migrations(snapshot)
 
 
 _Servers = list[tuple[ServerSnapshot, Labels]]
@@ -195,7 +196,44 @@ def _rewarms(servers: _Servers) -> Iterator[Family]:
     yield _gauge("rewarm_start_time_seconds", "when the server's last re-warm began (since 1970)", started)
 
 
-def _one_of(states: Iterable[str], found: Iterable[tuple[Labels, str]]) -> Iterator[tuple[Labels, float]]:
+# ---------------------------------------------------------------- keys that move to other servers
+
+
+def _migrations(snapshot: Snapshot) -> Iterator[Family]:
+    pools = {pool.name for pool in snapshot.pools}
+    found = [(Labels(pool=each.pool), each) for each in snapshot.migrations if each.pool in pools]
+    under_way = [(labels, each) for labels, each in found if each.ended_s is None]
+    yield _gauge(
+        "migration_state",
+        "1 for the state of the pool's last migration, 0 for the others; none before the first one",
+        _one_of(get_args(MigrationState), ((labels, each.state) for labels, each in found)),
+    )
+    yield _gauge(
+        "migration_phase",
+        "1 for the phase that the migration under way is in, 0 for the others",
+        _one_of(get_args(MigrationPhase), ((labels, each.phase) for labels, each in under_way), "phase"),
+    )
+    started = [(labels, each.started_s) for labels, each in found]
+    yield _gauge("migration_start_time_seconds", "when the pool's last migration began (since 1970)", started)
+    ended = [(labels, each.ended_s) for labels, each in found if each.ended_s is not None]
+    yield _gauge("migration_end_time_seconds", "when it ended; none while it is under way", ended)
+    keys = [(labels, each.keys_copied) for labels, each in found]
+    yield Family("memagent_migration_keys", "counter", "keys that it copied; each begins with 0", keys)
+    copied = [(labels, each.bytes_copied) for labels, each in found]
+    yield Family("memagent_migration_bytes", "counter", "bytes that it copied; each begins with 0", copied)
+    ratio = [(labels, each.per_cent / 100) for labels, each in found]
+    yield _gauge("migration_progress_ratio", "how far it is", ratio)
+    eta = [(labels, each.eta_s) for labels, each in under_way if each.eta_s is not None]
+    yield _gauge("migration_eta_seconds", "about how long it still takes; none where nobody can tell", eta)
+    waits = [(labels, +bool(each.waits_for)) for labels, each in found]
+    yield _gauge("migration_waits", "1 while it waits for a server that is not up", waits)
+    left_out = [(labels, len(each.left_out)) for labels, each in found]
+    yield _gauge("migration_servers_left_out", "servers whose keys it did not copy: they miss", left_out)
+
+
+def _one_of(
+    states: Iterable[str], found: Iterable[tuple[Labels, str]], name: str = "state"
+) -> Iterator[tuple[Labels, float]]:
     for labels, state in found:
         for each in states:
-            yield labels.and_also(state=each), +(each == state)
+            yield labels.and_also(**{name: each}), +(each == state)

@@ -24,7 +24,7 @@ from memagent.counters import (
 )
 from memagent.segment import LATENCY_BOUNDS_US, Segment
 from memagent.snapshot import Snapshot, WorkerSnapshot
-from tests.support.control_stand_in import NOW_S, SERVER, WARM, snapshot_of
+from tests.support.control_stand_in import MOVING, NOW_S, SERVER, WARM, snapshot_of
 from tests.support.promtool import promtool
 
 WORKERS = 2
@@ -175,6 +175,34 @@ def test_states_processes_and_limits(segment: Segment):
     assert scrape.value("memagent_draining") == 0
     [(build, _)] = scrape.of("memagent_build_info")
     assert build["version"] == "0"
+
+
+def test_keys_that_move(segment: Segment):
+    held = dataclasses.replace(MOVING, waits_for="b is down", left_out=("c is down",))
+    gone = dataclasses.replace(MOVING, pool="not configured any more")
+    scrape = Scrape(segment, migrations=(held, gone))
+    assert {labels["pool"] for labels, _ in scrape.of("memagent_migration_state")} == {"main"}
+    assert scrape.value("memagent_migration_state", pool="main", state="running") == 1
+    assert scrape.value("memagent_migration_state", pool="main", state="done") == 0
+    assert scrape.value("memagent_migration_phase", pool="main", phase="copy") == 1
+    assert scrape.value("memagent_migration_phase", pool="main", phase="mirror") == 0
+    for name, value in (
+        ("start_time_seconds", NOW_S - 60),
+        ("keys_total", 1200),
+        ("bytes_total", 5000),
+        ("progress_ratio", 0.5),
+        ("eta_seconds", 60),
+        ("waits", 1),
+        ("servers_left_out", 1),
+    ):
+        assert scrape.value(f"memagent_migration_{name}", pool="main") == value
+    assert scrape.of("memagent_migration_end_time_seconds") == []
+    assert promtool("check", "metrics", text=scrape.text) == ""
+    ended = dataclasses.replace(MOVING, state="done", phase="settle", ended_s=NOW_S, eta_s=None)
+    scrape = Scrape(segment, migrations=(ended,))
+    assert scrape.value("memagent_migration_state", pool="main", state="done") == 1
+    assert scrape.value("memagent_migration_end_time_seconds", pool="main") == NOW_S
+    assert scrape.of("memagent_migration_phase") == scrape.of("memagent_migration_eta_seconds") == []
 
 
 def test_a_queue_is_as_full_as_the_fullest_of_all_workers(segment: Segment):

@@ -6,27 +6,9 @@ from dataclasses import replace
 import pytest
 
 from memagent import cli
-from memagent.snapshot import MigrationSnapshot, as_json
-from tests.support.control_stand_in import NOW_S, SERVER, snapshot_of
+from memagent.snapshot import as_json
+from tests.support.control_stand_in import MOVING, NOW_S, SERVER, snapshot_of
 
-MOVING = MigrationSnapshot(
-    pool="main",
-    state="running",
-    phase="copy",
-    started_s=NOW_S - 60,
-    ended_s=None,
-    coming=("c:1",),
-    leaving=("b:1",),
-    targets=("a:1", "c:1"),
-    target="c:1",
-    left_out=(),
-    waits_for="",
-    keys_copied=1200,
-    bytes_copied=5000,
-    keys_per_s=100.0,
-    per_cent=50.0,
-    eta_s=60.0,
-)
 ENDED = replace(MOVING, state="done", phase="settle", ended_s=NOW_S, target=None, eta_s=None)
 
 

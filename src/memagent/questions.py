@@ -1,4 +1,4 @@
-"""What is asked before something is done to a server: what it will do, and the keys that agree to it.
+"""What is asked before something is done to a server or a pool: what it will do, and which keys agree to it.
 
 `magent top` and the page ask the same.
 """
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from memagent.snapshot import ServerSnapshot
+from memagent.snapshot import MigrationSnapshot, ServerSnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,25 @@ def about_flushing(server: ServerSnapshot, has_copies: bool) -> Question:
         then = "Their copies are asked meanwhile, and written back as they are read."
     text = f"Empty {_called(server)}? It loses everything that it has. {then}"
     return Question(text, {"y": Choice("flush it", _request("flush_server", server, confirm="flush_all"))})
+
+
+def about_migration(moving: MigrationSnapshot) -> Question:
+    """What to do with the one under way."""
+    words = {"pool": moving.pool}
+    is_held = moving.state == "paused"
+    if moving.state == "aborting":
+        return Question(f"The migration of pool {moving.pool} is being given up.", {})
+    held = ", held at this moment" if is_held else ""
+    text = (
+        f"Keys of pool {moving.pool} are moving to other servers{held}. Reads and writes are right meanwhile. "
+        "Aborted, what is not copied yet misses; to call it off without a loss, reload the servers of before."
+    )
+    other = Choice("pause it", Request("migration_pause", moving.pool, words))
+    if is_held:
+        other = Choice("go on", Request("migration_resume", moving.pool, words))
+    return Question(
+        text, {"p": other, "a": Choice("abort it", Request("migration_abort", moving.pool, words))}
+    )
 
 
 def about_force(request: Request, refusal: str) -> Question:

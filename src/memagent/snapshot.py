@@ -141,6 +141,10 @@ class Snapshot:
         """All servers, in the order of their numbers."""
         return tuple(server for pool in self.pools for server in pool.servers)
 
+    def moving(self) -> tuple[MigrationSnapshot, ...]:
+        """The migrations under way."""
+        return tuple(each for each in self.migrations if each.ended_s is None)
+
 
 def as_json(snapshot: Any) -> dict[str, Any]:
     """A dataclass of plain values, such as those above, as what json.dumps takes."""

@@ -2,8 +2,15 @@
 
 from dataclasses import replace
 
-from memagent.questions import about_flushing, about_force, about_refilling, about_replacing, about_service
-from tests.support.control_stand_in import SERVER, WARM
+from memagent.questions import (
+    about_flushing,
+    about_force,
+    about_migration,
+    about_refilling,
+    about_replacing,
+    about_service,
+)
+from tests.support.control_stand_in import MOVING, SERVER, WARM
 
 WHICH = {"server": "a", "pool": "main", "backup": False}
 
@@ -69,3 +76,14 @@ def test_emptying_it():
     assert question.text.startswith("Empty the server a (10.0.0.1:11211)?")
     assert requests_of(question) == {"y": ("flush_server", {**WHICH, "confirm": "flush_all"})}
     assert "they miss until they are written anew" in about_flushing(SERVER, False).text
+
+
+def test_keys_that_move():
+    main = {"pool": "main"}
+    question = about_migration(MOVING)
+    assert question.text.startswith("Keys of pool main are moving to other servers. Reads and writes")
+    assert requests_of(question) == {"p": ("migration_pause", main), "a": ("migration_abort", main)}
+    held = about_migration(replace(MOVING, state="paused"))
+    assert "servers, held at this moment. " in held.text
+    assert requests_of(held)["p"] == ("migration_resume", main)
+    assert about_migration(replace(MOVING, state="aborting")).choices == {}

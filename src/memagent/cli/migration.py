@@ -65,16 +65,19 @@ def _of(proxy: RunningProxy, pool: str | None) -> list[MigrationSnapshot]:
     return [each for each in proxy.snapshot().migrations if pool in (None, each.pool)]
 
 
-def _lines(moving: MigrationSnapshot) -> list[str]:
+def in_one_line(moving: MigrationSnapshot) -> str:
+    """How far it is, or was at its end."""
     how = _PHASES[moving.phase] if moving.state == "running" else moving.state
     copied = f"{moving.keys_copied:,} keys copied, {roughly(moving.bytes_copied)}"
     if moving.ended_s is not None:
         took = for_how_long(moving.ended_s - moving.started_s)
-        lines = [f"pool {moving.pool}: {how}: {copied}, in {took}"]
-    else:
-        rate = f", {moving.keys_per_s:,.0f} copied/s" if moving.keys_per_s else ""
-        left = f", {for_how_long(moving.eta_s)} left" if moving.eta_s is not None else ""
-        lines = [f"pool {moving.pool}: {how}: {moving.per_cent:.0f} %, {copied}{rate}{left}"]
+        return f"pool {moving.pool}: {how}: {copied}, in {took}"
+    rate = f", {moving.keys_per_s:,.0f} copied/s" if moving.keys_per_s else ""
+    left = f", {for_how_long(moving.eta_s)} left" if moving.eta_s is not None else ""
+    return f"pool {moving.pool}: {how}: {moving.per_cent:.0f} %, {copied}{rate}{left}"
+
+
+def _lines(moving: MigrationSnapshot) -> list[str]:
     parts: dict[str, Any] = {
         "coming": ", ".join(moving.coming),
         "leaving": ", ".join(moving.leaving),
@@ -82,4 +85,4 @@ def _lines(moving: MigrationSnapshot) -> list[str]:
         "waits": moving.waits_for,
         "not copied": ", ".join(moving.left_out),
     }
-    return lines + [f"  {name}: {text}" for name, text in parts.items() if text]
+    return [in_one_line(moving), *(f"  {name}: {text}" for name, text in parts.items() if text)]

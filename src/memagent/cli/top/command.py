@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from memagent.cli.migration import in_one_line
 from memagent.cli.reach import print_json, reach_options
 from memagent.cli.running import RunningProxy
 from memagent.cli.table import aligned
@@ -49,8 +50,8 @@ def top(
     """Watch the running proxy live: what every server does, and how it stands.
 
     Requests a second, hits, how long replies take, errors, journals and re-warms, from counters that are
-    there anyway. Keys sort, drain, undrain and re-warm (it asks first), and explain a key; ? lists them.
-    --json implies --once.
+    there anyway. Keys sort, drain, undrain and re-warm (it asks first), hold or give up a migration, and
+    explain a key; ? lists them. --json implies --once.
     """
     by = _SORTS[sort] if sort is not None else None
     if once or as_json:
@@ -82,6 +83,8 @@ def _print(view: View, by: Column | None) -> None:
     numbers = [at for at, column in enumerate(columns) if column.is_number]
     for line in aligned(rows, right=numbers):
         click.echo(line)
+    for moving in view.snapshot.moving():
+        click.echo(in_one_line(moving))
 
 
 def _as_dict(view: View) -> dict[str, Any]:
@@ -96,4 +99,5 @@ def _as_dict(view: View) -> dict[str, Any]:
             }
             for row in view.rows
         ],
+        "migrations": [dataclasses.asdict(each) for each in view.snapshot.migrations],
     }

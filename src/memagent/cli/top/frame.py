@@ -2,6 +2,7 @@
 
     memagent 0.1.0  127.0.0.1:12000  up 3 d  2 workers  50 clients          servers 1-18 of 40
     12,345 requests/s  hits 98.2%  p50 120us  p99 1.2ms  0 errors/s  3MiB/s
+    pool main: copying: 42 %, 512,000 keys copied, ...                     while keys move to other servers
     what was done, or why not
       NAME  STATE  ...
     > a     up     ...
@@ -18,11 +19,13 @@ from typing import Final
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from memagent.cli.migration import in_one_line
 from memagent.cli.table import STATE_COLOURS, for_how_long, roughly
 from memagent.cli.top.columns import BETWEEN, Column, how_long_us, per_cent, per_second
 from memagent.cli.top.screen import Page, Prompt, Screen, wrapped
 from memagent.questions import Question
 from memagent.rates import Row, View
+from memagent.snapshot import MigrationSnapshot
 
 _MARK: Final = "> "
 _NO_MARK: Final = "  "
@@ -55,7 +58,7 @@ def _head(screen: Screen, rows: list[Row], age_s: float) -> list[Text]:
     if view is None:
         return [_bold("magent top"), _trouble(screen, age_s), _message(screen)]
     second = _trouble(screen, age_s) if screen.trouble or age_s else _traffic(view)
-    return [_about(screen, view, rows), second, _message(screen)]
+    return [_about(screen, view, rows), second, *map(_moving, screen.moving()), _message(screen)]
 
 
 def _about(screen: Screen, view: View, rows: list[Row]) -> Text:
@@ -88,6 +91,11 @@ def _traffic(view: View) -> Text:
     if traffic.bytes_per_s is not None:
         parts.append(f"{roughly(round(traffic.bytes_per_s))}/s")
     return Text("  ".join(parts))
+
+
+def _moving(moving: MigrationSnapshot) -> Text:
+    waits = f", waits: {moving.waits_for}" if moving.waits_for else ""
+    return Text(in_one_line(moving) + waits, style="yellow" if waits else "cyan")
 
 
 def _trouble(screen: Screen, age_s: float) -> Text:
@@ -171,7 +179,8 @@ def _foot(screen: Screen) -> Text:
             return _keys("up and down: more  any other key: back" if more else "any key: back")
     by = screen.sorted_by.title if screen.sorted_by is not None else "as configured"
     way = ", backwards" if screen.is_backwards else ""
-    return _keys(f"d drain  r re-warm  e explain  s sort: {by}{way}  ? help  q quit")
+    moving = "m migration  " if screen.moving() else ""
+    return _keys(f"d drain  r re-warm  {moving}e explain  s sort: {by}{way}  ? help  q quit")
 
 
 def _keys(text: str) -> Text:

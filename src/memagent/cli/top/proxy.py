@@ -4,6 +4,7 @@ import os
 from typing import Final
 
 from memagent.cli.explain import describe, explained
+from memagent.cli.migration import in_one_line
 from memagent.cli.running import RunningProxy
 from memagent.errors import MemagentError
 from memagent.questions import Request
@@ -31,7 +32,11 @@ class TopProxy:
     def ask(self, request: Request) -> str:
         """On a connection of its own: `read` has the other one."""
         with RunningProxy.at(self._path) as proxy:
-            server = proxy.server(proxy.ask(request.verb, **request.words))
+            answer = proxy.ask(request.verb, **request.words)
+            if "server" not in answer:
+                found = [each for each in proxy.snapshot().migrations if each.pool == request.words["pool"]]
+                return "; ".join(map(in_one_line, found))
+            server = proxy.server(answer)
         return f"{'backup' if server.backup else 'server'} {server.name} is {server.state}"
 
     def explain(self, key: str) -> list[str]:

@@ -13,10 +13,19 @@ from dataclasses import dataclass
 from typing import Final
 
 from memagent.cli.top.columns import Column, columns_for, fit, in_order
-from memagent.questions import Question, Request, about_force, about_refilling, about_service
+from memagent.questions import (
+    Question,
+    Request,
+    about_force,
+    about_migration,
+    about_refilling,
+    about_service,
+)
 from memagent.rates import Identity, Row, View
+from memagent.snapshot import MigrationSnapshot
 
 HEAD_LINES: Final = 4  # the proxy, its traffic, the message, the titles
+MOST_MOVING: Final = 3  # migrations under way have a line each, so many of them
 FOOT_LINES: Final = 1
 MARGIN: Final = 2  # before each row, for the mark of what is selected
 _LONGEST_KEY: Final = 250
@@ -26,6 +35,7 @@ KEYS_HELP: Final = (
     ("up down j k", "select a server; also page up, page down, home, end, g, G"),
     ("d", "drain the selected server, or undrain it; asks first"),
     ("r", "re-warm it; of a re-warm under way: pause, go on, abort"),
+    ("m", "keys that move to other servers, if any do: hold them, go on, give up"),
     ("e", "explain a key: where it belongs and what is there now"),
     ("s S", "sort by the next or the previous column"),
     ("R", "the other way round"),
@@ -81,7 +91,15 @@ class Screen:
     @property
     def n_lines(self) -> int:
         """How many lines of the list, or of a page, there is room for."""
-        return max(1, self.height - HEAD_LINES - FOOT_LINES)
+        return max(1, self.height - HEAD_LINES - len(self.moving()) - FOOT_LINES)
+
+    def moving(self) -> tuple[MigrationSnapshot, ...]:
+        """Those that are shown of the migrations under way; that of the selected server's pool is always."""
+        if self.view is None:
+            return ()
+        rows, found = self.rows(), self.view.snapshot.moving()
+        pool = rows[self.selected_at(rows)].server.pool if rows else ""
+        return tuple(sorted(found, key=lambda each: each.pool != pool)[:MOST_MOVING])
 
     def rows(self) -> list[Row]:
         if self.view is None:
@@ -150,6 +168,8 @@ class Screen:
                 self._sort_by_next(1 if key == "s" else -1)
             case "R":
                 self.is_backwards = not self.is_backwards
+            case "m" if moving := self.moving():
+                self.over = about_migration(moving[0])
             case "d" | "r":
                 self._ask_about_selected(key)
             case _:

@@ -7,7 +7,7 @@ import pytest
 
 from memagent import cli
 from memagent.snapshot import as_json
-from tests.support.control_stand_in import SERVER, counts_of, snapshot_of
+from tests.support.control_stand_in import MOVING, SERVER, counts_of, snapshot_of
 
 B = replace(SERVER, name="b", state="down", journal_keys=12)
 
@@ -16,15 +16,18 @@ B = replace(SERVER, name="b", state="down", journal_keys=12)
 def top(stand_in, capfd):
     """Against a proxy that is asked something 10 times between two readings."""
     readings = iter(range(1000))
+    migrations = ()
 
     def answer(request):
         assert request == {"verb": "counters"}
-        snapshot = snapshot_of(SERVER, B)
+        snapshot = replace(snapshot_of(SERVER, B), migrations=migrations)
         number = next(readings)
         counts = counts_of(snapshot, 100.0 + number, requests=10 * number, get_hits=9 * number)
         return [{"ok": True, "snapshot": as_json(snapshot), "counts": as_json(counts)}]
 
-    def run(*arguments):
+    def run(*arguments, moving=()):
+        nonlocal migrations
+        migrations = moving
         with stand_in(answer) as proxy:
             code = cli.call(["top", "--socket", proxy.path, "--interval", "200ms", *arguments])
         return code, *capfd.readouterr()
@@ -56,6 +59,15 @@ def test_json(top):
     first = told["servers"][0]
     assert (first["name"], first["state"], first["requests_per_s"], first["hit_ratio"]) == ("a", "up", 10, 1)
     assert (first["p99_us"], first["queued"]) == (None, 0)
+
+
+def test_keys_that_move(top):
+    moving = (MOVING, replace(MOVING, pool="b", ended_s=1.0))
+    code, out, _ = top("--once", moving=moving)
+    assert code == 0
+    assert [line.partition(",")[0] for line in out.splitlines()[3:]] == ["pool main: copying: 50 %"]
+    told = json.loads(top("--json", moving=moving)[1])
+    assert [each["keys_copied"] for each in told["migrations"]] == [1200, 1200]
 
 
 def test_without_a_terminal(top):

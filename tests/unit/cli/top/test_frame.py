@@ -10,7 +10,7 @@ from memagent.cli.top.screen import Page, Prompt, Screen
 from memagent.questions import about_service
 from memagent.rates import Reading, Traffic, compare
 from memagent.snapshot import WorkerSnapshot
-from tests.support.control_stand_in import SERVER, counts_of, snapshot_of
+from tests.support.control_stand_in import MOVING, SERVER, counts_of, snapshot_of
 
 
 def screen_of(*servers, width=80, height=24, **changed):
@@ -51,6 +51,19 @@ def test_the_whole():
 def test_a_worker_is_missing_and_the_proxy_ends():
     lines = plain(screen_of(SERVER, workers=(WorkerSnapshot(0, 0, 1),), draining=True))
     assert "ENDING  0 of 1 worker" in lines[0]
+
+
+def test_keys_that_move():
+    held = replace(MOVING, pool="b", waits_for="c:1 is down")
+    lines = plain(screen_of(*many(40), width=100, migrations=(MOVING, held, replace(MOVING, ended_s=1.0))))
+    assert lines[2:4] == [
+        "pool main: copying: 50 %, 1,200 keys copied, 5000B, 100 copied/s, 60 s left",
+        "pool b: copying: 50 %, 1,200 keys copied, 5000B, 100 copied/s, 60 s left, waits: c:1 is down",
+    ]
+    assert lines[5].split()[0] == "NAME"
+    assert len(lines) == 24
+    assert lines[0].endswith("servers 1-17 of 40")
+    assert "  m migration  " in lines[-1]
 
 
 def test_a_list_that_is_longer_than_the_screen():

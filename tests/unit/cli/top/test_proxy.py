@@ -1,15 +1,16 @@
 """The running proxy as `magent top` asks it."""
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 
 from memagent.cli.running import RunningProxy
 from memagent.cli.top.proxy import TopProxy
 from memagent.errors import ConfigError, ControlError
-from memagent.questions import Request, about_service
+from memagent.questions import Request, about_migration, about_service
 from memagent.settings import PoolConfig
-from tests.support.control_stand_in import SERVER, answers, counts_of, done, snapshot_of
+from tests.support.control_stand_in import MOVING, SERVER, answers, counts_of, done, snapshot_of
 
 
 def answer(request):
@@ -56,6 +57,20 @@ def test_what_is_asked(proxy):
     ]
     with pytest.raises(ControlError, match="no such request"):
         watched.ask(Request("nothing", "a", {}))
+
+
+def test_what_is_asked_of_a_migration(stand_in):
+    snapshot = replace(snapshot_of(SERVER), migrations=(replace(MOVING, state="paused"),))
+
+    def handle(request):
+        return [{"ok": True}] if request["verb"] == "migration_pause" else answers(snapshot)(request)
+
+    with stand_in(handle) as served:
+        watched = TopProxy(RunningProxy.at(served.path))
+        said = watched.ask(about_migration(MOVING).choices["p"].request)
+        watched.close()
+    assert said == "pool main: paused: 50 %, 1,200 keys copied, 5000B, 100 copied/s, 60 s left"
+    assert served.requests[0] == {"verb": "migration_pause", "pool": "main"}
 
 
 def test_a_key_that_can_be_none(proxy):

@@ -7,7 +7,7 @@ import pytest
 from memagent.cli.top.screen import Explain, Page, Prompt, Quit, Screen, wrapped
 from memagent.questions import Question, Request
 from memagent.rates import Reading, compare
-from tests.support.control_stand_in import SERVER, WARM, counts_of, snapshot_of
+from tests.support.control_stand_in import MOVING, SERVER, WARM, counts_of, snapshot_of
 
 
 def view_of(*servers):
@@ -119,6 +119,27 @@ def test_a_re_warm(screen):
     screen.show(view_of(*named("a", state="warming", warm=WARM)))
     assert press(screen, "r", "p").verb == "rewarm_pause"
     assert press(screen, "r", "a").verb == "rewarm_abort"
+
+
+def test_keys_that_move(screen):
+    press(screen, "m")
+    assert screen.over is None
+    snapshot = snapshot_of(*named("a"), *named("b", pool="other"))
+    pools = (
+        replace(snapshot.pools[0], servers=snapshot.pools[0].servers[:1]),
+        replace(snapshot.pools[0], name="other", servers=snapshot.pools[0].servers[1:]),
+    )
+    ended = replace(MOVING, pool="third", ended_s=1.0)
+    moving = (MOVING, replace(MOVING, pool="other", state="paused"), ended)
+    snapshot = replace(snapshot, pools=pools, migrations=moving)
+    screen.show(compare(None, Reading(snapshot, counts_of(snapshot))))
+    assert [each.pool for each in screen.moving()] == ["main", "other"]
+    assert screen.n_lines == 24 - 7
+    wish = press(screen, "m", "p")
+    assert (wish.verb, wish.words) == ("migration_pause", {"pool": "main"})
+    assert press(screen, "j", "m", "p").verb == "migration_resume"
+    wish = press(screen, "m", "a")
+    assert (wish.verb, wish.words) == ("migration_abort", {"pool": "other"})
 
 
 def test_a_refusal(screen):

@@ -100,7 +100,7 @@ def about_migration(moving: MigrationSnapshot) -> Question:
         return Question(f"The migration of pool {moving.pool} is being given up.", {})
     held = ", held at this moment" if is_held else ""
     text = (
-        f"Keys of pool {moving.pool} are moving to other servers{held}. Reads and writes are right meanwhile. "
+        f"Keys of pool {moving.pool} are moving to other servers{held}. Reads and writes are right. "
         "Aborted, what is not copied yet misses; to call it off without a loss, reload the servers of before."
     )
     other = Choice("pause it", Request("migration_pause", moving.pool, words))

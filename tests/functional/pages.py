@@ -22,14 +22,19 @@ HOSTILE = [
 ]
 
 
+def start_servers(stack: ExitStack) -> list[Memcached]:
+    servers = [Memcached.start() for _ in range(3)]
+    for server in servers:
+        stack.callback(server.stop)
+        stack.callback(server.kill)
+    return servers
+
+
 class Case:
     """Two servers, a backup, a proxy and a browser, for all tests of a file."""
 
     def __init__(self, stack: ExitStack, other_pools: Mapping[str, Any] | None = None) -> None:
-        self.servers = [Memcached.start() for _ in range(3)]
-        for server in self.servers:
-            stack.callback(server.stop)
-            stack.callback(server.kill)
+        self.servers = start_servers(stack)
         listen = f"127.0.0.1:{free_port()}"
         named = zip(self.servers, "abx", strict=True)
         names = [{"address": each.address, "name": name} for each, name in named]

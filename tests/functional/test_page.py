@@ -8,8 +8,11 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from memagent.inspection.keys import shown
-from tests.functional.pages import ACT, HOSTILE, LOOK, REFUSED, Case, Open, as_base64, opening
+from tests.functional.pages import ACT, HOSTILE, LOOK, REFUSED, Case, Open, as_base64, opening, start_servers
 from tests.support.browser import page_of
+from tests.support.memcached import Memcached
+from tests.support.ports import free_port
+from tests.support.proxy import Proxy
 from tests.support.wait import wait_until
 
 UNSEEN = "a\u202eb\u0085".encode()
@@ -186,6 +189,47 @@ def test_a_server_is_drained_flushed_and_let_in_again(case: Case, open_page: Ope
     page.get_by_role("button", name="Reload the configuration…").click()
     page.get_by_role("dialog").get_by_role("button", name="Reload", exact=True).click()
     expect(page.get_by_role("dialog")).to_contain_text("Nothing has changed.")
+
+
+@pytest.fixture
+def servers() -> Iterator[list[Memcached]]:
+    with ExitStack() as stack:
+        yield start_servers(stack)
+
+
+def test_keys_move_to_another_server(case: Case, servers: list[Memcached], request: pytest.FixtureRequest):
+    listen = f"127.0.0.1:{free_port()}"
+    settings = {"admin_listen": listen, "admin_operator_token": ACT}
+    pool = {"on_change": "migrate", "request_timeout_ms": 300, "rewarm_keys_per_s": 20}
+    proxy = Proxy.start(servers[:2], pool=pool, settings=settings)
+    request.addfinalizer(proxy.clean_up)
+    with proxy.connect() as wire:
+        for number in range(1000):
+            wire.expect(b"set key:%d 0 0 5\r\nvalue\r\n" % number, b"STORED\r\n")
+    with page_of(case.browser, f"http://{listen}", allowed=(REFUSED,)) as page:
+        page.goto("/#/")
+        line = page.locator(".migration")
+        expect(page.locator("#connection")).to_have_text("● live")
+        expect(line).to_be_hidden()
+        proxy.write_config(servers, pool=pool, settings=settings)
+        proxy.reload()
+        expect(line).to_contain_text(re.compile(r"Keys move to other servers: copying.* keys \("))
+        expect(page.get_by_role("button", name="Pause it…")).to_have_count(0)
+        page.get_by_role("button", name="Log in").click()
+        page.get_by_label("Token").fill(ACT)
+        page.get_by_role("button", name="Log in").last.click()
+        expect(page.locator("#who")).to_contain_text("operator")
+        expect(act(page, "Pause it", "Keys of pool main are moving")).to_contain_text("The proxy does so.")
+        page.get_by_role("button", name="Close").click()
+        expect(line).to_contain_text("servers: paused")
+        expect(act(page, "Go on", "held at this moment")).to_contain_text("The proxy does so.")
+        page.get_by_role("button", name="Close").click()
+        expect(line).to_contain_text("servers: copying")
+        expect(act(page, "Abort it", "misses")).to_contain_text("The proxy does so.")
+        page.get_by_role("button", name="Close").click()
+        expect(line).to_contain_text("servers: aborted")
+        expect(line.get_by_role("button")).to_have_count(0)
+        expect(line.get_by_role("progressbar")).to_have_count(0)
 
 
 def test_a_reader_may_not_act(case: Case, open_page: Open):

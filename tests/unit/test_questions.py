@@ -81,7 +81,9 @@ def test_emptying_it():
 def test_keys_that_move():
     main = {"pool": "main"}
     question = about_migration(MOVING)
-    assert question.text.startswith("Keys of pool main are moving to other servers. Reads and writes")
+    assert question.text.startswith(
+        "Keys of pool main are moving to other servers. Reads and writes are right."
+    )
     assert requests_of(question) == {"p": ("migration_pause", main), "a": ("migration_abort", main)}
     held = about_migration(replace(MOVING, state="paused"))
     assert "servers, held at this moment. " in held.text

@@ -1,6 +1,7 @@
-"""What may be done to a server now: each says what it will do, and how the API is asked for it.
+"""What may be done now: each says what it will do, and how the API is asked for it.
 
-ServerSnapshot ─▶ questions ─▶ Action: POST /v1/servers/POOL/NAME/`path` with `body` and the fields
+ServerSnapshot ────▶ questions ─▶ Action: POST /v1/servers/POOL/NAME/`path` with `body` and the fields
+MigrationSnapshot ─▶ questions ─▶ Action: POST /v1/migrations/POOL/`path`
 """
 
 from typing import Any, Final
@@ -10,19 +11,23 @@ from pydantic import BaseModel
 from memagent.questions import (
     Question,
     about_flushing,
+    about_migration,
     about_refilling,
     about_replacing,
     about_service,
 )
-from memagent.snapshot import ServerSnapshot
+from memagent.snapshot import MigrationSnapshot, ServerSnapshot
 
 _PATHS: Final = {
     "rewarm_pause": "rewarm/pause",
     "rewarm_resume": "rewarm/resume",
     "rewarm_abort": "rewarm/abort",
     "flush_server": "flush",
+    "migration_pause": "pause",
+    "migration_resume": "resume",
+    "migration_abort": "abort",
 }
-_DANGEROUS: Final = ("flush_server", "rewarm_abort")
+_DANGEROUS: Final = ("flush_server", "rewarm_abort", "migration_abort")
 
 
 class Field(BaseModel):
@@ -58,6 +63,10 @@ def actions_of(server: ServerSnapshot, has_copies: bool) -> list[Action]:
         questions.append(about_refilling(server))
     questions += [about_replacing(server), about_flushing(server, has_copies)]
     return [action for question in questions for action in _actions(question)]
+
+
+def actions_of_migration(moving: MigrationSnapshot) -> list[Action]:
+    return _actions(about_migration(moving))
 
 
 def _actions(question: Question) -> list[Action]:

@@ -9,7 +9,7 @@
     POST   /v1/tap               live requests, a line of JSON each time, until who asked has gone
     GET    /v1/what-if           which keys a change of a pool would move
     GET    /v1/survey            all keys of a pool, counted: how they spread, or by prefix; lines of JSON
-    GET    /v1/actions/...       what may be done to a server now, and what each of it will do
+    GET    /v1/actions/...       what may be done to a server or a migration now, and what each of it will do
 
 What changes something the page asks of the API like anybody else.
 """
@@ -32,7 +32,7 @@ from memagent.admin.audit import audited
 from memagent.admin.auth import Caller, Tokens, role_by_token
 from memagent.admin.guard import CALLER
 from memagent.admin.guesses import Guesses, HeldError
-from memagent.admin.page.actions import Action, actions_of
+from memagent.admin.page.actions import Action, actions_of, actions_of_migration
 from memagent.admin.page.assets import read_all
 from memagent.admin.page.watch import LONGEST_S, Watch
 from memagent.admin.page.what_if import Answer, Wish, answer
@@ -191,6 +191,12 @@ def _add_watching(router: APIRouter, watch: Watch) -> None:
 
 
 def _add_actions(router: APIRouter, snapshot: Callable[[], Snapshot]) -> None:
+    @router.get("/v1/actions/{pool}", include_in_schema=False)
+    async def migration_actions(pool: str) -> list[Action]:
+        """None where no keys of it are moving."""
+        found = [each for each in snapshot().moving() if each.pool == pool]
+        return [action for each in found for action in actions_of_migration(each)]
+
     @router.get("/v1/actions/{pool}/{name:path}", include_in_schema=False)
     async def actions(pool: str, name: str, backup: bool = False) -> list[Action]:
         for each in snapshot().pools:

@@ -23,13 +23,14 @@ from memagent.counts import Counts
 from memagent.logs import Logger
 from memagent.rates import Reading, Row, Traffic, View, compare
 from memagent.settings import Config
-from memagent.snapshot import PoolSnapshot, Snapshot
+from memagent.snapshot import MigrationSnapshot, PoolSnapshot, Snapshot
 from memagent.tasks import Tasks
 from memagent.threads import in_thread
 
 _LOOK_EVERY_S: Final = 1.0
 _ASK_EVERY_S: Final = 5.0
 LONGEST_S: Final = 300.0
+_SHOWN_S: Final = 300.0  # so long after its end a migration is shown
 _MOST_ASKED_PER_S: Final = 20
 _MOST_WATCHERS: Final = 128  # half of all connections: health is still answered
 _NO_FILL: Final = Fill()
@@ -158,6 +159,7 @@ class Watch:
     def _as_dict(self, view: View) -> dict[str, Any]:
         snapshot = view.snapshot
         rows = {row.server.number: row for row in view.rows}
+        moving = {each.pool: each for each in snapshot.migrations if _is_shown(each, snapshot.now_s)}
         return {
             "version": snapshot.version,
             "pid": snapshot.pid,
@@ -171,10 +173,12 @@ class Watch:
             "workers": [asdict(worker) for worker in snapshot.workers],
             "step_s": self.history.last_s,
             **asdict(view.traffic),
-            "pools": [self._pool(pool, rows) for pool in snapshot.pools],
+            "pools": [self._pool(pool, rows, moving.get(pool.name)) for pool in snapshot.pools],
         }
 
-    def _pool(self, pool: PoolSnapshot, rows: dict[int, Row]) -> dict[str, Any]:
+    def _pool(
+        self, pool: PoolSnapshot, rows: dict[int, Row], moving: MigrationSnapshot | None
+    ) -> dict[str, Any]:
         config = next((each for each in self.config().pools if each.name == pool.name), None)
         shares = (self._shares.known(config) if config is not None else None) or []
         found = [self._server(rows[server.number]) for server in pool.servers]
@@ -185,6 +189,7 @@ class Watch:
             "distribution": pool.distribution,
             "has_copies": pool.has_copies,
             "has_address": pool.name in self.config().listens,
+            "migration": asdict(moving) if moving is not None else None,
             "servers": found,
         }
 
@@ -198,6 +203,10 @@ class Watch:
             **_flat(self._fills.get(server.address, _NO_FILL), _OF_FILL),
             "share": None,
         }
+
+
+def _is_shown(moving: MigrationSnapshot, now_s: float) -> bool:
+    return moving.ended_s is None or now_s - moving.ended_s < _SHOWN_S
 
 
 def _flat(value: Any, names: tuple[str, ...]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from memagent.admin.page.actions import actions_of
-from tests.support.control_stand_in import SERVER, WARM
+from memagent.admin.page.actions import actions_of, actions_of_migration
+from tests.support.control_stand_in import MOVING, SERVER, WARM
 
 RUNNING = replace(SERVER, state="warming", warm=WARM)
 
@@ -38,3 +38,12 @@ def test_each_says_what_it_will_do_and_how_it_is_asked_for():
     assert (flush.body, flush.is_dangerous) == ({"confirm": "flush_all"}, True)
     assert "Their copies are asked meanwhile" in flush.text
     assert "no copies" in actions_of(SERVER, False)[-1].text
+
+
+def test_keys_that_move():
+    pause, abort = actions_of_migration(MOVING)
+    assert (pause.label, pause.path, pause.is_dangerous) == ("Pause it", "pause", False)
+    assert (abort.label, abort.path, abort.is_dangerous) == ("Abort it", "abort", True)
+    assert "what is not copied yet misses" in abort.text
+    resume, _ = actions_of_migration(replace(MOVING, state="paused"))
+    assert (resume.label, resume.path) == ("Go on", "resume")

@@ -1,6 +1,7 @@
 """The page's paths: its files, log-in and log-out, and the last hour."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
@@ -20,7 +21,7 @@ from memagent.admin.page.watch import Watch
 from memagent.admin.requests import InvalidError, UnknownError
 from memagent.admin.surveying import Wish
 from memagent.snapshot import Snapshot
-from tests.support.control_stand_in import counts_of
+from tests.support.control_stand_in import MOVING, counts_of
 from tests.support.snapshots import config_of, snapshot_of
 
 CONFIG = config_of(servers=["10.0.0.1:1"])
@@ -46,7 +47,7 @@ class Browser:
             raise NotImplementedError
 
         def snapshot() -> Snapshot:
-            return snapshot_of(CONFIG)
+            return dataclasses.replace(snapshot_of(CONFIG), migrations=(MOVING,))
 
         log = structlog.get_logger()
         self._watch = Watch(lambda: CONFIG, snapshot, counts_of, log)
@@ -195,6 +196,9 @@ def test_what_may_be_done(start: Callable[[Tokens], Browser]):
     assert [each["path"] for each in found] == ["drain", "replace", "flush"]
     assert browser.ask("GET", "/v1/actions/main/10.0.0.1:1?backup=true").status_code == 404
     assert browser.ask("GET", "/v1/actions/main/nobody").status_code == 404
+    moving = browser.ask("GET", "/v1/actions/main").json()
+    assert [each["path"] for each in moving] == ["pause", "abort"]
+    assert browser.ask("GET", "/v1/actions/another").json() == []
 
 
 def test_live_requests(browser: Browser):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
@@ -13,8 +14,8 @@ from memagent.admin.page import watch as module
 from memagent.admin.page.fill import Fill
 from memagent.admin.page.watch import Watch
 from memagent.counts import Counts
-from memagent.snapshot import ServerSnapshot, Snapshot
-from tests.support.control_stand_in import counts_of
+from memagent.snapshot import MigrationSnapshot, ServerSnapshot, Snapshot
+from tests.support.control_stand_in import MOVING, counts_of
 from tests.support.snapshots import config_of, snapshot_of
 
 CONFIG = config_of(servers=["10.0.0.1:1", "10.0.0.2:1"], backups=["10.0.0.3:1"])
@@ -26,9 +27,10 @@ class Case:
     def __init__(self) -> None:
         self.readings = 0
         self.config = CONFIG
+        self.migrations: tuple[MigrationSnapshot, ...] = ()
         self.watch = Watch(
             lambda: self.config,
-            lambda: snapshot_of(self.config, {1: "down"}),
+            lambda: dataclasses.replace(snapshot_of(self.config, {1: "down"}), migrations=self.migrations),
             self.count,
             structlog.get_logger(),
         )
@@ -99,6 +101,26 @@ def test_how_full_a_server_is_goes_by_its_address(monkeypatch: pytest.MonkeyPatc
 def items_of(frame: bytes) -> dict[str, int | None]:
     [pool] = json.loads(frame)["pools"]
     return {each["address"]: each["items"] for each in pool["servers"]}
+
+
+def test_keys_that_move_are_told_of_and_the_end_of_it_for_a_while(monkeypatch: pytest.MonkeyPatch):
+    async def test(case: Case) -> None:
+        async def told() -> Any:
+            frames = case.watch.frames()
+            [pool] = json.loads(await anext(frames))["pools"]
+            await frames.aclose()
+            return pool["migration"]
+
+        assert await told() is None
+        case.migrations = (MOVING, dataclasses.replace(MOVING, pool="another"))
+        assert (await told())["per_cent"] == 50
+        # the proxy's clock is at 2
+        case.migrations = (dataclasses.replace(MOVING, state="done", ended_s=-200.0),)
+        assert (await told())["state"] == "done"
+        case.migrations = (dataclasses.replace(MOVING, state="done", ended_s=-400.0),)
+        assert await told() is None
+
+    run(test, monkeypatch)
 
 
 def test_a_mistake_is_told_once_and_ends_nothing(monkeypatch: pytest.MonkeyPatch):

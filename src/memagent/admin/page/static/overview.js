@@ -4,6 +4,7 @@ import { addressOf } from "./api.js";
 import { charts } from "./charts.js";
 import { figure, h, keyed, setClass, setText, show } from "./dom.js";
 import { bytes, count, forHowLong, micros, percent, perSecond } from "./format.js";
+import { migrationLine } from "./migration.js";
 import { reload } from "./server.js";
 import { badge, health, setBadge, warmOf, warmText, worstFirst } from "./states.js";
 
@@ -36,7 +37,7 @@ export function overview(root, live, session) {
     ["Workers", (f) => `${f.workers.filter((each) => each.pid).length} of ${f.workers.length}`],
     ["Running for", (f) => forHowLong(f.now_s - f.started_s)],
   ]);
-  const update = keyed(pools, (pool) => pool.name, makePool, (made, pool) => made.update(pool));
+  const update = keyed(pools, (pool) => pool.name, (pool) => makePool(pool, session), (made, pool) => made.update(pool));
   const drawn = charts(null);
   show(
     root,
@@ -64,15 +65,17 @@ export function overview(root, live, session) {
   };
 }
 
-function makePool(pool) {
+function makePool(pool, session) {
   const strips = [false, true].map((isBackup) => makeStrip(isBackup));
   const body = h("tbody");
   const titles = ["Server", "State", ...FIGURES.slice(0, 2).map(([title]) => title), "Memory", ...FIGURES.slice(2).map(([title]) => title), "Re-warm"];
   const about = h("span", { class: "soft" });
+  const migration = migrationLine(pool.name, session);
   const element = h(
     "section",
     { class: "pool" },
     h("h2", null, `Pool ${pool.name} `, about),
+    migration.element,
     strips.map((strip) => strip.element),
     h(
       "div",
@@ -88,6 +91,7 @@ function makePool(pool) {
   const rows = keyed(body, keyOf, makeRow, updateRow);
   const update = (now) => {
     setText(about, `${now.distribution}, ${now.has_copies ? "with copies" : "no copies"}`);
+    migration.update(now.migration, now.now_s);
     strips.forEach((strip) => strip.update(now.servers));
     // Where they do not fit on a screen, who is ill comes first.
     const ordered = now.servers.length > MOST_AS_CONFIGURED ? now.servers.toSorted(worstFirst) : now.servers;

@@ -107,7 +107,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "reload": ("settings", "rows", "differences", "units"),
     "reloader": (
         *("admin.requests", "config", "control", "errors", "fleet", "leader", "logs", "names", "notify"),
-        *("listeners", "migration", "reload", "segment", "settings", "threads", "units"),
+        *("listeners", "migration", "reading", "reload", "segment", "settings", "threads", "units"),
     ),
     "operators": (
         "leader",

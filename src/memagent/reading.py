@@ -5,7 +5,7 @@ Every mistake of one run is reported at once: a reader notes it, puts nothing in
 
 import difflib
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from memagent.errors import ConfigError
 
@@ -47,8 +47,13 @@ class Mistakes:
         raise ConfigError("\n".join(lines), hint) from None
 
 
+under_way: Final[list[str]] = []
+"""Files that are being read at this moment, by whatever thread: where that hangs, it is here that it does."""
+
+
 def read_text(path: str) -> str:
     """A configuration file as text."""
+    under_way.append(path)
     try:
         with open(path, "rb") as file:
             content = file.read(MOST_FILE_BYTES + 1)
@@ -56,6 +61,8 @@ def read_text(path: str) -> str:
         raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from None
     except ValueError:
         raise ConfigError("the path of the configuration has a zero byte") from None
+    finally:
+        under_way.remove(path)
     if len(content) > MOST_FILE_BYTES:
         raise ConfigError(f"{path}: larger than 1 MiB: this is no configuration")
     try:

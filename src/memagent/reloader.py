@@ -4,6 +4,7 @@
                 │ bad, or an address that cannot be had: nothing changes, and whoever asked is told why
 
 - One reload at a time. Workers are told in one go; each changes between two requests.
+- A file that cannot be read in time is one with a mistake.
 - A server that left keeps its number until no worker and no re-warm uses it any more.
 """
 
@@ -23,14 +24,16 @@ from memagent.logs import Logger, set_verbose
 from memagent.migration import Phase, begins, in_phase, settled, settled_pool, with_migrations
 from memagent.names import Names
 from memagent.notify import Notify
+from memagent.reading import under_way
 from memagent.reload import Plan, plan
 from memagent.segment import Segment
 from memagent.settings import Config
-from memagent.threads import in_thread
+from memagent.threads import Bounded, in_thread
 from memagent.units import quoted
 
 _DEADLINE_S: Final = 10.0
 _READY_S: Final = 10.0
+_READ_S: Final = 5.0
 
 
 class Crew(Protocol):
@@ -70,6 +73,7 @@ class Reloader:
         look_s: float = 2.0,
     ) -> None:
         self._read = read
+        self._reading: Bounded[Loaded] = Bounded("read the configuration", _READ_S)
         self._fit = fit
         self._look_s = look_s
         self._fleet = fleet
@@ -197,14 +201,25 @@ class Reloader:
                     await self.reload()
 
     async def _look(self) -> Loaded:
-        """What the files say now; MemagentError. A file on a dead network disk keeps nobody from exiting."""
+        """What the files say now; MemagentError. A file on a dead network disk keeps nobody waiting."""
         try:
-            loaded = await in_thread(self._read, "read the configuration")
+            loaded = await self._read_in_time()
         except MemagentError as error:
             self._found = str(error)
             raise
         self._found = loaded.config
         return loaded
+
+    async def _read_in_time(self) -> Loaded:
+        try:
+            return await self._reading.run(self._read)
+        except TimeoutError:
+            where = "".join(f"{path}: " for path in under_way[:1])
+            raise ConfigError(
+                f"{where}the configuration was not read within {self._reading.longest_s:g} s",
+                "is the file on a network disk that is gone, or a pipe that nobody writes to? "
+                "Once it can be read, reload again",
+            ) from None
 
     async def set_verbose(self, verbose: bool, for_s: float | None = None) -> None:
         """Log more or less, once all workers do: for so long, and until the next reload at most."""

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 _Result = TypeVar("_Result")
 
@@ -36,3 +36,26 @@ async def in_thread(work: Callable[[], _Result], name: str) -> _Result:
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return await future
+
+
+class Bounded(Generic[_Result]):
+    """Work that may hang for ever. Whoever wants it waits `longest_s` at most, and not at all while one is
+    known to hang: so threads do not become more and more.
+    """
+
+    def __init__(self, name: str, longest_s: float) -> None:
+        self.longest_s = longest_s
+        self._name = name
+        self._hanging: asyncio.Task[_Result] | None = None
+
+    async def run(self, work: Callable[[], _Result]) -> _Result:
+        """What `work` returns or raises; TimeoutError if it hangs."""
+        if self._hanging is not None and not self._hanging.done():
+            raise TimeoutError
+        task = asyncio.create_task(in_thread(work, self._name))
+        done, _ = await asyncio.wait([task], timeout=self.longest_s)
+        if not done:
+            self._hanging = task
+            task.add_done_callback(lambda late: late.cancelled() or late.exception())
+            raise TimeoutError
+        return task.result()

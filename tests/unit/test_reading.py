@@ -1,9 +1,14 @@
 """Mistakes are noted one by one and reported together."""
 
+import os
+import threading
+from pathlib import Path
+
 import pytest
 
 from memagent.errors import ConfigError
-from memagent.reading import Mistakes, nearest, read_text
+from memagent.reading import Mistakes, nearest, read_text, under_way
+from tests.support.wait import wait_until
 
 
 def test_no_mistake_no_error():
@@ -51,3 +56,18 @@ def test_a_file_as_text(tmp_path):
     path = tmp_path / "f"
     path.write_bytes("\ufeffé\r\n".encode())
     assert read_text(str(path)) == "é\r\n"
+
+
+def test_the_file_that_is_being_read_is_known(tmp_path: Path):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    found: list[str] = []
+    reader = threading.Thread(target=lambda: found.append(read_text(str(path))), daemon=True)
+    reader.start()
+    wait_until(lambda: under_way == [str(path)], 10, "a read that hangs")
+    path.write_text("late")
+    reader.join(10)
+    assert (found, under_way) == (["late"], [])
+    with pytest.raises(ConfigError):
+        read_text(str(tmp_path / "nothing"))
+    assert under_way == []

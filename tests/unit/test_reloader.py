@@ -1,6 +1,7 @@
 """A reload without processes: what workers are told, and when a number is free again."""
 
 import asyncio
+import os
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -20,6 +21,7 @@ from memagent.leader import Move
 from memagent.listeners import Listeners
 from memagent.names import Names
 from memagent.notify import Notify
+from memagent.reading import read_text, under_way
 from memagent.reloader import Reloader
 from memagent.settings import Config, ListenAddress
 from tests.support.leading import CLEAN, Leading, lead, until
@@ -341,6 +343,38 @@ def test_a_file_that_hangs_holds_up_nobodys_exit():
     # The end of the loop waits for its executor's threads.
     run(test)
     hanging.pop().set()
+
+
+def test_a_file_that_hangs_is_a_mistake_in_time_and_the_next_reload_is_not_held_up(tmp_path: Path):
+    path = tmp_path / "magent.yaml"
+    os.mkfifo(path)
+
+    async def test(case: Case) -> None:
+        read = case.reloader._read
+
+        def from_pipe() -> Loaded:
+            read_text(str(path))
+            return read()
+
+        case.reloader._read, case.reloader._reading.longest_s = from_pipe, 0.05
+        case.write("10.0.0.1:1")
+        for _ in range(2):
+            with pytest.raises(RefusedError) as caught:
+                await case.reloader.reload()
+            assert caught.value.error == f"{path}: the configuration was not read within 0.05 s"
+            assert caught.value.hint is not None
+            assert "a pipe that nobody writes to" in caught.value.hint
+        assert case.told == []
+        assert await case.reloader.unread() == ()
+        # as a disk does that is there again
+        with open(os.open(path, os.O_WRONLY), "w"):
+            pass
+        await until(lambda: not under_way, "the read goes on")
+        case.reloader._read, case.reloader._reading.longest_s = read, 10.0
+        made = await case.reloader.reload()
+        assert made.changes == ('pool "main": servers: 10.0.0.2:2 goes',)
+
+    run(test)
 
 
 def test_a_server_that_leaves_while_it_is_filled():

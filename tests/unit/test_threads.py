@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from memagent.threads import in_thread
+from memagent.threads import Bounded, in_thread
+from tests.support.leading import until
 
 
 def test_what_it_returns_and_raises():
@@ -30,6 +31,30 @@ def test_nobody_waits_for_work_that_hangs():
     go_on.set()
     hanging.join(10)
     assert not hanging.is_alive()
+
+
+def test_what_hangs_is_not_begun_again_until_it_goes_on():
+    go_on, calls = threading.Event(), []
+
+    def work() -> str:
+        calls.append(threading.current_thread())
+        go_on.wait()
+        raise OSError("late")
+
+    async def whole() -> None:
+        bounded: Bounded[str] = Bounded("hangs", 0.01)
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await bounded.run(work)
+        assert len(calls) == 1
+        go_on.set()
+        await until(lambda: bounded._hanging is not None and bounded._hanging.done(), "its end")
+        bounded.longest_s = 10.0
+        with pytest.raises(OSError, match="late"):
+            await bounded.run(work)
+        assert await bounded.run(lambda: "well") == "well"
+
+    asyncio.run(whole())
 
 
 def _fails() -> None:

@@ -25,14 +25,38 @@ from memagent.repeats import WINDOW_S, Repeats
 Logger = structlog.typing.FilteringBoundLogger
 
 
-def open_log(path: str | None) -> TextIO:
-    """Where the log goes; None is standard error. StartError if the file cannot be written."""
+def open_log(path: str | None, owner: tuple[int, int] | None = None) -> TextIO:
+    """Where the log goes; None is standard error. StartError if the file cannot be written.
+
+    `owner`: the uid and gid that a file which is made here is given to. Whoever has opened it as root opens
+    it anew as that user (SIGUSR1, an upgrade).
+    """
     if path is None:
         return sys.stderr
+
+    def opener(path: str, flags: int) -> int:
+        if owner is not None:
+            # What is there already may be a link that somebody has put there for root to give away.
+            with contextlib.suppress(FileExistsError):
+                made = os.open(path, flags | os.O_EXCL, 0o666)
+                os.fchown(made, *owner)
+                return made
+        return os.open(path, flags, 0o666)
+
     try:
-        return open(path, "a", encoding="utf-8")
+        return open(path, "a", encoding="utf-8", opener=opener)
     except OSError as error:
-        raise StartError(f"log_file {path}: {error.strerror}", "give a path that may be written") from None
+        hint = "give a path that may be written"
+        if isinstance(error, PermissionError):
+            hint = how_to_give(path)
+        raise StartError(f"log_file {path}: {error.strerror}", hint) from None
+
+
+def how_to_give(path: str) -> str:
+    """What to do where the proxy, as the user that it is, may not write its log."""
+    return (
+        f"the proxy runs as uid {os.geteuid()}, which has to be able to write it: chown {os.geteuid()} {path}"
+    )
 
 
 class _Line(NamedTuple):

@@ -91,8 +91,8 @@ def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_M
     try:
         config = open_files.fit(given)
         identity = daemon.find_identity(config.user, config.group)
-        log_stream = logs.open_log(config.log_file)
         owner = (identity.uid, identity.gid) if identity is not None else None
+        log_stream = logs.open_log(config.log_file, owner)
         notify = Notify.take(os.environ, os.getpid())
         systemds = Activated.take(os.environ, os.getpid())
         activated = systemds if predecessor is None else predecessor.activated
@@ -118,6 +118,12 @@ def run(given: Config, read: Callable[[], Loaded], worker_module: str = WORKER_M
                 max_connections=given.max_connections,
                 served_at_most=config.max_connections,
                 hint=open_files.how_to_raise(given),
+            )
+        if config.log_file is not None and not os.access(config.log_file, os.W_OK):
+            log.warning(
+                "the log was opened as root and cannot be opened anew, by SIGUSR1 or by magent upgrade",
+                log_file=config.log_file,
+                hint=logs.how_to_give(config.log_file),
             )
         log_fd = log_stream.fileno() if config.log_file is not None else None
         supervisor = Supervisor(
@@ -343,8 +349,10 @@ class Supervisor:
         try:
             reopen(path, (self._log_fd, *standard))
         except OSError as error:
-            problem = f"{path}: {error.strerror}"
-            self._log.error("the log cannot be opened anew, the old file is kept", problem=problem)
+            facts = {"problem": f"{path}: {error.strerror}"}
+            if isinstance(error, PermissionError):
+                facts["hint"] = logs.how_to_give(path)
+            self._log.error("the log cannot be opened anew, the old file is kept", **facts)
             return
         self._log_reopened = True
         self._crew.tell_all(ReopenLog())

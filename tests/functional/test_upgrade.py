@@ -244,6 +244,20 @@ def test_one_that_cannot_take_over_changes_nothing_and_says_why(install: Callabl
     assert "the new version cannot be started: " in case.refused()
 
 
+def test_a_log_that_the_new_one_cannot_open(install: Callable[..., Installed], tmp_path: Path) -> None:
+    """As one is that root opened for another user, and that this one may not write."""
+    log = tmp_path / "log"
+    case = install(log_file=str(log)).start()
+    log.rename(tmp_path / "log.1")
+    log.mkdir()
+    said = case.refused()
+    assert f"the new version does not start: log_file {log}: Is a directory" in said
+    assert "nothing has changed" in said
+    log.rmdir()
+    case.upgrade()
+    wait_until(lambda: "memagent is ready" in log.read_text(), 20, "the new one's log")
+
+
 def test_a_file_that_is_broken_or_not_in_force(install: Callable[..., Installed]) -> None:
     case = install().start()
     text = case.proxy.config.read_text()

@@ -1,6 +1,7 @@
 """The supervisor's log."""
 
 import asyncio
+import errno
 import json
 import os
 import pty
@@ -126,6 +127,35 @@ def test_a_log_that_cannot_be_written_costs_only_the_line():
         set_up(broken).error("lost")
 
 
-def test_a_log_file_that_cannot_be_opened(tmp_path: Path):
-    with pytest.raises(StartError, match="Is a directory"):
+def test_a_log_file_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(StartError, match="Is a directory") as caught:
         open_log(str(tmp_path))
+    assert caught.value.hint == "give a path that may be written"
+
+    def may_not(*_: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(os, "open", may_not)
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+    with pytest.raises(StartError, match="log_file /var/log/m: Permission denied") as caught:
+        open_log("/var/log/m")
+    assert caught.value.hint is not None
+    assert caught.value.hint.endswith("chown 4711 /var/log/m")
+
+
+def test_only_a_log_file_that_is_made_is_given_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    given: list[tuple[str, int, int]] = []
+
+    def fchown(fd: int, uid: int, gid: int) -> None:
+        given.append((os.readlink(f"/proc/self/fd/{fd}"), uid, gid))
+
+    monkeypatch.setattr(os, "fchown", fchown)
+    new, old, target, link = (tmp_path / name for name in ("new", "old", "target", "link"))
+    old.write_text("before\n")
+    link.symlink_to(target)
+    for path in (new, old, link, new):
+        with open_log(str(path), (4711, 4712)) as file:
+            file.write("line\n")
+    assert given == [(str(new), 4711, 4712)]
+    assert (new.read_text(), old.read_text()) == ("line\nline\n", "before\nline\n")
+    assert target.exists()

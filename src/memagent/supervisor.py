@@ -428,6 +428,8 @@ class Supervisor:
                 self._leader.heard(message)
             case Resolve(server) if server in self._fleet.members:
                 self._tasks.spawn(self._answer_resolve(worker, server))
+            case StateChange(server) | Resolve(server) if server in self._fleet.leaving:
+                pass  # it had said so before it heard that the server has left
             case Flushed(number, reply):
                 self._pool_flush.heard(number, reply)
             case AcceptsNoMore():

@@ -4,11 +4,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 
 from memagent._core.ring import Placement
 from memagent.cli.running import RunningProxy
+from memagent.snapshot import MigrationSnapshot
 from tests.support.memcached import Memcached
 from tests.support.proxy import Proxy
 from tests.support.wait import wait_until
@@ -81,10 +83,14 @@ def reload(proxy: Proxy, servers: list[Memcached], **pool: object) -> subprocess
     return run(proxy, "reload")
 
 
-def state(proxy: Proxy) -> str:
+def shown(proxy: Proxy) -> MigrationSnapshot:
     with RunningProxy.find(None, str(proxy.config)) as running:
         [found] = running.snapshot().migrations
-    return found.state
+    return found
+
+
+def state(proxy: Proxy) -> str:
+    return shown(proxy).state
 
 
 def value_at(server: Memcached, name: bytes) -> bytes | None:
@@ -138,6 +144,59 @@ def test_one_comes_and_one_leaves_under_traffic(proxy_factory: Start, servers: l
     for name, count in (first.keys | second.keys).items():
         assert value_at(new[placement.locate(name)[0]], name) == b"%d" % count
     wait_until(lambda: int(servers[2].stats()["curr_connections"]) <= 2, 20, "nobody left at the old server")
+
+
+def test_more_and_fewer_workers_meanwhile(proxy_factory: Start, servers: list[Memcached]) -> None:
+    former, new = servers[:3], [servers[0], servers[1], servers[3]]
+    slow, settings = {**POOL, "rewarm_keys_per_s": 500}, {"drain_ms": 60_000}
+    proxy = proxy_factory(former, workers=2, pool=slow, settings=settings)
+    fill(proxy)
+    changing = moved(former, new)
+    gone = set(changing[::5])
+    written = {number: b"new%d" % number for number in changing[1::5]}
+
+    def resize(workers: int) -> None:
+        proxy.write_config(new, pool=slow, settings={**settings, "workers": workers})
+        with RunningProxy.find(None, str(proxy.config)) as running:
+            running.ask("reload")
+        assert state(proxy) == "running"
+
+    with ExitStack() as stack:
+        # so many that a worker that goes hardly ever has none of them
+        clients = [stack.enter_context(Counting(proxy, number)) for number in range(4)]
+        resize(2)
+        resize(4)
+        with proxy.connect() as wire:
+            for number in gone:
+                assert wire.ask(b"delete %b\r\n" % key(number)) == b"DELETED\r\n"
+        wait_until(lambda: shown(proxy).keys_copied > 0, 30, "copying")
+        resize(1)
+        with proxy.connect() as wire:
+            for number, value in written.items():
+                assert (
+                    wire.ask(b"set %b 7 0 %d\r\n%b\r\n" % (key(number), len(value), value)) == b"STORED\r\n"
+                )
+        clients += [stack.enter_context(Counting(proxy, number)) for number in (4, 5)]
+        resize(3)
+        with proxy.connect() as wire:
+            for number in range(0, N_KEYS, 3):
+                found = wire.ask(b"get %b\r\n" % key(number))
+                assert (found == b"END\r\n") is (number in gone), found
+                if number not in gone:
+                    wire.read_until(b"END\r\n")
+        wait_until(lambda: state(proxy) == "done", 60, "the end of the migration")
+    assert [wrong for client in clients for wrong in client.wrong] == []
+    placement = holders(new)
+    for number in range(0, N_KEYS, 7):
+        at = new[placement.locate(key(number))[0]]
+        wanted = None if number in gone else written.get(number, b"%04d" % number)
+        assert value_at(at, key(number)) == wanted
+    for client in clients:
+        for name, count in client.keys.items():
+            assert value_at(new[placement.locate(name)[0]], name) == b"%d" % count
+    wait_until(lambda: len(proxy.worker_pids()) == 3, 20, "three workers")
+    assert proxy.stats()["restarts"] == "0"
+    assert '"level": "error"' not in proxy.output()
 
 
 def moved(former: list[Memcached], new: list[Memcached]) -> list[int]:

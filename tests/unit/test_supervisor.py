@@ -83,6 +83,18 @@ def test_servers_that_do_not_exist_are_nonsense():
     assert case.worker.told == []
 
 
+def test_what_is_said_of_a_server_that_has_just_left_is_passed_over():
+    async def test(case: Case) -> None:
+        pool = CONFIG.pools[0]
+        fewer = pool.model_copy(update={"servers": (pool.servers[0], pool.servers[2])})
+        case.supervisor._fleet.change(CONFIG.model_copy(update={"pools": (fewer,)}))
+        case.hear(StateChange(1, "down", "another worker has found it down"), Resolve(1))
+        await case.settled()
+
+    case = run(test)
+    assert (case.log.said, case.worker.told) == ([], [])
+
+
 def test_who_asks_what_a_name_means_is_answered():
     async def test(case: Case) -> None:
         case.hear(Resolve(1), Resolve(2))

@@ -29,6 +29,7 @@ FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 FOREIGN = {
     "rule_files",
     "flush_all",
+    "cmd_get",
     "expiry_s",
     "keep_data",
     "x_file",

@@ -20,7 +20,7 @@ from memagent.topology import make_placement
 
 _TELL_EVERY_S: Final = 0.2
 _TELL_AT_LEAST_EVERY: Final = 25  # of these
-_NICENESS: Final = 10
+_NICENESS: Final = 5  # a server waits for its reader, so not the least of all
 
 
 class Teller(threading.Thread):

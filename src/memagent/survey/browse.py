@@ -25,7 +25,7 @@ from typing import Any, Final, NamedTuple
 
 from memagent.inspection.places import Places
 from memagent.snapshot import State
-from memagent.survey.dump import Line, key_of
+from memagent.survey.dump import Line, keys_of
 from memagent.survey.job import shown
 
 _MOST_KEYS: Final = 1_000
@@ -85,7 +85,7 @@ class Browse:
         self._places = places
         self._states = states
         self._prefix = prefix
-        self._fits = pattern_of(pattern)
+        self._fits = pattern_of(pattern) if pattern else None
         self._only = only
         self._after = after
         self._most_keys = most_keys
@@ -102,14 +102,12 @@ class Browse:
         return range(n_servers if all_up else len(self._states))
 
     def take(self, at: int, lines: list[Line]) -> None:
-        tally, groups, start = self._under_way, self._under_way.groups, len(self._prefix)
-        for spelt, expires_s, last_access_s, size in lines:
-            key = key_of(spelt)
-            if not (key.startswith(self._prefix) and self._fits(key) and self._counts_at(key, at)):
-                continue
-            n_bytes = int(size)
-            tally.n_keys += 1
-            tally.n_bytes += n_bytes
+        tally, groups, start, after = self._under_way, self._under_way.groups, len(self._prefix), self._after
+        wanted = self._wanted(at, lines)
+        sizes = [int(size) for _, (_, _, _, size) in wanted]
+        tally.n_keys += len(wanted)
+        tally.n_bytes += sum(sizes)
+        for n_bytes, (key, (_, expires_s, last_access_s, _)) in zip(sizes, wanted, strict=True):
             to_separator = _TO_SEPARATOR.match(key, start)
             group = key[: to_separator.end()] if to_separator else None
             counts = groups.get(group)
@@ -120,7 +118,7 @@ class Browse:
                 groups[group] = [1, n_bytes]
             else:
                 tally.knows_all_groups = False
-            if key > self._after and (tally.last is None or key <= tally.last):
+            if key > after and (tally.last is None or key <= tally.last):
                 tally.page.append(Found(key, at, n_bytes, int(expires_s), int(last_access_s)))
         if len(tally.page) > 4 * self._most_keys:
             tally.cut(self._most_keys)
@@ -156,13 +154,24 @@ class Browse:
             "groups_counted_whole": tally.knows_all_groups,
         }
 
-    def _counts_at(self, key: bytes, at: int) -> bool:
-        if self._only is not None:
-            return True
+    def _wanted(self, at: int, lines: list[Line]) -> list[tuple[bytes, Line]]:
+        """Those that fit and count here, with their keys."""
+        wanted = list(zip(keys_of(lines), lines, strict=True))
+        prefix, fits = self._prefix, self._fits
+        if prefix:
+            wanted = [each for each in wanted if each[0].startswith(prefix)]
+        if fits is not None:
+            wanted = [each for each in wanted if fits(each[0])]
+        if self._only is None:
+            wanted = [each for each in wanted if self._place_of(each[0]) == at]
+        return wanted
+
+    def _place_of(self, key: bytes) -> int:
+        """Where the pool would look for it now."""
         owner, copy = self._places.positions_of(key)
         if copy >= 0 and self._states[owner] != "up" and self._states[copy] == "up":
-            return at == copy
-        return at == owner
+            return copy
+        return owner
 
     def _shown(self, found: Found) -> dict[str, Any]:
         now_s, holder = int(self._now_s()), self._places.holders[found.at]
@@ -177,9 +186,7 @@ class Browse:
 
 
 def pattern_of(pattern: str) -> Callable[[bytes], object]:
-    """Does a whole key fit? `*` is any bytes, `?` one byte, nothing else is special; "" is `*`."""
-    if not pattern:
-        return bool
+    """Does a whole key fit? `*` is any bytes, `?` one byte, nothing else is special."""
     as_bytes = pattern.encode().decode("latin-1")
     # Its regular expressions do not try again what did not fit: no pattern takes for ever.
     return re.compile(translate(as_bytes.replace("[", "[[]")).encode("latin-1")).match

@@ -37,7 +37,7 @@ from memagent.survey.dump import Line, key_of
 from memagent.survey.job import shown
 from memagent.survey.sample import Sample
 
-_SAMPLED_KEYS: Final = 200_000
+_SAMPLE_BYTES: Final = 28 * 1024 * 1024  # some 200,000 keys of usual length
 _MADE_UP_KEYS: Final = 100_000
 _MOST_LOOKED_AT: Final = 200
 _LOOK_AGAIN_S: Final = 0.5
@@ -61,7 +61,7 @@ class Distribution:
         self,
         places: Places,
         timeout_s: float,
-        sampled_keys: int = _SAMPLED_KEYS,
+        sample_bytes: int = _SAMPLE_BYTES,
         looked_at: int = _MOST_LOOKED_AT,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -70,7 +70,7 @@ class Distribution:
         self._timeout_s = timeout_s
         self._most_looked_at = looked_at
         self._pause = pause
-        self._sample = Sample(len(places.holders), sampled_keys)
+        self._sample = Sample(len(places.holders), sample_bytes)
         self._counts = {at: [0, 0] for at in self.wanted}
         self._read: set[int] = set()
 

@@ -82,7 +82,6 @@ def test_by_prefix_and_pattern():
 @pytest.mark.parametrize(
     ("pattern", "fits", "does_not"),
     [
-        ("", [b"a", b"\xff"], []),
         ("*", [b"a", b"\n"], []),
         ("a?c", [b"abc", b"a\nc", b"a\xffc"], [b"ac", b"abbc", b"abcd", b"xabc"]),
         ("[a]*", [b"[a]", b"[a]b"], [b"a", b"ab"]),

@@ -9,10 +9,11 @@ import pytest
 from memagent.addresses import Address, parse_address
 from memagent.errors import ServerError
 from memagent.survey import dump
-from memagent.survey.dump import Line, key_of, read_dump
+from memagent.survey.dump import Line, key_of, keys_of, read_dump
 from tests.support.memcached import Memcached
 from tests.support.ports import free_port
 from tests.support.scripted import Answer, Scripted
+from tests.unit.survey.listed import lines
 
 LINE = b"key=%b exp=-1 la=1700000000 cas=3 fetch=no cls=1 size=63\n"
 ALL_BYTES = [bytes([byte]) * 3 for byte in range(0x21, 0x100) if byte != 0x7F]
@@ -60,6 +61,11 @@ def test_a_key_as_it_is_spelt():
     assert key_of(b"plain") == b"plain"
     for key in (b"a b\n", b"%", b"\xff\x00"):
         assert key_of(quote_from_bytes(key).encode()) == key
+
+
+def test_many_keys_as_they_are_spelt():
+    for keys in ([], [b"a"], ALL_BYTES, [b"%41", b"%%3A", b"%25", b"a:b", b":"], [b"a\nb", b"c:d"]):
+        assert keys_of(lines(keys)) == keys
 
 
 def test_pieces_of_any_size():

@@ -5,6 +5,7 @@
                     ├── /page/session    who am I? log in, log out (a cookie)
                     ├── /v1/watch        server-sent events: a frame a second, the same for all pages
                     ├── /v1/history      the last hour
+                    ├── /v1/survey       all keys, counted: progress, then a result
                     └── /v1/...          everything else, as any client of the API
 
     routes     its paths

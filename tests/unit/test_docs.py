@@ -29,7 +29,7 @@ FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 FOREIGN = {
     "rule_files",
     "flush_all",
-    "cmd_get",
+    "lru_crawler",
     "expiry_s",
     "keep_data",
     "x_file",
@@ -97,7 +97,7 @@ def test_what_is_named_exists(page: Path) -> None:
         for code in re.findall(r"`([^`\n]+)`", prose(page))
         for word in re.findall(r"(?<![\w./<-])[a-z][a-z0-9]*(?:_[a-z0-9]+)+(?![\w./>-])", code)
     }
-    assert not {word for word in named if not word.startswith("memagent_")} - known
+    assert sorted({word for word in named if not word.startswith("memagent_")} - known) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)

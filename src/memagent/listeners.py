@@ -14,9 +14,11 @@
 - The file of a Unix socket is removed only if nobody answers on it before, or if it is our own afterwards.
 - An address that stays keeps its sockets, whatever it is called and whichever pool it leads to.
 - No socket of an address is closed before the address is: clients may wait in it. So where workers have
-  become fewer there are more sockets than workers, which share them.
+  become fewer there are more sockets than workers. Those that cannot be dealt evenly are shared by all
+  workers, and get no more clients, as the worker that is woken for them is nearly always the same.
 """
 
+import contextlib
 import errno
 import os
 import socket
@@ -29,6 +31,7 @@ from memagent.activation import Activated
 from memagent.addresses import Address
 from memagent.control import Listener
 from memagent.errors import StartError
+from memagent.reuseport import give_to_first
 from memagent.settings import ListenAddress
 from memagent.unix_files import InUseError, NotASocketError, UnixFile, remove_stale
 
@@ -57,24 +60,41 @@ class Sought(NamedTuple):
 
 @dataclass(eq=False, slots=True)
 class _Group:
-    """The sockets of one address. `file`: the Unix socket's that is ours to remove, or will be."""
+    """The sockets of one address. `file`: the Unix socket's that is ours to remove, or will be.
+
+    `in_use`: so many of the sockets, the first ones, get new clients; None: all, nobody has said otherwise.
+    """
 
     name: Name
     sockets: list[socket.socket] = field(default_factory=list)
     file: UnixFile | None = None
     is_file_to_come: bool = False
+    in_use: int | None = None
 
     @property
     def shown(self) -> str:
         return str(Address.of_name(self.name.sockaddr))
 
     def of_worker(self, worker: int, workers: int) -> list[socket.socket]:
-        """As many for each as can be, and the rest is for all: so they are never far from even shares."""
+        """As many for each as can be, and the rest is for all."""
         n = len(self.sockets)
         if n < workers:
             return [self.sockets[worker % n]] if n else []
-        whole = n - n % workers
+        whole = self._dealt_evenly(workers)
         return self.sockets[worker:whole:workers] + self.sockets[whole:]
+
+    def _dealt_evenly(self, workers: int) -> int:
+        n = len(self.sockets)
+        return n if n < workers else n - n % workers
+
+    def spread(self, workers: int) -> None:
+        """New clients come to those that are dealt evenly, where the kernel can do that."""
+        wanted = self._dealt_evenly(workers)
+        is_so = wanted == len(self.sockets) if self.in_use is None else wanted == self.in_use
+        if not is_so and self.may_grow:
+            with contextlib.suppress(OSError):
+                give_to_first(self.sockets[0], wanted)
+                self.in_use = wanted
 
     @property
     def may_grow(self) -> bool:
@@ -267,6 +287,7 @@ class Listeners:
         for group in (seat.group for seat in self._seats):
             while group.may_grow and len(group.sockets) < workers:
                 group.bind_one_more()
+            group.spread(workers)
 
     def close_left(self) -> None:
         """The workers know, and take who waits there before they close theirs."""
@@ -277,8 +298,9 @@ class Listeners:
     # ------------------------------------------------------------ from one proxy to the next
 
     def take_over(self) -> None:
-        """The files of what was handed over are ours from now on."""
+        """What was handed over is ours from now on: its files, and how clients are spread over it."""
         for group in (seat.group for seat in self._seats):
+            group.spread(self._workers)
             if group.is_file_to_come:
                 group.file, group.is_file_to_come = UnixFile.at(group.name.sockaddr), False
 
@@ -318,6 +340,8 @@ class Listeners:
         try:
             if found := activated.claim(*name):
                 group.sockets += found
+                # of several the proxy before us may have said something; systemd has one for an address
+                group.in_use = 0 if len(found) > 1 else None
                 group.is_file_to_come = name.sockaddr in activated.files
                 self._check_private(name)
             elif name.family == socket.AF_UNIX:

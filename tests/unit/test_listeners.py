@@ -1,9 +1,12 @@
 """The sockets that clients connect to."""
 
+import contextlib
+import errno
 import os
 import socket
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +307,53 @@ def test_more_and_fewer_workers_and_no_socket_is_closed(bind: Bind, tmp_path: Pa
     listeners.share_out(4)
     assert shares() == [[a], [b], [c], [d]]
     assert len(listeners.all()) == 5
+
+
+def clients_of(listeners: Listeners) -> list[bool]:
+    """Of 100 that come now: has each of the sockets got some of them?"""
+    sockets = listeners.all()
+    with ExitStack() as stack:
+        for _ in range(100):
+            stack.enter_context(socket.create_connection(sockets[0].getsockname(), 10))
+        return [accepted(each) > 0 for each in sockets]
+
+
+def accepted(listening: socket.socket) -> int:
+    count = 0
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            client, _ = listening.accept()
+            client.close()
+            count += 1
+    return count
+
+
+def test_a_socket_that_is_left_over_gets_no_more_clients(bind: Bind):
+    tcp = f"127.0.0.1:{free_port()}"
+    listeners = bind(tcp, workers=4)
+    assert clients_of(listeners) == [True] * 4
+    for workers, found in ((3, [True] * 3 + [False]), (2, [True] * 4), (3, [True] * 3 + [False])):
+        listeners.share_out(workers)
+        assert clients_of(listeners) == found
+    # the next proxy may have another number of workers, and knows nothing of this one's
+    for workers, found in ((4, [True] * 4), (3, [True] * 3 + [False])):
+        before = clients_of(listeners)
+        newer = bind(tcp, workers=workers, handed=[each.dup() for each in listeners.all()])
+        assert clients_of(listeners) == before, "it may not come to that"
+        newer.take_over()
+        assert clients_of(newer) == found
+    listeners.share_out(5)
+    assert clients_of(listeners) == [True] * 5
+
+
+def test_where_the_kernel_cannot_do_that_they_are_shared(bind: Bind, monkeypatch: pytest.MonkeyPatch):
+    def too_old(*_: object) -> None:
+        raise OSError(errno.ENOPROTOOPT, "")
+
+    monkeypatch.setattr("memagent.listeners.give_to_first", too_old)
+    listeners = bind(f"127.0.0.1:{free_port()}", workers=4)
+    listeners.share_out(3)
+    assert [len(listeners.of_worker(worker)) for worker in range(3)] == [2, 2, 2]
 
 
 def test_sockets_that_let_none_beside_them_are_shared(bind: Bind):

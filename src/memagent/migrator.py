@@ -61,6 +61,7 @@ class Moving:
     names: dict[int, str]
     started_s: float
     phase: Phase = "mirror"
+    copies_since_s: float = 0.0
     left: dict[int, set[int]] = field(default_factory=dict)
     outages: dict[int, int] = field(default_factory=dict)  # of a new home, when it had been filled
     unclean: set[int] = field(default_factory=set)
@@ -203,8 +204,9 @@ class Migrator:
         await asyncio.sleep(request_timeout_s + _GRACE_S)
         await self._clean(moving)
         while not moving.aborted:
-            await self._enter(moving, "copy")
             moving.left = {number: set(sources) for number, sources in moving.pairs.items()}
+            moving.copies_since_s = self._clock()
+            await self._enter(moving, "copy")
             if await self._copy(moving):
                 break
             await self._enter(moving, "mirror")
@@ -385,7 +387,7 @@ class Migrator:
             part = (n - len(moving.left)) / n
             if is_copying and warm is not None:
                 part += warm.per_cent / 100 / n
-        passed_s = (moving.ended_s or self._clock()) - moving.started_s
+        passed_s = self._clock() - moving.copies_since_s
         counts = is_copying and warm is not None
         return MigrationSnapshot(
             pool=moving.pool,

@@ -48,9 +48,13 @@ class Bounded(Generic[_Result]):
         self._name = name
         self._hanging: asyncio.Task[_Result] | None = None
 
+    @property
+    def hangs(self) -> bool:
+        return self._hanging is not None and not self._hanging.done()
+
     async def run(self, work: Callable[[], _Result]) -> _Result:
         """What `work` returns or raises; TimeoutError if it hangs."""
-        if self._hanging is not None and not self._hanging.done():
+        if self.hangs:
             raise TimeoutError
         task = asyncio.create_task(in_thread(work, self._name))
         done, _ = await asyncio.wait([task], timeout=self.longest_s)

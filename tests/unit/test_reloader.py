@@ -21,7 +21,7 @@ from memagent.leader import Move
 from memagent.listeners import Listeners
 from memagent.names import Names
 from memagent.notify import Notify
-from memagent.reading import read_text, under_way
+from memagent.reading import read_text
 from memagent.reloader import Reloader
 from memagent.settings import Config, ListenAddress
 from tests.support.leading import CLEAN, Leading, lead, until
@@ -369,7 +369,7 @@ def test_a_file_that_hangs_is_a_mistake_in_time_and_the_next_reload_is_not_held_
         # as a disk does that is there again
         with open(os.open(path, os.O_WRONLY), "w"):
             pass
-        await until(lambda: not under_way, "the read goes on")
+        await until(lambda: not case.reloader._reading.hangs, "the read has ended")
         case.reloader._read, case.reloader._reading.longest_s = read, 10.0
         made = await case.reloader.reload()
         assert made.changes == ('pool "main": servers: 10.0.0.2:2 goes',)

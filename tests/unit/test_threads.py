@@ -47,8 +47,9 @@ def test_what_hangs_is_not_begun_again_until_it_goes_on():
             with pytest.raises(TimeoutError):
                 await bounded.run(work)
         assert len(calls) == 1
+        assert bounded.hangs
         go_on.set()
-        await until(lambda: bounded._hanging is not None and bounded._hanging.done(), "its end")
+        await until(lambda: not bounded.hangs, "its end")
         bounded.longest_s = 10.0
         with pytest.raises(OSError, match="late"):
             await bounded.run(work)

@@ -5,10 +5,11 @@
 What cannot be told is None: in the first reading everything, later that of a server that is new.
 """
 
-from collections import Counter
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from operator import sub
 from typing import Final
 
 from memagent.counts import Counts, ServerCounts
@@ -86,11 +87,16 @@ def percentile_us(counts: Sequence[int], bounds_us: Sequence[int], share: float)
 
     The last of `counts` is of what took longer than the last bound, and all that can be told of that.
     """
-    rank = share * sum(counts)
+    return _percentile_us(counts, list(accumulate(counts)), bounds_us, share)
+
+
+def _percentile_us(
+    counts: Sequence[int], so_far: Sequence[int], bounds_us: Sequence[int], share: float
+) -> float | None:
+    rank = share * so_far[-1]
     if not rank:
         return None
-    so_far = list(accumulate(counts))
-    bucket = next(index for index, up_to in enumerate(so_far) if up_to >= rank)
+    bucket = bisect_left(so_far, rank)
     if bucket == len(bounds_us):
         return float(bounds_us[-1])
     start_us = bounds_us[bucket - 1] if bucket else 0
@@ -118,41 +124,46 @@ def _by_identity(reading: Reading) -> dict[Identity, ServerCounts]:
 def _server_traffic(
     before: ServerCounts, now: ServerCounts, seconds: float, bounds_us: Sequence[int]
 ) -> Traffic:
-    growth = _growth(before.counters, now.counters)
-    if growth["requests"] < 0:
+    requests, *failures = _growth(before.counters, now.counters, "requests", *_SERVER_FAILURES)
+    if requests < 0:
         # it left and came back with a reload
         return Traffic()
     return Traffic(
-        requests_per_s=growth["requests"] / seconds,
-        errors_per_s=sum(growth[name] for name in _SERVER_FAILURES) / seconds,
-        bytes_per_s=(growth["bytes_sent"] + growth["bytes_received"]) / seconds,
-        hit_ratio=_ratio(growth["get_hits"], growth["get_misses"]),
+        requests_per_s=requests / seconds,
+        errors_per_s=sum(failures) / seconds,
+        bytes_per_s=sum(_growth(before.counters, now.counters, "bytes_sent", "bytes_received")) / seconds,
+        hit_ratio=_ratio(*_growth(before.counters, now.counters, "get_hits", "get_misses")),
         **_percentiles(before.latency, now.latency, bounds_us),
     )
 
 
 def _proxy_traffic(before: Counts, now: Counts, seconds: float) -> Traffic:
-    growth = _growth(before.counters, now.counters)
+    requests, errors = _growth(before.counters, now.counters, "requests", "server_errors")
     return Traffic(
-        requests_per_s=growth["requests"] / seconds,
-        errors_per_s=growth["server_errors"] / seconds,
-        bytes_per_s=(growth["bytes_read"] + growth["bytes_written"]) / seconds,
-        hit_ratio=_ratio(growth["get_hits"], growth["get_misses"]),
+        requests_per_s=requests / seconds,
+        errors_per_s=errors / seconds,
+        bytes_per_s=sum(_growth(before.counters, now.counters, "bytes_read", "bytes_written")) / seconds,
+        hit_ratio=_ratio(*_growth(before.counters, now.counters, "get_hits", "get_misses")),
         **_percentiles(before.latency, now.latency, now.latency_bounds_us),
     )
 
 
-def _growth(before: dict[str, int], now: dict[str, int]) -> Counter[str]:
+def _growth(before: dict[str, int], now: dict[str, int], *names: str) -> list[int]:
     """0 for what another version of memagent does not count."""
-    return Counter({name: value - before.get(name, value) for name, value in now.items()})
+    return [now[name] - before.get(name, now[name]) if name in now else 0 for name in names]
 
 
 def _percentiles(
     before: Sequence[int], now: Sequence[int], bounds_us: Sequence[int]
 ) -> dict[str, float | None]:
-    # never below 0: a histogram is read while it grows
-    counts = [max(0, value - earlier) for value, earlier in zip(now, before, strict=True)]
-    return {f"p{share}_us": percentile_us(counts, bounds_us, share / 100) for share in (50, 99)}
+    if now == before:
+        return {"p50_us": None, "p99_us": None}
+    counts = list(map(sub, now, before))
+    if min(counts) < 0:
+        # a histogram is read while it grows
+        counts = [max(0, each) for each in counts]
+    so_far = list(accumulate(counts))
+    return {f"p{share}_us": _percentile_us(counts, so_far, bounds_us, share / 100) for share in (50, 99)}
 
 
 def _ratio(hits: int, misses: int) -> float | None:

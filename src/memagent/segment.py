@@ -24,7 +24,9 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import reduce
+from operator import add
+from typing import Final, NamedTuple
 
 from memagent._core.hot import HotKeys, hot_slots
 from memagent._core.latency import Histograms, histogram_slots, latency_bounds_us
@@ -329,13 +331,11 @@ class Segment:
 
     def worker_totals(self, since_reset: bool = False) -> dict[str, int]:
         """The workers' counters by name, over all workers."""
-        return self._fold(
-            WORKER_COUNTERS, self._worker_offsets(), [], self._baseline_slots if since_reset else 0
-        )
+        return self._fold(_WORKER, self._worker_offsets(), [], self._baseline_slots if since_reset else 0)
 
     def worker_rows(self) -> list[dict[str, int]]:
         """The workers' counters by name, each worker's own."""
-        return [self._fold(WORKER_COUNTERS, [offset]) for offset in self._worker_offsets()]
+        return [self._fold(_WORKER, [offset]) for offset in self._worker_offsets()]
 
     def _worker_offsets(self) -> list[int]:
         return [self.worker_offset_slots(worker) for worker in range(self.workers)]
@@ -344,7 +344,7 @@ class Segment:
         """One server's counters by name, over all workers and the leader."""
         leader = [self._leader_offset_slots(server)]
         baseline_slots = self._server_baseline_slots if since_reset else 0
-        return self._fold(SERVER_COUNTERS, self._server_offsets(server), leader, baseline_slots)
+        return self._fold(_SERVER, self._server_offsets(server), leader, baseline_slots)
 
     def server_column(self, server: int, name: str) -> list[int]:
         """One of a server's counters, each worker's own."""
@@ -366,7 +366,7 @@ class Segment:
         }
 
     def _latency(self, offsets: Iterable[int]) -> Latency:
-        *counts, sum_us = map(sum, zip(*(self._row(at, _HISTOGRAM_SLOTS) for at in offsets), strict=True))
+        *counts, sum_us = _added([self._row(at, _HISTOGRAM_SLOTS) for at in offsets])
         return Latency(tuple(counts), sum_us)
 
     def reset(self) -> None:
@@ -378,28 +378,33 @@ class Segment:
 
     def _fold(
         self,
-        table: Sequence[Counter],
+        table: "_Table",
         workers: Sequence[int],
         leader: Sequence[int] = (),
         baseline_slots: int = 0,
     ) -> dict[str, int]:
         """Counters by name over these blocks, less their baselines, which stand so far behind; 0: all."""
         offsets = [*workers, *leader]
-        living = [index for index, pid in enumerate(self.pids()[1:]) if pid and index < len(workers)]
-        rows = [self._row(offset, len(table)) for offset in offsets]
+        n_slots = len(table.names)
+        rows = [self._row(offset, n_slots) for offset in offsets]
         if baseline_slots:
-            bases = [self._row(offset + baseline_slots, len(table)) for offset in offsets]
-            rows = [_less(table, row, base) for row, base in zip(rows, bases, strict=True)]
-        totals = {}
-        for counter, values in zip(table, zip(*rows, strict=True), strict=True):
+            bases = [self._row(offset + baseline_slots, n_slots) for offset in offsets]
+            rows = [_less(table.counters, row, base) for row, base in zip(rows, bases, strict=True)]
+        # Once a second for each of some thousand servers: no work for each counter beyond the sum.
+        totals = dict(zip(table.names, _added(rows), strict=True))
+        if table.opinions:
             # What is not a sum is an opinion: the leader's slot has none, nor has a place where nobody is.
-            opinions = [values[index] for index in living] or values[: len(workers)]
-            counted = values if counter.fold == "sum" else opinions
-            totals[counter.name] = _FOLDS[counter.fold](counted)
+            living = [row for row, pid in zip(rows[: len(workers)], self.pids()[1:], strict=False) if pid]
+            for index, name, fold in table.opinions:
+                totals[name] = fold(row[index] for row in living or rows[: len(workers)])
         return totals
 
     def _row(self, offset_slots: int, n_slots: int) -> list[int]:
         return self._slots[offset_slots : offset_slots + n_slots].tolist()
+
+
+def _added(rows: Iterable[list[int]]) -> list[int]:
+    return reduce(lambda some, more: list(map(add, some, more)), rows)
 
 
 def _less(table: Sequence[Counter], row: list[int], base: list[int]) -> list[int]:
@@ -410,4 +415,21 @@ def _less(table: Sequence[Counter], row: list[int], base: list[int]) -> list[int
     ]
 
 
-_FOLDS: Final[dict[str, Callable[[Sequence[int]], int]]] = {"sum": sum, "min": min, "max": max}
+class _Table(NamedTuple):
+    """`opinions`: where those are that are not summed, and how one is made of them."""
+
+    counters: Sequence[Counter]
+    names: tuple[str, ...]
+    opinions: tuple[tuple[int, str, Callable[[Iterable[int]], int]], ...]
+
+    @classmethod
+    def of(cls, counters: Sequence[Counter]) -> "_Table":
+        folds: dict[str, Callable[[Iterable[int]], int]] = {"min": min, "max": max}
+        opinions = [
+            (index, each.name, folds[each.fold]) for index, each in enumerate(counters) if each.fold != "sum"
+        ]
+        return cls(counters, tuple(each.name for each in counters), tuple(opinions))
+
+
+_WORKER: Final = _Table.of(WORKER_COUNTERS)
+_SERVER: Final = _Table.of(SERVER_COUNTERS)

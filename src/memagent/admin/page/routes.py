@@ -169,7 +169,7 @@ def _add_watching(router: APIRouter, watch: Watch) -> None:
 
         async def events() -> AsyncGenerator[bytes, None]:
             async for frame in watch.frames():
-                yield b"data: " + frame + b"\n\n"
+                yield frame
             yield b"event: again\ndata: {}\n\n"
 
         # Some proxies on the way would keep frames until they have many.

@@ -3,17 +3,21 @@
     shared memory ─▶ Reading ─┬─ every 5 s ─────────────▶ History (always)
                               └─ every 1 s ─▶ View ─▶ frame, encoded once ─▶ every page that watches
 
+    a frame: {..., "columns": [NAME ...], "pools": [{..., "servers": [[VALUE of each column] ...]} ...]}
+
 - Without a page nothing but the history is kept up; the first page has a frame at once.
 - A page that does not keep up misses frames, and never holds up another one.
 - A stream ends after some minutes and the page asks again: a log-in whose time is over holds no longer.
 """
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import asdict, fields
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final
+
+from pydantic_core import to_json
 
 from memagent.admin.page.fill import Fill, ask_all
 from memagent.admin.page.history import STEP_S, History
@@ -35,11 +39,15 @@ _MOST_ASKED_PER_S: Final = 20
 _MOST_WATCHERS: Final = 128  # half of all connections: health is still answered
 _NO_FILL: Final = Fill()
 _OF_SERVER: Final = (
-    *("pool", "name", "address", "backup", "weight", "state", "since_s", "reason", "held"),
+    *("name", "address", "backup", "weight", "state", "since_s", "reason", "held"),
     *("journal_keys", "journal_bytes", "connections"),
 )
 _OF_TRAFFIC: Final = tuple(each.name for each in fields(Traffic))
 _OF_FILL: Final = tuple(each.name for each in fields(Fill))
+_COLUMNS: Final = (*_OF_SERVER, *_OF_TRAFFIC, *_OF_FILL, "queued", "warm", "share")
+_values_of_server, _values_of_traffic, _values_of_fill = (
+    attrgetter(*names) for names in (_OF_SERVER, _OF_TRAFFIC, _OF_FILL)
+)
 
 
 class Watch:
@@ -82,7 +90,7 @@ class Watch:
         return self._watchers >= _MOST_WATCHERS
 
     async def frames(self) -> AsyncGenerator[bytes, None]:
-        """JSON, the newest each time, until some minutes have passed or all ends."""
+        """Server-sent events, the newest each time, until some minutes have passed or all ends."""
         self._watchers += 1
         self._has_watchers.set()
         # Of what was made for nobody who is there any more, no page wants to see the last.
@@ -127,7 +135,7 @@ class Watch:
         now = self._read()
         view = compare(self._before or self._past, now)
         self._before = now
-        self._frame = json.dumps(self._as_dict(view), separators=(",", ":")).encode()
+        self._frame = b"data: " + to_json(self._as_dict(view)) + b"\n\n"
         self._number += 1
         self._tell()
         return _LOOK_EVERY_S
@@ -173,6 +181,7 @@ class Watch:
             "workers": [asdict(worker) for worker in snapshot.workers],
             "step_s": self.history.last_s,
             **asdict(view.traffic),
+            "columns": _COLUMNS,
             "pools": [self._pool(pool, rows, moving.get(pool.name)) for pool in snapshot.pools],
         }
 
@@ -180,35 +189,42 @@ class Watch:
         self, pool: PoolSnapshot, rows: dict[int, Row], moving: MigrationSnapshot | None
     ) -> dict[str, Any]:
         config = next((each for each in self.config().pools if each.name == pool.name), None)
-        shares = (self._shares.known(config) if config is not None else None) or []
-        found = [self._server(rows[server.number]) for server in pool.servers]
-        for server, share in zip(found, shares, strict=len(shares) == len(found)):
-            server["share"] = share
+        known = self._shares.known(config) if config is not None else None
+        shares: list[float | None] = [None] * len(pool.servers)
+        if known is not None and len(known) == len(shares):
+            shares = [*known]
         return {
             "name": pool.name,
             "distribution": pool.distribution,
             "has_copies": pool.has_copies,
             "has_address": pool.name in self.config().listens,
             "migration": asdict(moving) if moving is not None else None,
-            "servers": found,
+            "servers": [
+                self._server(rows[server.number], share)
+                for server, share in zip(pool.servers, shares, strict=True)
+            ],
         }
 
-    def _server(self, row: Row) -> dict[str, Any]:
+    def _server(self, row: Row, share: float | None) -> tuple[Any, ...]:
+        """Names once for all servers, and no digits that nobody sees: a third of the bytes."""
         server = row.server
-        return {
-            **_flat(server, _OF_SERVER),
-            "warm": asdict(server.warm) if server.warm is not None else None,
-            **_flat(row.traffic, _OF_TRAFFIC),
-            "queued": row.queued,
-            **_flat(self._fills.get(server.address, _NO_FILL), _OF_FILL),
-            "share": None,
-        }
+        return (
+            *_values_of_server(server),
+            *_short(row.traffic),
+            *_values_of_fill(self._fills.get(server.address, _NO_FILL)),
+            row.queued,
+            asdict(server.warm) if server.warm is not None else None,
+            share,
+        )
 
 
 def _is_shown(moving: MigrationSnapshot, now_s: float) -> bool:
     return moving.ended_s is None or now_s - moving.ended_s < _SHOWN_S
 
 
-def _flat(value: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    """Plain values by name: `asdict` would copy each, five times as long."""
-    return {name: getattr(value, name) for name in names}
+def _short(traffic: Traffic) -> tuple[float | None, ...]:
+    return tuple(
+        # A ratio is 1 only if it was.
+        value if value is None or name == "hit_ratio" else round(value, 3)
+        for name, value in zip(_OF_TRAFFIC, _values_of_traffic(traffic), strict=True)
+    )

@@ -58,10 +58,20 @@ def run(test: Test, monkeypatch: pytest.MonkeyPatch, look_every_s: float = 0.01)
     assert log == []
 
 
+def read(frame: bytes) -> dict[str, Any]:
+    """As the page has it."""
+    start, told, end, rest = frame.partition(b"{")[0], *frame[6:].partition(b"\n\n")
+    assert (start, end, rest) == (b"data: ", b"\n\n", b"")
+    found: dict[str, Any] = json.loads(told)
+    for pool in found["pools"]:
+        pool["servers"] = [dict(zip(found["columns"], row, strict=True)) for row in pool["servers"]]
+    return found
+
+
 def test_a_frame_says_everything(monkeypatch: pytest.MonkeyPatch):
     async def test(case: Case) -> None:
         frames = case.watch.frames()
-        first, second = json.loads(await anext(frames)), json.loads(await anext(frames))
+        first, second = read(await anext(frames)), read(await anext(frames))
         for frame in (first, second):
             assert (frame["pid"], frame["version"], frame["step_s"]) == (1, "1", 0)
             [pool] = frame["pools"]
@@ -69,10 +79,11 @@ def test_a_frame_says_everything(monkeypatch: pytest.MonkeyPatch):
             assert [each["state"] for each in pool["servers"]] == ["up", "down", "up"]
             assert [each["backup"] for each in pool["servers"]] == [False, False, True]
             assert {each["requests_per_s"] for each in pool["servers"]} == {100}
+            assert {each["warm"] for each in pool["servers"]} == {None}
             assert pool["servers"][0]["queued"] == 2
             assert pool["servers"][0]["items"] is None
             assert pool["has_address"] is False
-        while json.loads(await anext(frames))["pools"][0]["servers"][2]["share"] != 1:
+        while read(await anext(frames))["pools"][0]["servers"][2]["share"] != 1:
             pass  # counted meanwhile
         await frames.aclose()
 
@@ -99,7 +110,7 @@ def test_how_full_a_server_is_goes_by_its_address(monkeypatch: pytest.MonkeyPatc
 
 
 def items_of(frame: bytes) -> dict[str, int | None]:
-    [pool] = json.loads(frame)["pools"]
+    [pool] = read(frame)["pools"]
     return {each["address"]: each["items"] for each in pool["servers"]}
 
 
@@ -107,7 +118,7 @@ def test_keys_that_move_are_told_of_and_the_end_of_it_for_a_while(monkeypatch: p
     async def test(case: Case) -> None:
         async def told() -> Any:
             frames = case.watch.frames()
-            [pool] = json.loads(await anext(frames))["pools"]
+            [pool] = read(await anext(frames))["pools"]
             await frames.aclose()
             return pool["migration"]
 

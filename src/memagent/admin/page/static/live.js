@@ -36,7 +36,7 @@ function open() {
   if (!isOn || source || document.hidden) return;
   source = new EventSource("v1/watch");
   source.onmessage = (event) => {
-    frame = JSON.parse(event.data);
+    frame = withNames(JSON.parse(event.data));
     heardMs = performance.now();
     isInTrouble = false;
     tell();
@@ -52,6 +52,15 @@ function open() {
     retry = setTimeout(open, RETRY_MS);
     tell();
   };
+}
+
+/** Servers come as rows of values: the names of these are there once. */
+function withNames({ columns, ...told }) {
+  const pools = told.pools.map((pool) => {
+    const named = (row) => Object.fromEntries([["pool", pool.name], ...row.map((value, at) => [columns[at], value])]);
+    return { ...pool, servers: pool.servers.map(named) };
+  });
+  return { ...told, pools };
 }
 
 function close() {

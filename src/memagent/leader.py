@@ -40,6 +40,7 @@ from memagent.settings import ServerConfig
 from memagent.snapshot import PoolSnapshot, ServerSnapshot
 
 _IDLE_S: Final = 2.0
+_SHOWN: Final = ("journal_keys", "journal_bytes", "journal_overflows", "connections", "in_flight")
 
 
 class Move(NamedTuple):
@@ -196,8 +197,7 @@ class Leader:
             places.append(Place(alive, used, outage, phase, emptied))
         in_flight = 0
         if self.lifecycle.lives[number].held:
-            totals = self._segment.server_totals(number)
-            in_flight = totals["in_flight"] + totals["pending"]
+            in_flight = sum(self._segment.server_sums(number, ("in_flight", "pending")))
         opened = standing.opened
         return Row(standing.outage, opened, tuple(places), in_flight)
 
@@ -317,7 +317,6 @@ class Leader:
 
     def server_snapshot(self, number: int) -> ServerSnapshot:
         member, life = self.fleet.members[number], self.lifecycle.lives[number]
-        totals = self._segment.server_totals(number)
         return ServerSnapshot(
             number=number,
             pool=member.pool.name,
@@ -331,11 +330,7 @@ class Leader:
             outage=life.outage,
             emptied=life.emptied,
             held=life.held,
-            journal_keys=totals["journal_keys"],
-            journal_bytes=totals["journal_bytes"],
-            journal_overflows=totals["journal_overflows"],
-            connections=totals["connections"],
-            in_flight=totals["in_flight"],
             replaced=member.replaced,
             warm=self.rewarms.snapshot(number, life.warm == "paused"),
+            **dict(zip(_SHOWN, self._segment.server_sums(number, _SHOWN), strict=True)),
         )

@@ -346,6 +346,11 @@ class Segment:
         baseline_slots = self._server_baseline_slots if since_reset else 0
         return self._fold(_SERVER, self._server_offsets(server), leader, baseline_slots)
 
+    def server_sums(self, server: int, names: Iterable[str]) -> list[int]:
+        """Some of a server's counters that are sums: far sooner than all of them."""
+        offsets = [*self._server_offsets(server), self._leader_offset_slots(server)]
+        return [sum([self._slots[offset + SERVER_INDEX[name]] for offset in offsets]) for name in names]
+
     def server_column(self, server: int, name: str) -> list[int]:
         """One of a server's counters, each worker's own."""
         return [self._slots[offset + SERVER_INDEX[name]] for offset in self._server_offsets(server)]

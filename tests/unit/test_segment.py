@@ -102,6 +102,9 @@ def test_who_attaches_counts_in_the_same_memory(segment: Segment):
     assert segment.worker_totals()["get_hits"] == 7
     assert segment.server_totals(2)["requests"] == 70
     assert segment.server_totals(1)["requests"] == 0
+    segment.count_as_leader(2, "requests", 5)
+    names = ("requests", "replies", "warm_keys")
+    assert segment.server_sums(2, names) == [segment.server_totals(2)[name] for name in names] == [75, 0, 0]
     assert other.started_s == segment.started_s == pytest.approx(time.time(), abs=60)
     assert other.supervisor_pid == os.getpid()
     del place, server

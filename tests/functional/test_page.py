@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from memagent.inspection.keys import shown
 from tests.functional.pages import ACT, HOSTILE, LOOK, REFUSED, Case, Open, as_base64, opening, start_servers
@@ -129,6 +129,15 @@ def test_a_key(case: Case, open_page: Open):
     page.get_by_role("button", name="Close").click()
     expect(page.locator(".health")).to_contain_text("It is nowhere")
     assert [server.get(b"user:1") for server in case.servers] == [None] * 3
+
+    def unreachable(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json={**answer.json(), "reachable": False})
+
+    page.route("**/v1/keys/**", unreachable)
+    page.get_by_role("button", name="Look").click()
+    expect(page.locator(".health.busy")).to_contain_text("No client reaches this key")
+    expect(page.locator("details")).to_have_count(0)
 
 
 VALUES = [b"<script>alert(1)</script>", b"\xff\xfe\0<b>bold</b>", b'{"a": "<img src=x onerror=alert(1)>"}']

@@ -52,7 +52,7 @@ class KeyWriter:
     async def write(self, change: Change) -> str:
         """STORED, DELETED or NOT_FOUND. InvalidError for what is no key; RefusedError with anything else."""
         config = self._config()
-        change = replace(change, key=_clients_key(config, change.key, change.pool))
+        change = replace(change, key=_asked(config, change))
         address = self._address(config, change.pool)
         try:
             async with asyncio.timeout(2 * _TIMEOUT_S):
@@ -75,23 +75,16 @@ class KeyWriter:
         return Address(_ANY_HOST.get(address.host, address.host), address.port)
 
 
-def _clients_key(config: Config, key: bytes, pool: str | None) -> bytes:
-    """The key by which clients reach what `key` is to this pool's servers."""
-    way = way_of(config, key, pool)
-    if pool is None or pool in config.listens:
-        return key
-    for prefix in way.pool.takes:
-        asked = prefix.encode() + key if way.pool.strip_prefix else key
-        try:
-            found = way_of(config, asked, None)
-        except InvalidError:
-            continue
-        if (found.pool.name, found.stored) == (way.pool.name, way.stored):
-            return asked
-    raise InvalidError(
-        f"no client reaches this key in the pool {quoted(pool)}: by its prefix it belongs to another one",
-        "ask without a pool, with the key as clients have it",
-    )
+def _asked(config: Config, change: Change) -> bytes:
+    """The key by which clients reach what this is to its pool's servers."""
+    way = way_of(config, change.key, change.pool)
+    if way.asked is None:
+        raise InvalidError(
+            f"no client reaches this key in the pool {quoted(way.pool.name)}: by its prefix it belongs to "
+            "another one",
+            "ask without a pool, with the key as clients have it",
+        )
+    return way.asked
 
 
 def _request(change: Change) -> bytes:

@@ -104,6 +104,8 @@ def describe(found: Explanation) -> list[str]:
         verdict = _VERDICTS[found.verdict]
     if found.moving:
         verdict = "it moves from one of these servers to the other (magent migration)"
+    if not found.reachable:
+        return [*lines, "", verdict, "no client reaches it in this pool: its prefix leads to another one"]
     return [*lines, "", verdict]
 
 

@@ -61,6 +61,7 @@ class Explanation:
     copy: Found | None
     verdict: Verdict
     differs_in: tuple[Part, ...] = ()
+    reachable: bool = True  # for clients: or does the key's prefix lead them to another pool?
     moving: bool = False  # to its new server: owner is who decides about it now, copy the other one
 
     def as_dict(self) -> dict[str, Any]:
@@ -77,6 +78,7 @@ class Explanation:
             "copy": self.copy.as_dict() if self.copy else None,
             "verdict": self.verdict,
             "differs_in": list(self.differs_in),
+            "reachable": self.reachable,
             "moving": self.moving,
         }
 
@@ -93,7 +95,7 @@ def explain(
 
     So much of each value is kept.
     """
-    pool, stored, prefix = way
+    pool, stored, prefix, asked = way
     owner, copy = Places(pool, placement).of(stored)
     with Looker(timeout_s) as looker:
         at_owner = _look(looker, owner, stored, states, keep_bytes)
@@ -103,6 +105,7 @@ def explain(
     return Explanation(
         *(key, stored, prefix, pool.name, pool.key_hash, hash_value, point, pool.distribution),
         *(at_owner, at_copy, verdict, differs_in),
+        reachable=asked is not None,
         moving=pool.migration is not None and copy is not None,
     )
 

@@ -76,6 +76,9 @@ def test_the_pool_that_takes_the_key_or_is_named():
     found = asyncio.run(lookup.look_up(b"a:k"))
     assert (found["pool"], found["key"], found["stored_key"], found["prefix"]) == ("a", "a:k", "k", "a:")
     assert asyncio.run(lookup.look_up(b"a:k", "own"))["stored_key"] == "a:k"
+    for key, pool, reachable in ((b"a:k", None, True), (b"a:k", "own", True), (b"k", "a", True)):
+        assert asyncio.run(lookup.look_up(key, pool))["reachable"] is reachable
+    assert asyncio.run(lookup.look_up(b"k" * 250, "a"))["reachable"] is False
     with pytest.raises(InvalidError, match="no pool takes the key"):
         asyncio.run(lookup.look_up(b"b\xff"))
     with pytest.raises(InvalidError, match='no pool "c"'):

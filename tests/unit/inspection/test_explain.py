@@ -15,7 +15,7 @@ KEY = b"SNSGOU1"
 
 
 def explained(found, key=KEY, states=None, timeout_s=5.0):
-    way = Routed(found.pool, key, "")
+    way = Routed(found.pool, key, "", key)
     return explain(key, way, make_placement(found.pool), states or {}, timeout_s)
 
 
@@ -63,7 +63,7 @@ def test_a_key_that_moves(server, backup):
     old = PoolConfig.model_validate({"name": "m", "servers": [server.address]})
     moving = Migration(phase="copy", former=old, n_settled=1)
     pool = new.model_copy(update={"servers": (*new.servers, *old.servers), "migration": moving})
-    told = explain(KEY, Routed(pool, KEY, None), make_placement(pool), {}, 5.0)
+    told = explain(KEY, Routed(pool, KEY, None, KEY), make_placement(pool), {}, 5.0)
     assert told.moving
     assert [found.holder.name for found in (told.owner, told.copy)] == [server.address, backup.address]
     assert [line.split()[:2] for line in describe(told)[5:7]] == [
@@ -112,6 +112,14 @@ def test_without_copies(server):
     told = explained(places([server]))
     assert (told.verdict, told.copy, told.owner.as_dict()["present"]) == ("not_known", None, None)
     assert describe(told)[-1] == "not known: a server did not answer"
+
+
+def test_a_key_that_no_client_reaches_there(server):
+    pool = places([server]).pool
+    told = explain(KEY, Routed(pool, KEY, None, None), make_placement(pool), {}, 5.0)
+    assert told.as_dict()["reachable"] is False
+    assert describe(told)[-1] == "no client reaches it in this pool: its prefix leads to another one"
+    assert explained(places([server])).as_dict()["reachable"] is True
 
 
 def test_a_server_that_is_not_there(server, backup):

@@ -40,16 +40,30 @@ def test_it_answers_what_the_proxy_does(prefixes: list[str], key: str) -> None:
 def test_a_prefix_that_is_stripped():
     one = {"name": "a", "servers": ["s"], "prefixes": ["a:", ""], "strip_prefix": True}
     told = Config.model_validate({"pools": [one]})
-    assert routed(told, b"a:b\xff")[1:] == (b"b\xff", "a:")
-    assert routed(told, b"c")[1:] == (b"c", "")
-    assert routed(told, b"a:b", "a")[1:] == (b"a:b", None)
+    assert routed(told, b"a:b\xff")[1:] == (b"b\xff", "a:", b"a:b\xff")
+    assert routed(told, b"c")[1:] == (b"c", "", b"c")
+    assert routed(told, b"a:b", "a")[1:] == (b"a:b", None, b"a:a:b")
+    assert routed(told, b"k" * 249, "a")[1:] == (b"k" * 249, None, b"k" * 249)
     with pytest.raises(ConfigError, match="nothing but the prefix"):
         routed(told, b"a:")
 
 
+def test_what_no_client_reaches_in_a_pool_without_an_address_of_its_own():
+    told = config(a=["a:"], rest=[""], own=None)
+    for key, pool, asked in (
+        (b"a:b", "a", b"a:b"),
+        (b"a:b", "rest", None),
+        (b"b", "a", None),
+        (b"b", "rest", b"b"),
+        (b"a:b", "own", b"a:b"),
+    ):
+        assert routed(told, key, pool).asked == asked
+    assert routed(told, b"a:b").asked == b"a:b"
+
+
 def test_a_pool_by_its_name_or_because_there_is_no_other():
     one, two = config(a=None), config(a=None, b=["b"])
-    assert routed(one, b"x")[1:] == (b"x", None)
+    assert routed(one, b"x")[1:] == (b"x", None, b"x")
     assert pool_of(one, None).name == "a"
     assert (pool_of(two, "b").name, routed(two, b"x", "a").pool.name) == ("b", "a")
     with pytest.raises(ConfigError, match="which pool is meant\\? There are a, b"):

@@ -66,11 +66,16 @@ export function key(root, live, session, base64 = "", pool = "") {
     return [
       h("h2", { class: "key-name" }, found.key),
       h("p", { class: `health ${how}` }, verdict + differs),
+      found.reachable ? null : h("p", { class: "health busy" }, "No client reaches this key in this pool: its prefix leads to another one."),
       facts(found),
       h("div", { class: "wide" }, holdersTable(found)),
       (found.verdict === "differ" ? holders : [first]).filter((each) => each?.value).map(valueOf),
-      session.role === "operator" ? changes(found, first) : h("p", { class: "soft" }, "To set or delete it, log in as operator."),
+      found.reachable ? changeable(found, first) : null,
     ];
+  }
+
+  function changeable(found, first) {
+    return session.role === "operator" ? changes(found, first) : h("p", { class: "soft" }, "To set or delete it, log in as operator.");
   }
 
   function changes(found, first) {

@@ -116,6 +116,7 @@ def test_a_key(case: Case, open_page: Open):
     page.get_by_role("button", name="Set it").click()
     expect(page.get_by_role("dialog")).to_contain_text("The proxy says STORED.")
     page.get_by_role("button", name="Close").click()
+    expect(page.locator(".key-name")).to_be_focused()
     expect(page.get_by_label("Value", exact=True)).to_have_text("näher")
     with case.proxy.connect() as wire:
         wire.expect(b"get user:1\r\n", "VALUE user:1 0 6\r\nnäher\r\nEND\r\n".encode())
@@ -123,10 +124,12 @@ def test_a_key(case: Case, open_page: Open):
     page.get_by_role("button", name="Delete…").click()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.get_by_role("button", name="Delete…")).to_be_focused()
     page.get_by_role("button", name="Delete…").click()
     page.get_by_role("button", name="Delete it").click()
     expect(page.get_by_role("dialog")).to_contain_text("The proxy says DELETED.")
-    page.get_by_role("button", name="Close").click()
+    page.keyboard.press("Escape")
+    expect(page.locator(".key-name")).to_be_focused()
     expect(page.locator(".health")).to_contain_text("It is nowhere")
     assert [server.get(b"user:1") for server in case.servers] == [None] * 3
 
@@ -239,6 +242,13 @@ def test_keys_move_to_another_server(case: Case, servers: list[Memcached], reque
         expect(line).to_contain_text("servers: aborted")
         expect(line.get_by_role("button")).to_have_count(0)
         expect(line.get_by_role("progressbar")).to_have_count(0)
+
+
+def test_that_there_is_no_news_is_spoken_once(open_page: Open):
+    page = open_page()
+    page.evaluate("let asked = 0; performance.now = () => (asked += 10000)")
+    expect(page.locator("#connection")).to_have_text(re.compile("^✕ no news for [0-9]"))
+    expect(page.locator("#connection").get_by_role("status")).to_have_text("✕ no news")
 
 
 def test_a_reader_may_not_act(case: Case, open_page: Open):

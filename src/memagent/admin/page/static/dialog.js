@@ -5,9 +5,11 @@ import { h, setText } from "./dom.js";
 
 /**
  * Ask, do it, and show what came of it. `act(values)` gives a sentence, or throws what is said in the dialog.
- * `fields`: [{name, label, value, required}]; a boolean value makes a box to tick.
+ * `fields`: [{name, label, value, required}]; a boolean value makes a box to tick. `back`: what has the focus
+ * afterwards if the button that asked is there no longer.
  */
-export function ask({ title, text, label, act, fields = [], isDanger = false }) {
+export function ask({ title, text, label, act, fields = [], isDanger = false, back = () => document.getElementById("view") }) {
+  const asker = document.activeElement;
   const said = h("p", { class: "error", role: "alert" });
   const inputs = fields.map(makeField);
   const yes = h("button", { class: isDanger ? "danger" : "main" }, label);
@@ -49,7 +51,10 @@ export function ask({ title, text, label, act, fields = [], isDanger = false }) 
       yes.disabled = false;
     }
   });
-  dialog.addEventListener("close", () => dialog.remove());
+  dialog.addEventListener("close", () => {
+    dialog.remove();
+    if (!asker.isConnected) back()?.focus();
+  });
   document.body.append(dialog);
   dialog.showModal();
 }

@@ -64,7 +64,7 @@ export function key(root, live, session, base64 = "", pool = "") {
     const [how, verdict] = VERDICTS[found.verdict];
     const differs = found.differs_in.length ? ` in ${found.differs_in.join(", ")}.` : "";
     return [
-      h("h2", { class: "key-name" }, found.key),
+      h("h2", { class: "key-name", tabindex: "-1" }, found.key),
       h("p", { class: `health ${how}` }, verdict + differs),
       found.reachable ? null : h("p", { class: "health busy" }, "No client reaches this key in this pool: its prefix leads to another one."),
       facts(found),
@@ -103,6 +103,7 @@ export function key(root, live, session, base64 = "", pool = "") {
         title: `Set ${found.key}?`,
         text: `Its value becomes ${bytes(size)} of text, on its owner and its copy, as if a client had set it. What is there now is lost.`,
         label: "Set it",
+        back: () => result.querySelector(".key-name"),
         act: async () => {
           const body = { value_base64: textToBase64(value.value), flags: Number(flags.value), expiry_s: Number(expiry.value) };
           const { reply } = await ask("PUT", path, body);
@@ -116,6 +117,7 @@ export function key(root, live, session, base64 = "", pool = "") {
         title: `Delete ${found.key}?`,
         text: "It is deleted on its owner and its copy, as if a client had deleted it.",
         label: "Delete it",
+        back: () => result.querySelector(".key-name"),
         isDanger: true,
         act: async () => {
           const { reply } = await ask("DELETE", path);

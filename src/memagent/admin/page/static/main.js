@@ -138,8 +138,10 @@ async function again() {
 function showConnection() {
   const isBad = live.last() !== null && live.ageS() > LATE_S;
   setClass(connection, isBad ? "bad" : "good");
-  if (live.last() === null) setText(connection, "");
-  else setText(connection, isBad ? `✕ no news for ${forHowLong(live.ageS())}` : "● live");
+  // That it is so is spoken; for how long is seen, or it would be spoken every second.
+  const [how, since] = connection.children;
+  setText(how, live.last() === null ? "" : isBad ? "✕ no news" : "● live");
+  setText(since, isBad ? ` for ${forHowLong(live.ageS())}` : "");
   document.body.classList.toggle("stale", isBad);
 }
 

@@ -6,7 +6,7 @@ import { figure, h, keyed, setClass, setText, show } from "./dom.js";
 import { bytes, count, forHowLong, micros, percent, perSecond } from "./format.js";
 import { migrationLine } from "./migration.js";
 import { reload } from "./server.js";
-import { badge, health, setBadge, warmOf, warmText, worstFirst } from "./states.js";
+import { TRAFFIC, badge, health, setBadge, warmOf, warmText, worstFirst } from "./states.js";
 
 const MOST_AS_CONFIGURED = 20;
 
@@ -28,11 +28,7 @@ export function overview(root, live, session) {
   const figures = h("dl", { class: "figures" });
   const pools = h("div");
   const shown = figure(figures, [
-    ["Requests/s", (f) => perSecond(f.requests_per_s)],
-    ["Hit rate", (f) => percent(f.hit_ratio)],
-    ["p50", (f) => micros(f.p50_us)],
-    ["p99", (f) => micros(f.p99_us)],
-    ["Errors/s", (f) => perSecond(f.errors_per_s)],
+    ...TRAFFIC,
     ["Clients", (f) => count(f.clients)],
     ["Workers", (f) => `${f.workers.filter((each) => each.pid).length} of ${f.workers.length}`],
     ["Running for", (f) => forHowLong(f.now_s - f.started_s)],

@@ -4,8 +4,8 @@ import { ask, get, pathOf } from "./api.js";
 import { charts } from "./charts.js";
 import { ask as question } from "./dialog.js";
 import { figure, h, setText, show } from "./dom.js";
-import { bytes, count, forHowLong, micros, percent, perSecond } from "./format.js";
-import { badge, setBadge, warmOf, warmText } from "./states.js";
+import { bytes, count, forHowLong, percent } from "./format.js";
+import { TRAFFIC, badge, setBadge, warmOf, warmText } from "./states.js";
 
 export function server(root, live, session, pool, role, name) {
   const which = { pool, name, backup: role === "backup" };
@@ -27,11 +27,7 @@ export function server(root, live, session, pool, role, name) {
     ["Items", (s) => count(s.items)],
     ["Memory", (s) => (s.limit_bytes ? `${bytes(s.used_bytes)} of ${bytes(s.limit_bytes)}` : "–")],
     ["Evictions", (s) => count(s.evictions)],
-    ["Requests/s", (s) => perSecond(s.requests_per_s)],
-    ["Hits", (s) => percent(s.hit_ratio)],
-    ["p50", (s) => micros(s.p50_us)],
-    ["p99", (s) => micros(s.p99_us)],
-    ["Errors/s", (s) => perSecond(s.errors_per_s)],
+    ...TRAFFIC,
     ["Not answered yet", (s) => count(s.queued)],
     ["Connections", (s) => count(s.connections)],
     ["Journal", (s) => (s.journal_keys ? `${count(s.journal_keys)} keys, ${bytes(s.journal_bytes)}` : "empty")],

@@ -1,7 +1,7 @@
 // A server's state in words, by a sign and by a colour: never by the colour alone.
 
 import { h, setClass, setText } from "./dom.js";
-import { count, forHowLong } from "./format.js";
+import { count, forHowLong, micros, percent, perSecond } from "./format.js";
 
 const SIGNS = { up: "●", warming: "◐", returning: "◔", down: "✕", draining: "◌", drained: "○" };
 // What wants looking after comes first.
@@ -17,6 +17,15 @@ export function setBadge(element, server) {
   setClass(element, `badge ${server.state}`);
   setText(element, `${SIGNS[server.state]} ${server.state}`);
 }
+
+/** What there is of traffic, for all clients as for one server: title, text. */
+export const TRAFFIC = [
+  ["Requests/s", (of) => perSecond(of.requests_per_s)],
+  ["Hit rate", (of) => percent(of.hit_ratio)],
+  ["p50", (of) => micros(of.p50_us)],
+  ["p99", (of) => micros(of.p99_us)],
+  ["Errors/s", (of) => perSecond(of.errors_per_s)],
+];
 
 /** The re-warm that is under way, or null. */
 export const warmOf = (server) =>

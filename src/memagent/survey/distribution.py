@@ -171,7 +171,7 @@ class Distribution:
             ring = sum(rings[at] for at in read)
             for at in of_class:
                 holder = self._places.holders[at]
-                shown: dict[str, Any] = {
+                told: dict[str, Any] = {
                     "name": holder.name,
                     "backup": holder.role == "backup",
                     **dict.fromkeys(_OF_READ),
@@ -179,22 +179,20 @@ class Distribution:
                 }
                 if at in self._read:
                     keys, size = self._counts[at]
-                    shown.update(keys=keys, bytes=size, **{fault: faults[at, fault] for fault in _FAULTS})
-                    shown["keys_share"] = keys / n_keys if n_keys else None
-                    shown["bytes_share"] = size / n_bytes if n_bytes else None
+                    told.update(keys=keys, bytes=size, **{fault: faults[at, fault] for fault in _FAULTS})
+                    told["keys_share"] = keys / n_keys if n_keys else None
+                    told["bytes_share"] = size / n_bytes if n_bytes else None
                     if n_keys and ring and not pool.hash_tag:
                         low, high = bounds(rings[at] / ring, n_keys, _MADE_UP_KEYS)
-                        shown.update(expected_low=low, expected_high=high)
-                holders.append(shown)
+                        told.update(expected_low=low, expected_high=high)
+                holders.append(told)
         return holders
 
 
 def _count(cases: Iterable[_Case], found: Mapping[_Case, bool]) -> Mapping[tuple[int, Fault], int]:
     """By holder and fault. Where not all were looked at, as many are counted as held of those that were."""
-    looked_at, held = (
-        Counter(each.fault for each in found),
-        Counter(each.fault for each in found if found[each]),
-    )
+    looked_at = Counter(each.fault for each in found)
+    held = Counter(each.fault for each, holds in found.items() if holds)
     part = {fault: held[fault] / looked_at[fault] if looked_at[fault] else 1.0 for fault in _FAULTS}
     counts: dict[tuple[int, Fault], float] = defaultdict(float)
     for case in cases:

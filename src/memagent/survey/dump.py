@@ -23,7 +23,8 @@ _SILENCE_S: Final = 30.0
 _LONGEST_LINE_BYTES: Final = 8192
 # What stands before the size is what servers have said for years, and quicker to pass over than anything.
 _LINES: Final = re.compile(
-    rb"^key=(\S+) exp=(-?\d+) la=(\d+) (?:cas=\S+ fetch=\S+ cls=\S+|.*?) size=(\d+).*\n", re.MULTILINE
+    rb"^key=(\S+) exp=(-?\d{1,20}) la=(\d{1,20}) (?:cas=\S+ fetch=\S+ cls=\S+|.*?) size=(\d{1,20})\b.*\n",
+    re.MULTILINE,
 )
 _ESCAPE: Final = re.compile(rb"%[0-9A-Fa-f]{2}")
 _END: Final = b"END\r\n"

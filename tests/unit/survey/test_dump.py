@@ -86,6 +86,12 @@ class _Nobody:
     def __exit__(self, *_: object) -> None: ...
 
 
+def test_what_later_servers_may_add():
+    answer = b"key=a exp=-1 la=1 new=x cas=3 fetch=no size=63 flags=7\r\nEND\r\n"
+    with said(answer) as server:
+        assert lines_of(server.address) == [(b"a", b"-1", b"1", b"63")]
+
+
 def test_the_second_way_where_the_first_is_refused():
     with said(b"ERROR\r\n", LINE % b"a" + b"END\r\n") as server:
         assert [line[0] for line in lines_of(server.address)] == [b"a"]
@@ -118,6 +124,7 @@ GARBAGE = [
     (LINE % b"a" + b"x" * 100_000, "a line without an end"),
     (b"x" * 100_000, "a line without an end"),
     (LINE % b"" + b"END\r\n", "lists what is no key: key= exp"),
+    (LINE.replace(b"63", b"6" * 5000) % b"a" + b"END\r\n", "lists what is no key: key=a"),
 ]
 
 

@@ -20,14 +20,12 @@ import contextlib
 import os
 import socket
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass as checked
+from memagent.plain import kinds_of, read_one, write_one
 
-_STRICT = ConfigDict(extra="forbid", strict=True)
 _PACKET_BYTES: Final = 32 * 1024  # well below the smallest socket buffer that Linux gives
 _LARGEST_MESSAGE_BYTES: Final = 64 * 1024 * 1024
 _LONGEST_QUEUE: Final = 10_000
@@ -35,7 +33,7 @@ _MOST_FDS: Final = 250  # in a packet: Linux takes 253
 _INT_BYTES: Final = array.array("i").itemsize
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Listener:
     """A listening socket. `number`: no other one has it meanwhile; `pool`: whose it is, "" of all with
     prefixes.
@@ -46,14 +44,14 @@ class Listener:
     pool: str = ""
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Start:
     """The first message: everything that a worker needs.
 
     `numbers` of the servers and their `addresses`, in the order of the configuration: IP addresses, none for
     a Unix socket or a name not resolved yet; `pools`: the numbers of the pools, in that order too. `fds` are
     the sockets of `listeners`. Without `accept` the worker gets ready and takes no client before it hears
-    Accept.
+    Accept. `version` is the supervisor's: a new worker is of the version that is installed by then.
     """
 
     config: dict[str, Any]
@@ -65,10 +63,11 @@ class Start:
     pools: tuple[int, ...]
     fds: tuple[int, ...]
     accept: bool = True
+    version: str = ""
     type: Literal["start"] = "start"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Reload:
     """From now on it is so; as in `Start`, but that `fds` are of those `listeners` alone that were not in the
     message before. Answered by Reloaded, and by Gone for each server that left.
@@ -84,7 +83,7 @@ class Reload:
     type: Literal["reload"] = "reload"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Addresses:
     """What a server's name means now; the answer to Resolve, and sent when it has changed."""
 
@@ -93,7 +92,7 @@ class Addresses:
     type: Literal["addresses"] = "addresses"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Hold:
     """Exactly these servers are out of service by an operator's wish: finish what is under way, ask no more.
 
@@ -104,7 +103,7 @@ class Hold:
     type: Literal["hold"] = "hold"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Replace:
     """A server is another machine from now on; what that has is flushed, unless `keep_data` says so."""
 
@@ -115,7 +114,7 @@ class Replace:
     type: Literal["replace"] = "replace"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Flush:
     """A server that is down may have what it must not have: flush it before it is used again."""
 
@@ -123,7 +122,7 @@ class Flush:
     type: Literal["flush"] = "flush"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class FlushPool:
     """Forget everything on every server of a pool. Answered by `Flushed` with this number."""
 
@@ -132,7 +131,7 @@ class FlushPool:
     type: Literal["flush_pool"] = "flush_pool"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Adopt:
     """The worker in this place is dead: see to what it had under way. Answered by Adopted, as long as that
     has not come nobody else may write where the dead one has.
@@ -142,7 +141,7 @@ class Adopt:
     type: Literal["adopt"] = "adopt"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class TapFilter:
     """Requests that somebody wants to see; `server` None and empty texts: any. At most so many a second."""
 
@@ -153,7 +152,7 @@ class TapFilter:
     per_s: int
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Taps:
     """There are exactly these taps. Said when it changes and again now and then, for workers that are new."""
 
@@ -161,21 +160,21 @@ class Taps:
     type: Literal["taps"] = "taps"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class ReopenLog:
     """The log's file was moved away: go on in the one that has its name now."""
 
     type: Literal["reopen_log"] = "reopen_log"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Accept:
     """Another proxy has handed its listening sockets over: take clients from them."""
 
     type: Literal["accept"] = "accept"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class AcceptNoMore:
     """Another proxy has the listening sockets too, and who waits in them. Clients that are here may stay.
 
@@ -185,35 +184,35 @@ class AcceptNoMore:
     type: Literal["accept_no_more"] = "accept_no_more"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Drain:
     """Accept no more, finish what is under way, then say DrainingDone and exit with 0."""
 
     type: Literal["drain"] = "drain"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Stop:
     """Exit now."""
 
     type: Literal["stop"] = "stop"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Ready:
     """The worker accepts clients."""
 
     type: Literal["ready"] = "ready"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class AcceptsNoMore:
     """Its clients do not become more, from now on."""
 
     type: Literal["accepts_no_more"] = "accepts_no_more"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Reloaded:
     """What `Reload` said is so."""
 
@@ -221,7 +220,7 @@ class Reloaded:
     type: Literal["reloaded"] = "reloaded"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Gone:
     """A server that is configured no more: nothing of it is left in this worker."""
 
@@ -229,7 +228,7 @@ class Gone:
     type: Literal["gone"] = "gone"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Resolve:
     """The worker could not reach a server: does its name mean another address by now?"""
 
@@ -237,7 +236,7 @@ class Resolve:
     type: Literal["resolve"] = "resolve"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class StateChange:
     """A worker takes a server for something else than before, in the outage that it has joined."""
 
@@ -250,7 +249,7 @@ class StateChange:
     type: Literal["state_change"] = "state_change"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Flushed:
     """What a client would have been answered to a flush_all of this pool alone."""
 
@@ -259,7 +258,7 @@ class Flushed:
     type: Literal["flushed"] = "flushed"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Adopted:
     """What `Adopt` asks for has begun, and readers can rely on this worker's marks."""
 
@@ -267,7 +266,7 @@ class Adopted:
     type: Literal["adopted"] = "adopted"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Log:
     """A line for the log."""
 
@@ -276,7 +275,7 @@ class Log:
     type: Literal["log"] = "log"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class DrainingDone:
     """Nothing is under way any more; the worker is about to exit."""
 
@@ -303,8 +302,8 @@ FromWorker = (
     Ready | AcceptsNoMore | Reloaded | Gone | Resolve | StateChange | Flushed | Adopted | Log | DrainingDone
 )
 
-_to_worker: TypeAdapter[ToWorker] = TypeAdapter(Annotated[ToWorker, Field(discriminator="type")])
-_from_worker: TypeAdapter[FromWorker] = TypeAdapter(Annotated[FromWorker, Field(discriminator="type")])
+_TO_WORKER: Final[Mapping[str, type[ToWorker]]] = kinds_of(ToWorker)
+_FROM_WORKER: Final[Mapping[str, type[FromWorker]]] = kinds_of(FromWorker)
 
 Sent = TypeVar("Sent")
 Received = TypeVar("Received")
@@ -322,8 +321,7 @@ class Channel(Generic[Sent, Received]):
     """One end. Watch `fileno()` for reading always, and for writing while `wants_write`."""
 
     _socket: socket.socket
-    _sends: TypeAdapter[Sent]
-    _receives: TypeAdapter[Received]
+    _receives: Mapping[str, type[Received]]
     closed: bool = False
     bad_packets: int = 0
     dropped_messages: int = 0
@@ -342,7 +340,7 @@ class Channel(Generic[Sent, Received]):
     def send(self, message: Sent) -> bool:
         """At once or later; False if never: the other side has gone, or has not read for very long."""
         try:
-            packets = _packets(self._sends.dump_json(message), getattr(message, "fds", ()))
+            packets = _packets(write_one(message), getattr(message, "fds", ()))
         except (ValueError, OSError) as error:
             # A text that is no UTF-8, or no room for one more file.
             self.dropped_messages += 1
@@ -399,9 +397,7 @@ class Channel(Generic[Sent, Received]):
                 self._bad("a packet is longer than any of ours, or there is no room for its files")
             elif (whole := self._join(packet)) is not None:
                 try:
-                    messages.append(self._with_fds(self._receives.validate_json(whole)))
-                except ValidationError as error:
-                    self._bad(_first_problem(error))
+                    messages.append(self._with_fds(read_one(self._receives, whole, strict=True)))
                 except ValueError as error:
                     self._bad(str(error))
         return messages
@@ -465,13 +461,13 @@ SupervisorEnd = Channel[ToWorker, FromWorker]
 
 def connect(fd: int) -> WorkerEnd:
     """The worker's end, from the number that --control-fd gives. OSError if there is no such socket."""
-    return Channel(socket.socket(fileno=fd), _from_worker, _to_worker)
+    return Channel(socket.socket(fileno=fd), _TO_WORKER)
 
 
 def pair() -> tuple[SupervisorEnd, socket.socket]:
     """The supervisor's end, and the socket whose file descriptor a worker inherits."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    return Channel(ours, _to_worker, _from_worker), theirs
+    return Channel(ours, _FROM_WORKER), theirs
 
 
 def _packets(message: bytes, fds: Sequence[int]) -> list[_Packet]:
@@ -506,9 +502,3 @@ def _close_all(fds: Iterable[int]) -> None:
     for fd in fds:
         with contextlib.suppress(OSError):
             os.close(fd)
-
-
-def _first_problem(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    where = ".".join(map(str, first["loc"]))
-    return f"{where}: {first['msg']}" if where else first["msg"]

@@ -14,7 +14,8 @@ Invariants
 - A model is frozen, and what exists is valid: bounds and the rules between settings hold however it was made.
 - `Model.conflicts(values)` knows the rules between settings. It copes with values that are missing or
   None for being wrong, so that a reader reports every mistake in one run.
-- A model goes through JSON and back unchanged (supervisor -> worker), but for secrets, which stay behind.
+- A model goes through JSON and back unchanged, but for secrets, which stay behind. Workers read that with
+  `told`, which has the same names.
 """
 
 from collections.abc import Iterator, Mapping
@@ -48,6 +49,7 @@ from memagent.rows import (
     derived,
     setting,
 )
+from memagent.told import Shape
 from memagent.units import format_bytes, format_ms, quoted
 
 Distribution = Literal["ketama", "modula", "consistent", "magent-ketama", "jump", "rendezvous"]
@@ -153,7 +155,7 @@ class ServerConfig(Table):
         return self.name
 
 
-class PoolConfig(Table):
+class PoolConfig(Shape, Table):
     """A set of servers that share the keys, and the backups that keep the copies."""
 
     name: Word = derived("the key under `pools`", allowed=WORD)
@@ -263,21 +265,6 @@ class PoolConfig(Table):
         "reroute",
     )
     migration: "Migration | None" = derived("set while keys move from former rings to these", None)
-
-    @property
-    def has_copies(self) -> bool:
-        """Does every key have a second holder?"""
-        return bool(self.backups) or self.copies == 2
-
-    @property
-    def keeps_missed(self) -> bool:
-        """May a key have a second holder, so that it matters what a server has missed?"""
-        return self.has_copies or self.migration is not None
-
-    @property
-    def takes(self) -> tuple[str, ...]:
-        """Its prefixes at the addresses of all pools; "" takes what no other one does."""
-        return self.prefixes or (() if self.listen else ("",))
 
     @model_validator(mode="before")
     @classmethod

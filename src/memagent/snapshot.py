@@ -8,23 +8,21 @@
           warm: WarmSnapshot            the re-warm under way, or the last one; none if there was none
       migrations: MigrationSnapshot ... of pools whose keys move to other servers, or have done so
 
-Frozen, made of plain values, and the same after a way through JSON (`as_json`, `from_json`, which do the
-same for other such values).
+Frozen, made of plain values, and the same after a way through JSON (`as_json`, `from_json`).
 Times are seconds since 1970; how long ago something was is its difference to `now_s`, the proxy's own clock.
 """
 
-import dataclasses
 from dataclasses import dataclass
-from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Literal, get_args
+
+from memagent.plain import as_json as as_json
+from memagent.plain import from_json as from_json
 
 State = Literal["up", "down", "returning", "warming", "draining", "drained"]
 WarmState = Literal["running", "paused", "done", "failed", "aborted"]
 MigrationState = Literal["running", "paused", "aborting", "done", "aborted", "cancelled"]
 MigrationPhase = Literal["mirror", "copy", "settle"]
 STATES: tuple[State, ...] = get_args(State)
-
-_Table = TypeVar("_Table")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,43 +142,3 @@ class Snapshot:
     def moving(self) -> tuple[MigrationSnapshot, ...]:
         """The migrations under way."""
         return tuple(each for each in self.migrations if each.ended_s is None)
-
-
-def as_json(snapshot: Any) -> dict[str, Any]:
-    """A dataclass of plain values, such as those above, as what json.dumps takes."""
-    return dataclasses.asdict(snapshot)
-
-
-def from_json(kind: type[_Table], value: Any) -> _Table:
-    """The way back. Names that this version does not know are passed over.
-
-    ValueError if one is missing, or has a value that it cannot have.
-    """
-    if not isinstance(value, dict):
-        raise ValueError(f"{kind.__name__}: not an object")
-    hints = get_type_hints(kind)
-    try:
-        return kind(**{name: _read(hint, value[name]) for name, hint in hints.items()})
-    except KeyError as error:
-        raise ValueError(f"{kind.__name__}: {error.args[0]} is missing") from None
-
-
-def _read(hint: Any, value: Any) -> Any:
-    if get_origin(hint) in (Union, UnionType):
-        if value is None:
-            return None
-        hint = next(each for each in get_args(hint) if each is not type(None))
-    if get_origin(hint) is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise ValueError("not a list")
-        return tuple(_read(get_args(hint)[0], each) for each in value)
-    if get_origin(hint) is dict:
-        if not isinstance(value, dict):
-            raise ValueError("not an object")
-        return {name: _read(get_args(hint)[1], each) for name, each in value.items()}
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        return from_json(hint, value)
-    allowed = get_args(hint)  # of a Literal
-    if value not in allowed if allowed else not isinstance(value, (int, float) if hint is float else hint):
-        raise ValueError(f"{str(value)[:100]!r} cannot be")
-    return value

@@ -13,14 +13,16 @@ import struct
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from memagent import __version__
 from memagent.addresses import Address
 from memagent.counters import SERVER_COUNTERS, WORKER_COUNTERS
 from memagent.segment import Segment
-from memagent.settings import PoolConfig
 from memagent.usage import usage_of
+
+if TYPE_CHECKING:
+    from memagent.settings import PoolConfig
 
 _POINTER_BITS: Final = 8 * struct.calcsize("P")
 
@@ -51,7 +53,7 @@ class Facts:
     servers: tuple[ServerFacts, ...]
 
 
-def server_facts(pools: Iterable[PoolConfig], numbers: Iterable[int]) -> tuple[ServerFacts, ...]:
+def server_facts(pools: Iterable["PoolConfig"], numbers: Iterable[int]) -> tuple[ServerFacts, ...]:
     """All servers, `numbers` in the order of the configuration: by pool, its servers before its backups."""
     each = iter(numbers)
     return tuple(

@@ -403,7 +403,9 @@ class Supervisor:
         addresses = tuple(map(self._names.addresses_of, numbers))
         listeners, fds = self._reloader.worker_starts(place)
         pools, accept = self._fleet.pool_numbers, self._is_accepting
-        yield Start(config, place, self._segment.fd, listeners, numbers, addresses, pools, fds, accept)
+        yield Start(
+            config, place, self._segment.fd, listeners, numbers, addresses, pools, fds, accept, __version__
+        )
         if self._log_reopened:
             # It may have begun with the file from before.
             yield ReopenLog()

@@ -16,23 +16,21 @@ import asyncio
 import contextlib
 import os
 import socket
-from collections.abc import MutableMapping
-from typing import Annotated, Final, Literal
-
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass as checked
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from memagent.activation import Activated
 from memagent.errors import StartError
+from memagent.plain import kinds_of, read_one, write_one
 
 VARIABLE: Final = "_MEMAGENT_TAKES_OVER_AT_FD"  # no setting: those begin with MEMAGENT_
 LONGEST_PACKET_BYTES: Final = 64 * 1024
 _PATIENCE_S: Final = 5.0
 _KEEP: Final = "an upgrade keeps every address; magent reload changes those of listen, a restart the others"
-_TOLERANT: Final = ConfigDict(extra="ignore", strict=True)
 
 
-@checked(frozen=True, config=_TOLERANT)
+@dataclass(frozen=True)
 class Handover:
     """File descriptors by their numbers. `files`: paths of the older one's own Unix sockets; `log`: what is
     to be standard error; what goes there before is told to the operator.
@@ -45,28 +43,28 @@ class Handover:
     type: Literal["handover"] = "handover"
 
 
-@checked(frozen=True, config=_TOLERANT)
+@dataclass(frozen=True)
 class Go:
     type: Literal["go"] = "go"
 
 
-@checked(frozen=True, config=_TOLERANT)
+@dataclass(frozen=True)
 class Hello:
     version: str
     type: Literal["hello"] = "hello"
 
 
-@checked(frozen=True, config=_TOLERANT)
+@dataclass(frozen=True)
 class Ready:
     type: Literal["ready"] = "ready"
 
 
-@checked(frozen=True, config=_TOLERANT)
+@dataclass(frozen=True)
 class Taken:
     type: Literal["taken"] = "taken"
 
 
-@checked(frozen=True, config=_TOLERANT)
+@dataclass(frozen=True)
 class Failed:
     error: str
     hint: str | None = None
@@ -75,12 +73,12 @@ class Failed:
 
 Word = Handover | Go | Hello | Ready | Taken | Failed
 
-_word: Final[TypeAdapter[Word]] = TypeAdapter(Annotated[Word, Field(discriminator="type")])
+_WORDS: Final[Mapping[str, type[Word]]] = kinds_of(Word)
 
 
 def say(channel: socket.socket, word: Word) -> None:
     """OSError if the other side is gone, or the word is too long."""
-    channel.send(_word.dump_json(word), socket.MSG_NOSIGNAL)
+    channel.send(write_one(word), socket.MSG_NOSIGNAL)
 
 
 async def hear(channel: socket.socket) -> Word | None:
@@ -93,8 +91,8 @@ async def hear(channel: socket.socket) -> Word | None:
 
 def _read(packet: bytes) -> Word | None:
     try:
-        return _word.validate_json(packet)
-    except ValidationError:
+        return read_one(_WORDS, packet)
+    except ValueError:
         return None
 
 

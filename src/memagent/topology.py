@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from memagent._core.buffer import Memory
 from memagent._core.latency import Histograms
@@ -16,7 +17,9 @@ from memagent._core.timers import Timers
 from memagent._core.turn import Turn
 from memagent.counters import SERVER_COUNTERS
 from memagent.segment import Segment
-from memagent.settings import Config, PoolConfig, ServerConfig
+
+if TYPE_CHECKING:
+    from memagent.settings import Config, PoolConfig, ServerConfig
 
 _Seat = tuple[str, str, int, int]
 _Layout = tuple[list[_Seat], list[_Seat], str, str, bytes, int]
@@ -24,7 +27,7 @@ _Layout = tuple[list[_Seat], list[_Seat], str, str, bytes, int]
 _Layouts = tuple[_Layout, tuple[_Layout, list[int], bool] | None]
 
 
-def make_placement(pool: PoolConfig) -> Placement:
+def make_placement(pool: "PoolConfig") -> Placement:
     """The rings of a pool. Positions that it answers are positions in `pool.servers` and `pool.backups`."""
     layout, before = _layouts(pool)
     if before is None:
@@ -33,7 +36,7 @@ def make_placement(pool: PoolConfig) -> Placement:
     return Placement(*layout, former=Placement(*former), former_places=places, settles=settles)
 
 
-def _layouts(pool: PoolConfig) -> _Layouts:
+def _layouts(pool: "PoolConfig") -> _Layouts:
     """All that its rings are made from."""
     moving = pool.migration
     if moving is None:
@@ -44,7 +47,7 @@ def _layouts(pool: PoolConfig) -> _Layouts:
     return _layout(pool, moving.n_settled), (former, places, moving.phase == "settle")
 
 
-def _layout(pool: PoolConfig, n_servers: int) -> _Layout:
+def _layout(pool: "PoolConfig", n_servers: int) -> _Layout:
     return (
         [_on_ring(server) for server in pool.servers[:n_servers]],
         [_on_ring(server) for server in pool.backups],
@@ -55,7 +58,7 @@ def _layout(pool: PoolConfig, n_servers: int) -> _Layout:
     )
 
 
-def name_on_ring(pool: PoolConfig, server: ServerConfig) -> str | None:
+def name_on_ring(pool: "PoolConfig", server: "ServerConfig") -> str | None:
     """What a server must be named to keep its place on the ring at another address; None: any name does.
 
     modula and jump go by the order of the list; names decide it only where all servers have one.
@@ -92,7 +95,7 @@ class Topology:
         """As that worker has them."""
         return self._marks if worker == self._worker else self._segment.marks(worker)
 
-    def settle(self, config: Config, numbers: Sequence[int], pool_numbers: Sequence[int]) -> list[Server]:
+    def settle(self, config: "Config", numbers: Sequence[int], pool_numbers: Sequence[int]) -> list[Server]:
         """From now on it is so; numbers in the order of the configuration. The servers that left."""
         before, self.servers = self.servers, {}
         pools, self.pools = self.pools, {}
@@ -108,7 +111,7 @@ class Topology:
             self.pools[pool.name] = self._pool(pools, pool, servers, backups, placement, latencies)
         return [server for number, server in before.items() if number not in self.servers]
 
-    def routes(self, config: Config) -> dict[str, list[Route]]:
+    def routes(self, config: "Config") -> dict[str, list[Route]]:
         """Of the listeners by the pool whose they are; "": of all pools that have prefixes."""
         shared = [
             Route(prefix.encode(), self.pools[pool.name], strip=pool.strip_prefix)
@@ -117,7 +120,7 @@ class Topology:
         ]
         return {"": shared} | {name: [Route(b"", pool)] for name, pool in self.pools.items()}
 
-    def _placement(self, before: dict[str, tuple[_Layouts, Placement]], pool: PoolConfig) -> Placement:
+    def _placement(self, before: dict[str, tuple[_Layouts, Placement]], pool: "PoolConfig") -> Placement:
         layout = _layouts(pool)
         known = before.get(pool.name)
         if known is None or known[0] != layout:
@@ -128,7 +131,7 @@ class Topology:
     def _pool(
         self,
         pools: dict[str, Pool],
-        pool: PoolConfig,
+        pool: "PoolConfig",
         servers: list[Server],
         backups: list[Server],
         placement: Placement,
@@ -164,7 +167,12 @@ class Topology:
         return made
 
     def _server(
-        self, before: dict[int, Server], number: int, pool: PoolConfig, server: ServerConfig, config: Config
+        self,
+        before: dict[int, Server],
+        number: int,
+        pool: "PoolConfig",
+        server: "ServerConfig",
+        config: "Config",
     ) -> Server:
         made = before.get(number)
         if made is None:
@@ -197,5 +205,5 @@ class Topology:
         return made
 
 
-def _on_ring(server: ServerConfig) -> _Seat:
+def _on_ring(server: "ServerConfig") -> _Seat:
     return (server.name if server.named else "", server.host, server.port, server.weight)

@@ -9,7 +9,6 @@
 What is decided per request is compiled (`_core`, `_net`); here is what happens now and then.
 """
 
-import argparse
 import gc
 import os
 import select
@@ -20,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from ipaddress import ip_address
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from memagent import __version__, control, stats
 from memagent._core.buffer import Memory
@@ -65,9 +64,12 @@ from memagent.control import (
 )
 from memagent.counters import WORKER_COUNTERS, WORKER_INDEX
 from memagent.segment import Segment
-from memagent.settings import Config, ServerConfig
+from memagent.told import told, told_at
 from memagent.topology import Topology
 from memagent.worker_log import WorkerLog
+
+if TYPE_CHECKING:
+    from memagent.settings import Config, ServerConfig
 
 _State = Literal["up", "down", "returning", "warming"]
 
@@ -80,7 +82,8 @@ class Worker:
 
     def __init__(self, channel: control.WorkerEnd, start: Start) -> None:
         self._channel = channel
-        self._config = Config.model_validate(start.config)
+        self._supervisor_version = start.version
+        self._config = self._told_config(start.config)
         self._number = start.worker
         self._is_needed = start.accept
         self._log = WorkerLog(channel, start.worker)
@@ -142,12 +145,20 @@ class Worker:
         self._channel.send(DrainingDone())
         return 0
 
+    def _told_config(self, config: dict[str, Any]) -> "Config":
+        if self._supervisor_version == __version__:
+            return told(config)
+        from memagent.settings import Config
+
+        # What another version says may lack settings; their own models have the defaults.
+        return Config.model_validate(config)
+
     def _worker_block(self, number: int) -> Block:
         offset = self._segment.worker_offset_slots(number)
         return Block(self._segment.buffer, offset, len(WORKER_COUNTERS))
 
     def _reload(self, message: Reload) -> None:
-        self._config = Config.model_validate(message.config)
+        self._config = self._told_config(message.config)
         self._segment.fit()
         left = self._topology.settle(self._config, message.numbers, message.pools)
         forgotten = {self._configured[server.index].address for server in left if _has_missed(server)}
@@ -183,18 +194,18 @@ class Worker:
             close_bytes=config.client_close_bytes,
         )
         known = dict(zip(numbers, addresses, strict=True))
-        for told in config.pools:
-            pool = self._topology.pools[told.name]
-            servers = zip((*pool.servers, *pool.backups), (*told.servers, *told.backups), strict=True)
+        for each in config.pools:
+            pool = self._topology.pools[each.name]
+            servers = zip((*pool.servers, *pool.backups), (*each.servers, *each.backups), strict=True)
             for server, configured in servers:
                 self._configured[server.index] = configured
                 server.on_change = self._server_changed
                 server.on_played = partial(refill, pool, self._block)
                 if server.index not in self._endpoints:
                     self._add_endpoint(server, configured, known[server.index])
-                self._endpoints[server.index].connect_timeout_us = told.connect_timeout_ms * 1000
+                self._endpoints[server.index].connect_timeout_us = each.connect_timeout_ms * 1000
 
-    def _add_endpoint(self, server: Server, configured: ServerConfig, known: tuple[str, ...]) -> None:
+    def _add_endpoint(self, server: Server, configured: "ServerConfig", known: tuple[str, ...]) -> None:
         endpoint = Endpoint(
             server,
             self._loop.poller,
@@ -307,15 +318,13 @@ class Worker:
                 self._log.error("told to start twice")
 
     def _replace(self, number: int, address: str, addresses: tuple[str, ...], keep_data: bool) -> None:
-        name = self._configured[number].name
-        told = ServerConfig.model_validate({"name": name, "address": address})
-        self._configured[number] = told
-        address_now = str(Address(told.host, told.port, told.path))
+        moved = self._configured[number] = told_at(self._configured[number], address)
+        address_now = str(Address(moved.host, moved.port, moved.path))
         self._server_facts = tuple(
             replace(each, address=address_now) if each.number == number else each
             for each in self._server_facts
         )
-        self._endpoints[number].replace(_socket_addresses(told, addresses), keep_data)
+        self._endpoints[number].replace(_socket_addresses(moved, addresses), keep_data)
 
     def _adopt(self, place: int) -> None:
         """The process that was there is dead."""
@@ -372,7 +381,7 @@ def _is_ip(host: str) -> bool:
     return True
 
 
-def _socket_addresses(server: ServerConfig, known: tuple[str, ...]) -> list[tuple[int, Any]]:
+def _socket_addresses(server: "ServerConfig", known: tuple[str, ...]) -> list[tuple[int, Any]]:
     """What the socket module wants: the family, and the address in that family's form."""
     if server.path is not None:
         return [(socket.AF_UNIX, server.path)]
@@ -383,9 +392,11 @@ def _socket_addresses(server: ServerConfig, known: tuple[str, ...]) -> list[tupl
 
 def main() -> int:
     """The process that the supervisor starts."""
-    parser = argparse.ArgumentParser(prog="memagent.worker", description="started by the supervisor")
-    parser.add_argument("--control-fd", type=int, required=True)
-    channel = control.connect(parser.parse_args().control_fd)
+    try:
+        [_, fd] = sys.argv[1:]
+        channel = control.connect(int(fd))
+    except (ValueError, OSError):
+        sys.exit("memagent.worker: no --control-fd that is a socket: the supervisor starts workers")
     while not channel.closed:
         select.select([channel], [], [])
         messages = channel.receive()

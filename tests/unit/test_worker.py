@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from memagent import control
+from memagent import __version__, control
 from memagent._core.sighting import Sightings
 from memagent.control import (
     Accept,
@@ -28,6 +28,7 @@ from memagent.control import (
     Ready,
     Reload,
     Reloaded,
+    Replace,
     Resolve,
     Start,
     StateChange,
@@ -70,12 +71,14 @@ class Post:
         addresses: tuple[str, ...] = ("127.0.0.1",),
         starts: bool = True,
         accept: bool = True,
+        version: str = __version__,
+        lacks: str = "",
     ) -> "Post":
         """As the supervisor does; `told` is in the channel before the worker looks."""
         listeners = (control.Listener(7, "127.0.0.1"),)
-        config = self.config.model_dump(mode="json")
+        config = self.config.model_dump(mode="json", exclude={lacks})
         fds = (self.listener.fileno(),)
-        start = Start(config, 0, self.segment.fd, listeners, (0,), (addresses,), (0,), fds, accept)
+        start = Start(config, 0, self.segment.fd, listeners, (0,), (addresses,), (0,), fds, accept, version)
         self.channel, theirs = control.pair()
         for message in (start, *told) if starts else told:
             assert self.channel.send(message)
@@ -180,6 +183,36 @@ def test_it_says_ready_serves_and_drains_when_told(make: Callable[..., Post], sh
     assert post.running.wait() == 0
     assert post.listen() == [Ready(), DrainingDone()]
     assert post.count("curr_connections") == 0
+
+
+def test_it_loads_what_it_needs_and_no_more(
+    make: Callable[..., Post], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead worker is replaced the sooner. Python itself says what it imports, from its start to its end."""
+    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+    post = make().start(Replace(0, "localhost:1", ("127.0.0.1",), True), Drain())
+    assert post.running.wait() == 0
+    lines = [line.rpartition("|")[2].strip() for line in post.running.output().splitlines()]
+    assert "memagent._net.loop" in lines
+    loaded = {name.split(".")[0] for name in lines}
+    assert not loaded & {"pydantic", "yaml", "click", "rich", "asyncio", "argparse", "logging"}
+    assert "memagent.settings" not in lines
+
+
+@pytest.mark.parametrize("words", [[], ["--control-fd"], ["--control-fd", "x"], ["--control-fd", "99"]])
+def test_started_by_hand_it_says_who_starts_workers(tmp_path: Path, words: list[str]) -> None:
+    process = Process([sys.executable, "-m", "memagent.worker", *words], tmp_path / "log", ENV)
+    assert process.wait() == 1
+    assert process.output().splitlines() == [
+        "memagent.worker: no --control-fd that is a socket: the supervisor starts workers"
+    ]
+
+
+def test_what_a_supervisor_of_another_version_does_not_say_has_its_default(make: Callable[..., Post]) -> None:
+    post = make().start(version="0.0", lacks="max_connections").ready()
+    with post.wire() as wire:
+        wire.expect(b"get a\r\n", HIT)
+        assert wire.stats()["max_connections"] == str(Config.model_fields["max_connections"].default)
 
 
 def test_a_drain_told_with_the_start_is_obeyed(make: Callable[..., Post]) -> None:

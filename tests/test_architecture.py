@@ -134,8 +134,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "upgrade": ("admin.requests", "crew", "leader", "logs", "successor"),
     "probe": ("snapshot", "lifecycle", "errors"),
     # A process of its own. Who starts it may only know its job and its reports.
-    "rewarm": (*_TABLES, "settings", "topology", "_core"),
-    "rewarm.job": (*_TABLES, "settings"),
+    "rewarm": (*_TABLES, "plain", "settings", "topology", "_core"),
+    "rewarm.job": (*_TABLES, "plain", "settings"),
     # Another one, for the page.
     "survey": (*_TABLES, "inspection", "settings", "snapshot", "topology"),
     "survey.job": ("settings", "snapshot"),

@@ -48,16 +48,21 @@ def kinds_of(union: Any) -> dict[str, Any]:
 
 def read_one(kinds: Mapping[str, type[_Table]], text: bytes | str, strict: bool = False) -> _Table:
     """The JSON of one of these kinds. ValueError says what is wrong with it."""
-    try:
-        value = json.loads(text)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    value = parsed(text)
     if not isinstance(value, dict):
         raise ValueError("not an object")
     kind = kinds.get(str(value.get("type")))
     if kind is None:
         raise ValueError(f"its type is none of {', '.join(kinds)}")
     return from_json(kind, value, strict)
+
+
+def parsed(text: bytes | str) -> Any:
+    """Any JSON. ValueError says why it is none."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def write_one(table: Any) -> bytes:

@@ -13,9 +13,6 @@ from memagent.addresses import parse_listen
 from memagent.admin.audit import Answer
 from memagent.admin.auth import Tokens
 from memagent.admin.door import Door, open_door
-from memagent.admin.keys import KeyLookup
-from memagent.admin.surveying import Surveys
-from memagent.admin.writing import KeyWriter
 from memagent.counts import Counts
 from memagent.errors import StartError
 from memagent.listeners import Listeners
@@ -152,7 +149,10 @@ class Doors:
     def _open_http(self, listen: str) -> None:
         from memagent.admin.api import Proxy
         from memagent.admin.http import HttpDoor
+        from memagent.admin.keys import KeyLookup
         from memagent.admin.page.watch import Watch
+        from memagent.admin.surveying import Surveys
+        from memagent.admin.writing import KeyWriter
 
         keys = KeyLookup(self._config, self._snapshot)
         writer = KeyWriter(self._config, self._snapshot)

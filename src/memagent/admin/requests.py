@@ -1,13 +1,13 @@
 """What may be asked over the control socket: one line of JSON -> a Request, or a RefusedError in words."""
 
+from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass as checked
 
 from memagent.units import quoted
 
-_STRICT: Final = ConfigDict(extra="forbid", strict=True)
 MOST_SHOWN: Final = 1000
 MOST_TAPPED_PER_S: Final = 1000
 
@@ -38,54 +38,54 @@ class InvalidError(RefusedError):
     """The request itself is wrong."""
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Snapshot:
     verb: Literal["snapshot"]
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Metrics:
     verb: Literal["metrics"]
     accept: str = ""
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Counters:
     verb: Literal["counters"]
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Config:
     verb: Literal["config"]
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Reload:
     verb: Literal["reload"]
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class LogLevel:
     verb: Literal["log_level"]
     level: Literal["debug", "info"] | None = None
     for_s: ForSeconds | None = None
 
 
-@checked(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Flush:
     verb: Literal["flush"]
     pool: str
     confirm: Literal["flush_all"]
 
 
-@checked(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Upgrade:
     verb: Literal["upgrade"]
     force: bool = False
-    ready_ms: int = Field(60_000, ge=100, le=600_000)
+    ready_ms: Annotated[int, Field(ge=100, le=600_000)] = 60_000
 
 
-@checked(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class OfServer:
     """About one server: its name or address, and what else it takes to tell it from others."""
 
@@ -94,19 +94,19 @@ class OfServer:
     backup: bool | None = None
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Hot:
     verb: Literal["hot"]
     count: Annotated[int, Field(ge=1, le=MOST_SHOWN)] = 20
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Slow:
     verb: Literal["slow"]
     count: Annotated[int, Field(ge=1, le=MOST_SHOWN)] = 100
 
 
-@checked(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Tap:
     """`server`, `pool`, `backup`: one server, as in OfServer; without `server` any."""
 
@@ -119,31 +119,31 @@ class Tap:
     per_s: Annotated[int, Field(ge=1, le=MOST_TAPPED_PER_S)] = 100
 
 
-@checked(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Look(OfServer):
     verb: Literal["server"]
 
 
-@checked(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class FlushServer(OfServer):
     verb: Literal["flush_server"]
     confirm: Literal["flush_all"]
 
 
-@checked(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Drain(OfServer):
     verb: Literal["drain"]
     force: bool = False
     wait: bool = True
 
 
-@checked(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Undrain(OfServer):
     verb: Literal["undrain"]
     wait: bool = True
 
 
-@checked(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Replace(OfServer):
     verb: Literal["replace"]
     address: str
@@ -152,18 +152,18 @@ class Replace(OfServer):
     wait: bool = True
 
 
-@checked(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Rewarm(OfServer):
     verb: Literal["rewarm"]
     wait: bool = True
 
 
-@checked(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RewarmControl(OfServer):
     verb: Literal["rewarm_pause", "rewarm_resume", "rewarm_abort"]
 
 
-@checked(frozen=True, config=_STRICT, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class MigrationControl:
     """`pool`: whose migration; None where there is but one."""
 
@@ -174,13 +174,18 @@ class MigrationControl:
 OfProxy = Snapshot | Metrics | Counters | Config | Reload | LogLevel | Flush | Hot | Slow | Tap | Upgrade
 Request = OfProxy | MigrationControl | Look | FlushServer | Drain | Undrain | Replace | Rewarm | RewarmControl
 
-_request: Final[TypeAdapter[Request]] = TypeAdapter(Annotated[Request, Field(discriminator="verb")])
+
+@cache
+def _reader() -> TypeAdapter[Request]:
+    """Made for the first request: it takes time, and most proxies start without being asked anything."""
+    strict = ConfigDict(extra="forbid", strict=True)
+    return TypeAdapter(Annotated[Request, Field(discriminator="verb")], config=strict)
 
 
 def read_request(line: bytes) -> Request:
     """RefusedError says what is wrong with it."""
     try:
-        return _request.validate_json(line)
+        return _reader().validate_json(line)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
     match first["type"]:

@@ -11,22 +11,21 @@
 - A progress report is dropped when nobody reads; the last one waits.
 """
 
-import json
-from dataclasses import asdict
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import ClassVar, Final, Literal
 
-from pydantic import ConfigDict, Field, TypeAdapter
-from pydantic.dataclasses import dataclass as checked
+from pydantic import ConfigDict, TypeAdapter
 
+from memagent.plain import from_json, kinds_of, parsed, read_one, write_one
 from memagent.settings import PoolConfig
 
 Event = Literal["progress", "done", "aborted", "failed"]
 Phase = Literal["connecting", "locked", "listing", "copying", "verifying", "paused", "ended"]
 
-_STRICT: Final = ConfigDict(extra="forbid")
 
-
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Job:
     """The first line.
 
@@ -52,30 +51,31 @@ class Job:
     standings: tuple[int, ...] = ()
     cleans: bool = False
     type: Literal["job"] = "job"
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Pause:
     """Begin no more copies until Resume; those under way end."""
 
     type: Literal["pause"] = "pause"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Resume:
     """Go on."""
 
     type: Literal["resume"] = "resume"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Abort:
     """End early: what was copied stays, and another run goes on from there."""
 
     type: Literal["abort"] = "abort"
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Rates:
     """New limits; 0 is none."""
 
@@ -87,7 +87,7 @@ class Rates:
 Command = Pause | Resume | Abort | Rates
 
 
-@checked(frozen=True, config=_STRICT)
+@dataclass(frozen=True)
 class Report:
     """How far it is. Counts are keys, over all sources, from the beginning.
 
@@ -121,14 +121,18 @@ class Report:
     elapsed_s: float = 0.0
 
 
-_job: Final = TypeAdapter(Job)
-_command: Final[TypeAdapter[Command]] = TypeAdapter(Annotated[Command, Field(discriminator="type")])
-_report: Final = TypeAdapter(Report)
+_COMMANDS: Final[Mapping[str, type[Command]]] = kinds_of(Command)
+
+
+@cache
+def _job() -> TypeAdapter[Job]:
+    """Made when it is needed: it takes time, and a proxy may never see a server come back empty."""
+    return TypeAdapter(Job)
 
 
 def read_job(line: bytes | str) -> Job:
     """ValueError says what is wrong with it."""
-    job = _job.validate_json(line)
+    job = _job().validate_json(line)
     count = len(job.pool.servers) + len(job.pool.backups)
     if len(job.addresses) != count:
         raise ValueError(f"{len(job.addresses)} addresses for {count} servers")
@@ -144,21 +148,14 @@ def read_job(line: bytes | str) -> Job:
 
 def read_command(line: bytes | str) -> Command:
     """ValueError says what is wrong with it."""
-    return _command.validate_json(line)
+    return read_one(_COMMANDS, line, strict=True)
 
 
 def read_report(line: bytes | str) -> Report:
     """ValueError says what is wrong with it."""
-    return _report.validate_json(line)
+    return from_json(Report, parsed(line), strict=True)
 
 
 def write(message: Job | Command | Report) -> bytes:
     """The line."""
-    return _dump(message) + b"\n"
-
-
-def _dump(message: Job | Command | Report) -> bytes:
-    if isinstance(message, Job):
-        return _job.dump_json(message)
-    values: dict[str, Any] = asdict(message)
-    return json.dumps(values).encode()
+    return (_job().dump_json(message) if isinstance(message, Job) else write_one(message)) + b"\n"

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 
 from memagent.cli.running import RunningProxy
 from tests.functional.duo import QUICK
+from tests.support.callers import Crowd
 from tests.support.memcached import Memcached
 from tests.support.ports import free_port
 from tests.support.proxy import Proxy
@@ -167,45 +167,28 @@ def test_a_stripped_key_survives_its_owner(
         wire.expect(b"get u:a\r\n", b"VALUE u:a 0 1\r\n3\r\nEND\r\n")
 
 
-class Load:
-    """Clients that use both pools all the time, and note what is no good reply."""
+class Load(Crowd):
+    """Clients that use both pools all the time."""
 
     def __init__(self, proxy: Proxy, n_clients: int = 2) -> None:
-        self.wrong: list[str] = []
+        super().__init__(*((self._ask, number) for number in range(n_clients)))
         self.rounds = 0
-        self._end = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(proxy, number), daemon=True)
-            for number in range(n_clients)
-        ]
+        self._proxy = proxy
 
-    def __enter__(self) -> "Load":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._end.set()
-        for thread in self._threads:
-            thread.join(20)
-
-    def _run(self, proxy: Proxy, number: int) -> None:
-        try:
-            with proxy.connect() as wire:
-                while not self._end.is_set():
-                    wire.expect(
-                        b"set a%d 0 0 1\r\nx\r\nset user:a%d 0 0 1\r\ny\r\n" % (number, number),
-                        b"STORED\r\nSTORED\r\n",
-                    )
-                    wire.send(b"get user:a%d a%d\r\n" % (number, number))
-                    reply = wire.read_until(b"END\r\n")
-                    # where keys belong changes all the time: misses are fine, strange keys are not
-                    for line in reply.split(b"\r\n")[:-2:2]:
-                        if line not in (b"VALUE user:a%d 0 1" % number, b"VALUE a%d 0 1" % number):
-                            self.wrong.append(repr(reply))
-                    self.rounds += 1
-        except (AssertionError, OSError) as error:
-            self.wrong.append(repr(error))
+    def _ask(self, number: int) -> None:
+        with self._proxy.connect() as wire:
+            while not self.over.is_set():
+                wire.expect(
+                    b"set a%d 0 0 1\r\nx\r\nset user:a%d 0 0 1\r\ny\r\n" % (number, number),
+                    b"STORED\r\nSTORED\r\n",
+                )
+                wire.send(b"get user:a%d a%d\r\n" % (number, number))
+                reply = wire.read_until(b"END\r\n")
+                # where keys belong changes all the time: misses are fine, strange keys are not
+                for line in reply.split(b"\r\n")[:-2:2]:
+                    if line not in (b"VALUE user:a%d 0 1" % number, b"VALUE a%d 0 1" % number):
+                        self.wrong.append(repr(reply))
+                self.rounds += 1
 
 
 def test_routes_change_under_load(case: Case, servers: list[Memcached]) -> None:

@@ -4,13 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from memagent.cli.running import RunningProxy
+from tests.support.callers import Crowd
 from tests.support.memcached import Memcached
 from tests.support.processes import resident_bytes
 from tests.support.proxy import Proxy
@@ -31,37 +31,20 @@ def proxy(proxy_factory: Start) -> Start:
     return proxy_factory
 
 
-class Clients:
-    """They ask without a pause, each on a connection of its own, and note whatever is no good reply."""
+class Clients(Crowd):
+    """They ask without a pause, each on a connection of its own."""
 
     def __init__(self, proxy: Proxy, count: int = 3) -> None:
-        self.wrong: list[str] = []
+        super().__init__(*((self._ask, number) for number in range(count)))
         self.replies = 0
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._run, args=(proxy, number), daemon=True) for number in range(count)
-        ]
+        self._proxy = proxy
 
-    def __enter__(self) -> "Clients":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(20)
-            assert not thread.is_alive()
-
-    def _run(self, proxy: Proxy, number: int) -> None:
-        try:
-            with proxy.connect() as wire:
-                while not self._stop.is_set():
-                    for key in KEYS[number::3]:
-                        self._hear(wire, b"set %b 0 0 1\r\nv\r\n" % key, (b"STORED",))
-                        self._hear(wire, b"get %b\r\n" % key, (b"END", b"VALUE %b 0 1" % key))
-        except Exception as error:
-            self.wrong.append(repr(error))
+    def _ask(self, number: int) -> None:
+        with self._proxy.connect() as wire:
+            while not self.over.is_set():
+                for key in KEYS[number::3]:
+                    self._hear(wire, b"set %b 0 0 1\r\nv\r\n" % key, (b"STORED",))
+                    self._hear(wire, b"get %b\r\n" % key, (b"END", b"VALUE %b 0 1" % key))
 
     def _hear(self, wire: Wire, request: bytes, good: tuple[bytes, ...]) -> None:
         line = wire.ask(request).rstrip()

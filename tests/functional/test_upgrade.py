@@ -15,6 +15,7 @@ import pytest
 from memagent.cli.running import RunningProxy
 from memagent.errors import ControlError
 from tests.support import processes
+from tests.support.callers import Crowd
 from tests.support.memcached import Memcached
 from tests.support.ports import free_port
 from tests.support.proxy import Proxy
@@ -99,30 +100,17 @@ def install(
         each.proxy.clean_up()
 
 
-class Visitors:
-    """Clients that come, ask and leave, again and again. `wrong`: whatever was not as it should be."""
+class Visitors(Crowd):
+    """Clients that come, ask and leave, again and again."""
 
     def __init__(self, proxy: Proxy, count: int = 4) -> None:
-        self.wrong: list[str] = []
+        super().__init__(*((self._visit, number) for number in range(count)))
         self.visits = 0
         self._proxy = proxy
-        self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(n,), daemon=True) for n in range(count)]
 
-    def __enter__(self) -> "Visitors":
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(20)
-            assert not thread.is_alive()
-
-    def _run(self, number: int) -> None:
+    def _visit(self, number: int) -> None:
         key, visit = b"key%d" % number, 0
-        while not self._stop.is_set():
+        while not self.over.is_set():
             visit += 1
             value = b"%06d" % (visit % 1000_000)
             try:

@@ -29,18 +29,8 @@ def test_the_first_reading_tells_no_rates():
 
 def test_rates_are_of_the_time_between():
     before = reading(requests=100, get_hits=10, get_misses=10, errors=1, timeouts=1, bytes_sent=0)
-    now = reading(
-        *(SERVER,),
-        at_s=102.0,
-        requests=300,
-        get_hits=28,
-        get_misses=12,
-        errors=2,
-        timeouts=2,
-        busy_rejections=2,
-        bytes_sent=100,
-        bytes_received=300,
-    )
+    bytes_and_errors = {"bytes_sent": 100, "bytes_received": 300, "errors": 2, "timeouts": 2}
+    now = reading(at_s=102.0, requests=300, get_hits=28, get_misses=12, busy_rejections=2, **bytes_and_errors)
     [row] = compare(before, now).rows
     assert row.traffic == Traffic(
         requests_per_s=100, errors_per_s=2, bytes_per_s=200, hit_ratio=0.9, p50_us=None, p99_us=None

@@ -1,7 +1,6 @@
 """`magent hot`: the table, JSON, and keys that would steer a terminal."""
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -23,17 +22,7 @@ def show(stand_in, capfd):
 
 
 def test_the_table(show):
-    rare = replace(
-        KEY,
-        key="item\x1b[31m\u202e",
-        requests_per_s=0.25,
-        at_least_per_s=0.2,
-        at_most_per_s=9.94,
-        share=0.0001,
-        reads_per_s=0.15,
-        writes_per_s=0.1,
-        server=None,
-    )
+    rare = HotKey("item\x1b[31m\u202e", KEY.key_base64, 0.25, 0.2, 9.94, 0.0001, 0.15, 0.1, None)
     code, out, err, requests = show(Hot(2857.0, 3.0, (KEY, rare)), "--count", "7")
     assert (code, err, requests) == (0, "", [{"verb": "hot", "count": 7}])
     assert out.splitlines() == [

@@ -152,52 +152,54 @@ def test_flush_all_reaches_both(duo: Duo) -> None:
 class TestTheOwnerMissesWhatTheCopyHas:
     """Fallback: asked, answered, repaired; a conditional verb repairs the key first and then runs."""
 
-    @pytest.fixture
-    def missing(self, duo: Duo) -> Duo:
+    READS = (
+        (b"get k\r\n", hit(b"k", b"10", 77)),
+        (b"gat 100 k\r\n", hit(b"k", b"10", 77)),
+        (b"get none k there\r\n", hit(b"k", b"10", 77).removesuffix(b"END\r\n") + hit(b"there", b"1")),
+    )
+    VERBS = (
+        (storage(b"add", b"k", b"2"), NOT_STORED, b"10"),
+        (storage(b"replace", b"k", b"2"), STORED, b"2"),
+        (storage(b"append", b"k", b"2"), STORED, b"102"),
+        (storage(b"prepend", b"k", b"2"), STORED, b"210"),
+        (b"incr k 5\r\n", b"15\r\n", b"15"),
+        (b"decr k 0\r\n", b"10\r\n", b"10"),
+        (b"touch k 1000\r\n", b"TOUCHED\r\n", b"10"),
+        (b"delete k\r\n", b"DELETED\r\n", None),
+    )
+
+    @staticmethod
+    def lose(duo: Duo) -> None:
+        """The owner has k no more, and nothing is under way."""
         with duo.proxy.connect() as wire:
             wire.expect(storage(b"set", b"k", b"10", b"77 100"), STORED)
             wire.expect(storage(b"set", b"there", b"1"), STORED)
         duo.wait_same(b"k", b"10")
         duo.wait_same(b"there", b"1")
         drop(duo.owner, b"k")
+
+    @pytest.fixture
+    def missing(self, duo: Duo) -> Duo:
+        self.lose(duo)
         return duo
 
-    @pytest.mark.parametrize(
-        ("request_", "reply"),
-        [
-            (b"get k\r\n", hit(b"k", b"10", 77)),
-            (b"gat 100 k\r\n", hit(b"k", b"10", 77)),
-            (b"get none k there\r\n", hit(b"k", b"10", 77).removesuffix(b"END\r\n") + hit(b"there", b"1")),
-        ],
-    )
-    def test_a_read(self, missing: Duo, request_: bytes, reply: bytes) -> None:
-        with missing.proxy.connect() as wire:
-            wire.expect(request_, reply)
-        found = missing.wait_same(b"k", b"10")
-        assert found is not None
-        assert found.flags == 77
-        assert 90 < found.ttl_s <= 100
+    def test_a_read(self, duo: Duo) -> None:
+        for request, reply in self.READS:
+            self.lose(duo)
+            with duo.proxy.connect() as wire:
+                wire.expect(request, reply)
+            found = duo.wait_same(b"k", b"10")
+            assert found is not None
+            assert found.flags == 77
+            assert 90 < found.ttl_s <= 100
 
-    @pytest.mark.parametrize(
-        ("request_", "reply", "after"),
-        [
-            (storage(b"add", b"k", b"2"), NOT_STORED, b"10"),
-            (storage(b"replace", b"k", b"2"), STORED, b"2"),
-            (storage(b"append", b"k", b"2"), STORED, b"102"),
-            (storage(b"prepend", b"k", b"2"), STORED, b"210"),
-            (b"incr k 5\r\n", b"15\r\n", b"15"),
-            (b"decr k 0\r\n", b"10\r\n", b"10"),
-            (b"touch k 1000\r\n", b"TOUCHED\r\n", b"10"),
-            (b"delete k\r\n", b"DELETED\r\n", None),
-        ],
-    )
-    def test_a_conditional_verb(
-        self, missing: Duo, request_: bytes, reply: bytes, after: bytes | None
-    ) -> None:
-        with missing.proxy.connect() as wire:
-            wire.expect(request_, reply)
-            assert get(wire, b"k") == after
-            missing.wait_same(b"k", after)
+    def test_a_conditional_verb(self, duo: Duo) -> None:
+        for request, reply, after in self.VERBS:
+            self.lose(duo)
+            with duo.proxy.connect() as wire:
+                wire.expect(request, reply)
+                assert get(wire, b"k") == after
+                duo.wait_same(b"k", after)
 
     def test_a_newer_value_is_never_overwritten(self, missing: Duo) -> None:
         """Repair has add semantics."""

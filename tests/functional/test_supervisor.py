@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support import imported
 from tests.support.processes import children, cpu_seconds, exists
 from tests.support.supervised import Supervisor
 from tests.support.wait import PATIENCE, wait_until
@@ -43,6 +44,23 @@ def test_clients_reach_every_worker_and_sigterm_ends_all(make: Any):
     assert supervisor.process.terminate() == 0
     assert not any(map(exists, workers))
     assert [line["event"] for line in supervisor.lines()][-1] == "ended"
+
+
+def test_without_an_address_for_http_it_loads_nothing_for_that(make: Any):
+    """Nor what only commands that show something need."""
+    supervisor = make().start(**imported.ENV).wait_ready()
+    assert supervisor.process.terminate() == 0
+    loaded = imported.modules(supervisor.process.output())
+    assert "memagent.operators" in loaded
+    assert not loaded & {"memagent.admin.http", "memagent.admin.api", "memagent.admin.page.routes"}
+    assert not imported.packages(loaded) & {
+        "fastapi",
+        "starlette",
+        "uvicorn",
+        "opentelemetry",
+        "rich",
+        "pygments",
+    }
 
 
 def test_a_killed_worker_is_replaced_at_once_and_its_signal_logged(make: Any):

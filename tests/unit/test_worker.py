@@ -5,7 +5,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from memagent.control import (
 from memagent.segment import Segment
 from memagent.settings import Config, ServerConfig
 from memagent.worker import _is_ip, _socket_addresses
+from tests.support import imported
 from tests.support.liar import Liar, Talk
 from tests.support.ports import free_port
 from tests.support.processes import ROOT, Process
@@ -73,6 +74,7 @@ class Post:
         accept: bool = True,
         version: str = __version__,
         lacks: str = "",
+        env: Mapping[str, str] = ENV,
     ) -> "Post":
         """As the supervisor does; `told` is in the channel before the worker looks."""
         listeners = (control.Listener(7, "127.0.0.1"),)
@@ -83,7 +85,7 @@ class Post:
         for message in (start, *told) if starts else told:
             assert self.channel.send(message)
         command = [sys.executable, "-P", "-m", "memagent.worker", "--control-fd", str(theirs.fileno())]
-        self.process = Process(command, self.log, ENV, (theirs.fileno(), self.segment.fd))
+        self.process = Process(command, self.log, {**ENV, **env}, (theirs.fileno(), self.segment.fd))
         theirs.close()
         return self
 
@@ -185,18 +187,22 @@ def test_it_says_ready_serves_and_drains_when_told(make: Callable[..., Post], sh
     assert post.count("curr_connections") == 0
 
 
-def test_it_loads_what_it_needs_and_no_more(
-    make: Callable[..., Post], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A dead worker is replaced the sooner. Python itself says what it imports, from its start to its end."""
-    monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")
-    post = make().start(Replace(0, "localhost:1", ("127.0.0.1",), True), Drain())
+def test_it_loads_what_it_needs_and_no_more(make: Callable[..., Post]) -> None:
+    """From its start to its end; so a dead worker is replaced the sooner."""
+    post = make().start(Replace(0, "localhost:1", ("127.0.0.1",), True), Drain(), env=imported.ENV)
     assert post.running.wait() == 0
-    lines = [line.rpartition("|")[2].strip() for line in post.running.output().splitlines()]
-    assert "memagent._net.loop" in lines
-    loaded = {name.split(".")[0] for name in lines}
-    assert not loaded & {"pydantic", "yaml", "click", "rich", "asyncio", "argparse", "logging"}
-    assert "memagent.settings" not in lines
+    loaded = imported.modules(post.running.output())
+    assert "memagent._net.loop" in loaded
+    assert "memagent.settings" not in loaded
+    assert not imported.packages(loaded) & {
+        "pydantic",
+        "yaml",
+        "click",
+        "rich",
+        "asyncio",
+        "argparse",
+        "logging",
+    }
 
 
 @pytest.mark.parametrize("words", [[], ["--control-fd"], ["--control-fd", "x"], ["--control-fd", "99"]])

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from .wait import wait_until
@@ -117,23 +117,13 @@ def state(pid: int) -> str:
 
 def children(pid: int) -> list[int]:
     """The living direct children of a process, oldest first."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            fields = _stat(int(entry.name))
-            if fields and fields[0] != "Z" and int(fields[1]) == pid:
-                found.append((int(fields[19]), int(entry.name)))
+    found = [(int(fields[19]), each) for each, fields in _all() if int(fields[1]) == pid and fields[0] != "Z"]
     return [child for _, child in sorted(found)]
 
 
 def session(pid: int) -> list[int]:
     """The living processes of the session that a process leads, or has led."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        fields = _stat(int(entry.name)) if entry.name.isdigit() else []
-        if fields and fields[0] not in "ZX" and int(fields[3]) == pid:
-            found.append(int(entry.name))
-    return found
+    return [each for each, fields in _all() if int(fields[3]) == pid and fields[0] not in "ZX"]
 
 
 def command_line(pid: int) -> list[str]:
@@ -157,10 +147,23 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0.0
 
 
+def _all() -> Iterator[tuple[int, list[str]]]:
+    """Every process of the machine, with what `_stat` gives. Fast: who waits asks again and again."""
+    for name in os.listdir("/proc"):
+        if name.isdigit() and (fields := _stat(int(name))):
+            yield int(name), fields
+
+
 def _stat(pid: int) -> list[str]:
     """The fields of /proc/PID/stat from the state (proc(5)'s third) on."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
     except OSError:
         return []
-    return text.rpartition(")")[2].split()
+    try:
+        text = os.read(fd, 4096)
+    except OSError:
+        return []  # it has ended just now
+    finally:
+        os.close(fd)
+    return text.rpartition(b")")[2].decode().split()

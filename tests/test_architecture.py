@@ -135,7 +135,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "probe": ("snapshot", "lifecycle", "errors"),
     # A process of its own. Who starts it may only know its job and its reports.
     "rewarm": (*_TABLES, "plain", "settings", "topology", "_core"),
-    "rewarm.job": (*_TABLES, "plain", "settings"),
+    "rewarm.job": (*_TABLES, "plain", "settings", "told"),
     # Another one, for the page.
     "survey": (*_TABLES, "inspection", "settings", "snapshot", "topology"),
     "survey.job": ("settings", "snapshot"),

@@ -1,18 +1,20 @@
-"""The configuration as a worker is told it: with the names of `settings`, and without its checks.
+"""The configuration as workers and re-warms are told it: with the names of `settings`, without its checks.
 
     supervisor: Config, checked ─▶ JSON ─▶ worker: `told`, the same names ─▶ topology, stats
 
 To read it with settings' own models a worker would load the library that checks: more time than everything
-else takes until it serves, whenever a dead one is replaced, and 15 MB in each. `Shape` is what follows from a
-pool's settings, for both.
+else takes until it serves, whenever a dead one is replaced, and 15 MB in each. What a supervisor of another
+version says may lack settings: that is read with the models after all, for their defaults. `Shape` is what
+follows from a pool's settings, for both.
 """
 
 from typing import TYPE_CHECKING, Any, cast
 
+from memagent import __version__
 from memagent.addresses import parse_address
 
 if TYPE_CHECKING:
-    from memagent.settings import Config, ServerConfig
+    from memagent.settings import Config, PoolConfig, ServerConfig
 
 
 class Shape:
@@ -59,9 +61,22 @@ def _made(kind: type[_Table], value: Any) -> Any:
     return tuple(_made(kind, each) for each in value) if isinstance(value, list) else value
 
 
-def told(config: dict[str, Any]) -> "Config":
-    """Of what `Config.model_dump(mode="json")` gives, by a supervisor of this version."""
-    return cast("Config", _Table(config))
+def told(config: dict[str, Any], version: str) -> "Config":
+    """What `Config.model_dump(mode="json")` gives in a supervisor of this version."""
+    if version == __version__:
+        return cast("Config", _Table(config))
+    from memagent.settings import Config
+
+    return Config.model_validate(config)
+
+
+def told_pool(pool: dict[str, Any], version: str) -> "PoolConfig":
+    """The same of a single pool."""
+    if version == __version__:
+        return cast("PoolConfig", _Pool(pool))
+    from memagent.settings import PoolConfig
+
+    return PoolConfig.model_validate(pool)
 
 
 def told_at(server: "ServerConfig", text: str) -> "ServerConfig":

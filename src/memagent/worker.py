@@ -69,7 +69,7 @@ from memagent.topology import Topology
 from memagent.worker_log import WorkerLog
 
 if TYPE_CHECKING:
-    from memagent.settings import Config, ServerConfig
+    from memagent.settings import ServerConfig
 
 _State = Literal["up", "down", "returning", "warming"]
 
@@ -83,7 +83,7 @@ class Worker:
     def __init__(self, channel: control.WorkerEnd, start: Start) -> None:
         self._channel = channel
         self._supervisor_version = start.version
-        self._config = self._told_config(start.config)
+        self._config = told(start.config, start.version)
         self._number = start.worker
         self._is_needed = start.accept
         self._log = WorkerLog(channel, start.worker)
@@ -145,20 +145,12 @@ class Worker:
         self._channel.send(DrainingDone())
         return 0
 
-    def _told_config(self, config: dict[str, Any]) -> "Config":
-        if self._supervisor_version == __version__:
-            return told(config)
-        from memagent.settings import Config
-
-        # What another version says may lack settings; their own models have the defaults.
-        return Config.model_validate(config)
-
     def _worker_block(self, number: int) -> Block:
         offset = self._segment.worker_offset_slots(number)
         return Block(self._segment.buffer, offset, len(WORKER_COUNTERS))
 
     def _reload(self, message: Reload) -> None:
-        self._config = self._told_config(message.config)
+        self._config = told(message.config, self._supervisor_version)
         self._segment.fit()
         left = self._topology.settle(self._config, message.numbers, message.pools)
         forgotten = {self._configured[server.index].address for server in left if _has_missed(server)}

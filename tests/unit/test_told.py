@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
+from memagent import __version__
 from memagent.settings import Config, Migration, PoolConfig, ServerConfig
-from memagent.told import told, told_at
+from memagent.told import told, told_at, told_pool
 
 SERVERS = ["10.0.0.1", {"address": "[::1]:5", "name": "b", "weight": 3}, "unix:/run/m"]
 MOVING = Migration(
@@ -38,7 +39,10 @@ def same(seen: Any, meant: Any) -> None:
 
 def test_every_setting_is_as_the_supervisor_has_it() -> None:
     config = Config.model_validate({"pools": POOLS, "log_file": "/var/log/m"})
-    same(told(json.loads(json.dumps(config.model_dump(mode="json")))), config)
+    for version in (__version__, "0.0"):
+        given = json.loads(json.dumps(config.model_dump(mode="json")))
+        same(told(given, version), config)
+        same(told_pool(given["pools"][3], version), config.pools[3])
 
 
 @pytest.mark.parametrize("address", ["10.0.0.7:99", "[::2]", "unix:/run/other", "cache-7"])
@@ -46,7 +50,7 @@ def test_a_server_at_another_address(address: str) -> None:
     config = Config.model_validate({"pools": POOLS[:1]})
     server = config.pools[0].servers[1]
     meant = ServerConfig(address=address, name="b", weight=3)
-    same(told_at(told(config.model_dump(mode="json")).pools[0].servers[1], address), meant)
+    same(told_at(told(config.model_dump(mode="json"), __version__).pools[0].servers[1], address), meant)
     same(told_at(server, address), meant)
     with pytest.raises(ValueError, match="port"):
         told_at(server, "10.0.0.7:x")

@@ -12,14 +12,17 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
-from typing import ClassVar, Final, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pydantic import ConfigDict, TypeAdapter
-
+from memagent import __version__
 from memagent.plain import from_json, kinds_of, parsed, read_one, write_one
-from memagent.settings import PoolConfig
+from memagent.told import told_pool
+
+if TYPE_CHECKING:
+    from memagent.settings import PoolConfig
+else:
+    PoolConfig = Any  # what from_json makes of it is left to read_job
 
 Event = Literal["progress", "done", "aborted", "failed"]
 Phase = Literal["connecting", "locked", "listing", "copying", "verifying", "paused", "ended"]
@@ -50,8 +53,8 @@ class Job:
     marks_in_use_offset_bytes: int = -1
     standings: tuple[int, ...] = ()
     cleans: bool = False
+    version: str = __version__  # of whoever has written it
     type: Literal["job"] = "job"
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True)
@@ -124,16 +127,14 @@ class Report:
 _COMMANDS: Final[Mapping[str, type[Command]]] = kinds_of(Command)
 
 
-@cache
-def _job() -> TypeAdapter[Job]:
-    """Made when it is needed: it takes time, and a proxy may never see a server come back empty."""
-    return TypeAdapter(Job)
-
-
 def read_job(line: bytes | str) -> Job:
     """ValueError says what is wrong with it."""
-    job = _job().validate_json(line)
-    count = len(job.pool.servers) + len(job.pool.backups)
+    job = from_json(Job, parsed(line), strict=True)
+    try:
+        job = replace(job, pool=told_pool(vars(job)["pool"], job.version))
+        count = len(job.pool.servers) + len(job.pool.backups)
+    except (AttributeError, TypeError):
+        raise ValueError("pool: this is none") from None
     if len(job.addresses) != count:
         raise ValueError(f"{len(job.addresses)} addresses for {count} servers")
     for server in (job.target, *job.sources):
@@ -158,4 +159,4 @@ def read_report(line: bytes | str) -> Report:
 
 def write(message: Job | Command | Report) -> bytes:
     """The line."""
-    return (_job().dump_json(message) if isinstance(message, Job) else write_one(message)) + b"\n"
+    return write_one(message) + b"\n"

@@ -10,7 +10,7 @@ server's crawler holds a lock while it waits for a listing to be read, and whoev
 
 from collections import deque
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from memagent._core.copies import Route, Tally
 from memagent._core.listing import Listing
@@ -20,7 +20,9 @@ from memagent._core.warming import Batch
 from memagent.errors import ProtocolError, ServerError
 from memagent.rewarm.talk import Talk
 from memagent.rewarm.wire import Facts, Wire
-from memagent.settings import PoolConfig, ServerConfig
+
+if TYPE_CHECKING:
+    from memagent.settings import PoolConfig, ServerConfig
 
 _MOST_WAITING_BYTES: Final = 2 * 1024 * 1024 * 1024
 _SHORTEST_PAUSE_S: Final = 0.05
@@ -35,8 +37,8 @@ _COMMANDS: Final = ("mgdump hash", "metadump hash", "metadump all")
 class Source:
     def __init__(
         self,
-        pool: PoolConfig,
-        server: ServerConfig,
+        pool: "PoolConfig",
+        server: "ServerConfig",
         addresses: tuple[str, ...],
         listing: Listing,
         tally: Tally,

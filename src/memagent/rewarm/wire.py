@@ -9,11 +9,13 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from memagent.errors import ServerError
-from memagent.settings import ServerConfig
 from memagent.units import whole_number
+
+if TYPE_CHECKING:
+    from memagent.settings import ServerConfig
 
 _READ_BYTES: Final = 128 * 1024
 _MOST_STATS_BYTES: Final = 1024 * 1024
@@ -61,7 +63,7 @@ class Wire:
 
     def __init__(
         self,
-        server: ServerConfig,
+        server: "ServerConfig",
         addresses: Sequence[str],
         connect_timeout_s: float,
         request_timeout_s: float,
@@ -201,7 +203,7 @@ class Wire:
         self.start, self.end = 0, held
 
 
-def _connect(server: ServerConfig, addresses: Sequence[str], timeout_s: float) -> socket.socket:
+def _connect(server: "ServerConfig", addresses: Sequence[str], timeout_s: float) -> socket.socket:
     targets: list[tuple[int, Any]] = [
         (socket.AF_INET6 if ":" in each else socket.AF_INET, (each, server.port)) for each in addresses
     ]

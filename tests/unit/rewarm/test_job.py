@@ -1,6 +1,7 @@
 """Lines between the supervisor and a re-warm."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -19,7 +20,12 @@ def test_a_job_goes_over_a_line_unchanged() -> None:
     line = job.write(sent)
     assert line.count(b"\n") == 1
     assert line.endswith(b"\n")
-    assert job.read_job(line) == sent
+    got = job.read_job(line)
+    assert replace(got, pool=POOL) == sent
+    assert [each.name for each in (*got.pool.servers, *got.pool.backups)] == [
+        each.name for each in (*POOL.servers, *POOL.backups)
+    ]
+    assert job.write(got) == line
 
 
 @pytest.mark.parametrize("command", [Pause(), Resume(), Abort(), Rates(1_000, 0)])
@@ -41,6 +47,9 @@ def test_a_report_goes_over_a_line_unchanged() -> None:
         ({"cleans": True}, "only a server itself"),
         ({"addresses": []}, "0 addresses for 3 servers"),
         ({"surprise": 1}, "surprise"),
+        ({"pool": {}}, "pool: this is none"),
+        ({"pool": 5}, "pool: this is none"),
+        ({"pool": None, "version": "0.0"}, "PoolConfig"),
     ],
 )
 def test_a_job_that_makes_no_sense_says_why(change: dict[str, object], problem: str) -> None:

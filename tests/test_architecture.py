@@ -95,7 +95,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "fleet": (*_TABLES, "settings", "topology"),
     "pulse": (),
     "notify": (),
-    "rewarm_process": ("rewarm.job", "errors"),
+    "rewarm_process": ("processes", "rewarm.job", "errors"),
     "rewarms": ("fleet", "snapshot", "segment", "logs", "rewarm_process", "rewarm.job", "tasks"),
     "tasks": ("logs",),
     "migration": (*_TABLES, "settings", "topology"),

@@ -9,6 +9,7 @@ that it is told of, and a new one runs the code that is installed now.
 """
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -23,6 +24,16 @@ from memagent import control
 from memagent.control import FromWorker, SupervisorEnd, ToWorker
 
 WORKER_MODULE: Final = "memagent.worker"
+
+
+def send_signal(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """If it has not ended.
+
+    Its own `send_signal` and `kill` would reap one that just has, and how it ended would be known to nobody.
+    """
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 class Backoff:
@@ -121,8 +132,7 @@ class WorkerProcess:
         return sent
 
     def signal(self, number: signal.Signals) -> None:
-        if self._process.returncode is None:
-            self._process.send_signal(number)
+        send_signal(self._process, number)
 
     async def ended(self) -> str:
         """Waits for the end, hears the last messages, and says how it ended."""

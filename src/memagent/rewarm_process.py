@@ -10,10 +10,12 @@
 
 import asyncio
 import contextlib
+import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+from memagent.processes import send_signal
 from memagent.rewarm import job
 from memagent.rewarm.job import Abort, Command, Job, Report
 
@@ -83,8 +85,7 @@ class RewarmProcess:
         self.kill()
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        send_signal(self._process, signal.SIGKILL)
 
 
 async def _line(stream: asyncio.StreamReader) -> bytes:

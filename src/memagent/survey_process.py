@@ -7,11 +7,12 @@ Its lines go on to who has asked as they are: a result may be large, and the sup
 
 import asyncio
 import contextlib
+import signal
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from typing import Final
 
-from memagent.processes import describe_end
+from memagent.processes import describe_end, send_signal
 from memagent.survey.job import Job, is_last, write_error, write_job
 
 SURVEY_MODULE: Final = "memagent.survey"
@@ -59,5 +60,4 @@ class SurveyProcess:
         yield write_error(f"the process that counts keys ended: {ended}", "its last words are in the log")
 
     def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        send_signal(self._process, signal.SIGKILL)

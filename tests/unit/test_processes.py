@@ -1,5 +1,7 @@
 """Worker processes: pauses between them, how they ended, where they find the code."""
 
+import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import memagent
-from memagent.processes import Backoff, describe_end, worker_environment
+from memagent.processes import Backoff, describe_end, send_signal, worker_environment
 
 
 def test_the_first_death_costs_no_pause_and_more_deaths_cost_more():
@@ -53,3 +55,20 @@ def test_a_worker_finds_the_same_code_in_any_folder(tmp_path: Path, monkeypatch:
         )  # fmt: skip
         assert found.stdout.strip() == memagent.__file__
     assert os.environ["PYTHONPATH"] == str(home)
+
+
+def test_who_is_killed_after_the_end_has_ended_as_it_had():
+    async def end() -> int:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", "raise SystemExit(3)"), stdout=asyncio.subprocess.PIPE
+        )
+        assert process.stdout is not None
+        await process.stdout.read()
+        with contextlib.suppress(OSError):  # it has been reaped
+            # without a turn of the loop, which would hear of the end
+            while " Z " not in Path(f"/proc/{process.pid}/stat").read_text():
+                pass
+        send_signal(process, signal.SIGKILL)
+        return await process.wait()
+
+    assert [asyncio.run(end()) for _ in range(3)] == [3, 3, 3]

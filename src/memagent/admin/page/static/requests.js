@@ -100,6 +100,8 @@ export function tap(root, live, session) {
   const server = h("select", { id: "server" }, h("option", { value: "" }, "any"));
   const button = h("button", { class: "main" }, "Listen");
   const about = h("p", { class: "soft", role: "status" }, "A sample of what clients ask for, as long as you listen. It is a line in the log; values are never shown.");
+  // No status: it would be spoken as often as it counts.
+  const counted = h("p", { class: "soft" });
   const found = table(REQUEST_COLUMNS, identity, "Live requests");
   let rows = [];
   let listening = null;
@@ -116,12 +118,13 @@ export function tap(root, live, session) {
     if (listening) stop();
     else start();
   });
-  show(root, heading, form, about, found.element);
+  show(root, heading, form, about, counted, found.element);
 
   async function start() {
     listening = new AbortController();
     setText(button, "Stop");
     setText(about, "Listening…");
+    setText(counted, "");
     rows = [];
     found.update(rows);
     const body = { prefix: prefix.value, of_verb: verb.value, per_s: 50 };
@@ -130,10 +133,11 @@ export function tap(root, live, session) {
       for await (const line of lines("POST", "v1/tap", body, listening.signal)) {
         rows = [...line.requests.toReversed(), ...rows].slice(0, MOST_ROWS);
         found.update(rows);
-        setText(about, `${count(line.matched)} requests matched, ${count(line.shown)} of them were shown.`);
+        setText(counted, `${count(line.matched)} requests matched, ${count(line.shown)} of them were shown.`);
       }
+      setText(about, "The proxy has ended it.");
     } catch (error) {
-      if (error.name !== "AbortError") setText(about, problemOf(error));
+      setText(about, error.name === "AbortError" ? "Stopped." : problemOf(error));
     }
     listening = null;
     setText(button, "Listen");

@@ -259,10 +259,11 @@ def test_what_is_written_meanwhile_stays_right(
     # What is written between a fetch and its store has to be noticed: let there be time for it.
     relay = relay_factory(target)
     relay.delay(0.05, "forward")
+    running = rewarm(relay, source, keys_per_s=20_000, **shared.settings)
+    # What was written before it is copied would be there, or gone, and no copy of it be taken back.
+    running.reaches(lambda report: report.listed > 0)
     writer.start()
     try:
-        wait_until(lambda: written > 10, what="the writer to write")
-        running = rewarm(relay, source, keys_per_s=20_000, **shared.settings)
         # The writer rests before the end, lest the last attempts leave its keys missing.
         running.reaches(lambda report: report.kept > 0 and report.copied > 2500)
     finally:

@@ -39,7 +39,7 @@ types: dev  ## mypy --strict, and the hand-written stubs against the compiled mo
 	$(VENV)/bin/mypy
 	$(PY) -m mypy.stubtest --mypy-config-file pyproject.toml --allowlist .ci/stubtest-allow $(MODULES)
 
-bench: dev  ## memagent and its peers; PART=copies|faults|metrics|memory|core: what else bench/README.md has
+bench: dev  ## memagent and its peers; PART=copies|faults|metrics|page|memory|core: what else bench/README.md has
 	@scripts/system-packages bench
 	@scripts/memcached-1.6.38 >/dev/null
 	@exec $(PY) -m bench$(if $(PART),.$(PART)) $(ARGS)

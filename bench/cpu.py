@@ -38,15 +38,22 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
+def of_process(pid: int) -> Cpu:
+    """Without those that it has started."""
+    run_ns = sum(
+        int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir()
+    )
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return Cpu(run_ns / 1e9, int(fields[11]), int(fields[12]))
+
+
 def of_tree(pid: int) -> Cpu:
-    run_ns = user = system = 0
-    for process in descendants(pid):
-        for task in Path(f"/proc/{process}/task").iterdir():
-            run_ns += int((task / "schedstat").read_text().split()[0])
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        user += int(fields[11])
-        system += int(fields[12])
-    return Cpu(run_ns / 1e9, user, system)
+    each = [of_process(process) for process in descendants(pid)]
+    return Cpu(
+        sum(one.total_s for one in each),
+        sum(one.user_ticks for one in each),
+        sum(one.system_ticks for one in each),
+    )
 
 
 def busy_s(core: int) -> float:

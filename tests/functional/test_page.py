@@ -13,7 +13,7 @@ from tests.support.browser import page_of
 from tests.support.memcached import Memcached
 from tests.support.ports import free_port
 from tests.support.proxy import Proxy
-from tests.support.wait import wait_until
+from tests.support.wait import PATIENCE, wait_until
 
 UNSEEN = "a\u202eb\u0085".encode()
 
@@ -249,6 +249,40 @@ def test_that_there_is_no_news_is_spoken_once(open_page: Open):
     page.evaluate("let asked = 0; performance.now = () => (asked += 10000)")
     expect(page.locator("#connection")).to_have_text(re.compile("^✕ no news for [0-9]"))
     expect(page.locator("#connection").get_by_role("status")).to_have_text("✕ no news")
+
+
+LONGEST_TURN = """() => new Promise((over) => {
+  let last = performance.now(), longest = 0;
+  const end = last + 3000;
+  const turn = () => {
+    const now = performance.now();
+    [longest, last] = [Math.max(longest, now - last), now];
+    if (now < end) setTimeout(turn, 10);
+    else over(longest);
+  };
+  turn();
+})"""
+
+
+def test_two_hundred_servers_do_not_freeze_it(case: Case, request: pytest.FixtureRequest):
+    """One memcached with so many addresses of loopback: to the proxy each is a server of its own."""
+    hosts = [f"127.0.1.{number}" for number in range(1, 201)]
+    memcached = Memcached.start(args=("-l", ",".join(hosts), "-c", "4000"))
+    request.addfinalizer(memcached.stop)
+    request.addfinalizer(memcached.kill)
+    listen = f"127.0.0.1:{free_port()}"
+    servers = [f"{host}:{memcached.port}" for host in hosts]
+    proxy = Proxy.start(settings={"admin_listen": listen, "pools": {"main": {"servers": servers}}})
+    request.addfinalizer(proxy.clean_up)
+    with page_of(case.browser, f"http://{listen}") as page:
+        page.goto("/#/")
+        expect(page.locator("main tbody tr")).to_have_count(200)
+        expect(page.locator("main")).to_contain_text("All 200 servers are up")
+        assert page.evaluate(LONGEST_TURN) < 1000 * PATIENCE
+        page.get_by_role("link", name="Distribution").click()
+        page.get_by_role("button", name="Count").click()
+        assert page.evaluate(LONGEST_TURN) < 1000 * PATIENCE
+        expect(page.locator("main tbody tr")).to_have_count(200)
 
 
 def test_a_reader_may_not_act(case: Case, open_page: Open):

@@ -17,8 +17,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from bench import cpu
+
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 10.0
+STARTED_S = 0.1  # of processor time: less than any Python program takes until it does something
+IDLE_S = 0.02  # of processor time, in a fifth of a second
 LOAD_CORE = 0
 PROXY_CORE = 1
 BOTH_CORES = f"{LOAD_CORE},{PROXY_CORE}"
@@ -200,12 +204,23 @@ class Rig:
 
     @contextmanager
     def _beside(self, name: str, *module: str) -> Iterator[None]:
-        self._spawn(name, LOAD_CORE, [sys.executable, "-m", *module])
+        # Whoever looks is on another machine, as a rule: the load shall not wait for him, nor for his start.
+        self._spawn(name, LOAD_CORE, ["nice", "-n", "19", sys.executable, "-m", *module])
         try:
+            self._until_idle(name)
             yield
             self.pid(name)
         finally:
             self.stop(name)
+
+    def _until_idle(self, name: str) -> None:
+        """It has started: it does hardly anything any more."""
+        deadline, before_s = time.monotonic() + START_S, -1.0
+        while (now_s := cpu.of_process(self.pid(name)).total_s) - before_s > IDLE_S or before_s < STARTED_S:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{name} does not come to rest: {self.log(name)}")
+            before_s = now_s
+            time.sleep(0.2)
 
     def control_socket(self, name: str) -> str:
         return str(self.folder / f"{name}.sock")

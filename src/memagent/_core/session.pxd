@@ -70,5 +70,6 @@ cdef class Session(Waiting):
     cdef int drop_old(self, const unsigned char *p) except -1
     cdef bint wants_more(self) noexcept
     cdef bint must_yield(self) noexcept
+    cdef bint must_refuse(self, size_t with_reply_bytes) noexcept
     cdef bint should_flush(self) noexcept
     cdef int abandon(self) except -1

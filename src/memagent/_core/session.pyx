@@ -205,6 +205,11 @@ cdef class Session(Waiting):
             or memory.used_bytes // 2 > memory.limit_bytes
         )
 
+    cdef bint must_refuse(self, size_t with_reply_bytes) noexcept:
+        """A large reply. Before all are refused whatever is large is: who asks for little shall not notice."""
+        cdef size_t limit_bytes = self.context.memory.limit_bytes
+        return with_reply_bytes > limit_bytes and (self.must_yield() or with_reply_bytes // 3 > limit_bytes // 2)
+
     cdef Py_ssize_t parse(self, const unsigned char *p, size_t n) except -1:
         """Start all whole requests in p[0:n] that the window allows. Returns how many bytes those are."""
         cdef RequestParser parser = self.context.parser
@@ -423,7 +428,7 @@ cdef class Session(Waiting):
                 latencies.add(exchange.timed_as, took_us)
         if took_us >= self.context.observer.least_us:
             self.context.observer.saw(exchange, self.connection, p, n)
-        if n > SMALL_BYTES and memory.used_bytes + n > memory.limit_bytes and self.must_yield():
+        if n > SMALL_BYTES and self.must_refuse(memory.used_bytes + n):
             self.context.counters.slot[W_MEMORY_REFUSED] += 1
             self.context.counters.slot[W_SERVER_ERRORS] += 1
             p = OUT_OF_MEMORY

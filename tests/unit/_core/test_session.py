@@ -364,6 +364,27 @@ def test_full_buffers_are_the_largest_consumers_trouble(make_world: MakeWorld) -
     assert world.ask(lazy, b"get large\r\n") == reply
 
 
+def test_many_who_ask_for_much_at_once_leave_room_for_who_asks_for_little(make_world: MakeWorld) -> None:
+    """None of them holds anything until then."""
+    world = make_world(memory_limit_bytes=1_000_000)
+    reply = store(world, b"large", b"x" * 150_000)
+    small = store(world, b"small", b"y")
+    modest, *many = (world.client() for _ in range(21))
+    for each in many:
+        each.reads = False
+        each.send(b"get large\r\n")
+    world.run()
+    assert world.ask(modest, b"get small\r\n") == small
+    said = []
+    for each in many:
+        each.reads = True
+        world.run()
+        said.append(each.take())
+    n_refused = world.count("memory_refused")
+    assert sorted(said) == sorted([reply] * (20 - n_refused) + [OUT_OF_MEMORY] * n_refused)
+    assert 6 <= n_refused <= 14
+
+
 def test_a_reader_that_keeps_up_is_not_refused(make_world: MakeWorld) -> None:
     world = make_world(memory_limit_bytes=1_000_000)
     reply = store(world, b"large", b"x" * 400_000)

@@ -21,7 +21,7 @@ from bench import cpu
 
 ROOT = Path(__file__).resolve().parent.parent
 START_S = 10.0
-STARTED_S = 0.1  # of processor time: less than any Python program takes until it does something
+STARTED_S = 0.01  # of processor time: less than any Python program takes until it does something
 IDLE_S = 0.02  # of processor time, in a fifth of a second
 LOAD_CORE = 0
 PROXY_CORE = 1

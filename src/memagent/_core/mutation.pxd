@@ -61,6 +61,9 @@ cdef class Mutation(Exchange):
     cdef int ask(self, const unsigned char *base) except -1
     cdef int tell(self, const unsigned char *base) except -1
     cdef int write(self, Server server, uint32_t part, Verb verb, const unsigned char *base) except -1
+    cdef int write_both(self, const unsigned char *base) except -1
+    cdef unsigned char *put_set(self, unsigned char *at, const unsigned char *base) noexcept
+    cdef int give(self, Server server, uint32_t part, const unsigned char *line, size_t n, const unsigned char *p) except -1
     cdef int own(self, Code code, const unsigned char *p, size_t n) except -1
     cdef int own_failed(self, Failure why, bint sent) except -1
     cdef int theirs(self, Code code, const unsigned char *p, size_t n) except -1

@@ -80,40 +80,19 @@ from memagent._core.request cimport (
     V_REPLACE,
     V_SET,
     V_TOUCH,
-    KeyRef,
     RequestParser,
     Verb,
     verb_name,
 )
 from memagent._core.server cimport UP, WARMING, Server, keep_closed, let_open
+from memagent._core.text cimport put, put_number
+from memagent._core.tokens cimport is_meta_number
 
 cdef enum:
     OWN = 0      # part numbers: the authority's,
     THEIRS = 1   # and the follower's
-    SAFE_NUMBER_BYTES = 10
+    SET_LINE_BYTES = MAX_KEY_BYTES + 128
     PATIENCE_US = 250_000  # with a server that is about to open
-
-
-cdef inline unsigned char *put(unsigned char *at, const unsigned char *text, size_t length) noexcept:
-    memcpy(at, text, length)
-    return at + length
-
-
-cdef inline unsigned char *put_number(unsigned char *at, uint64_t number) noexcept:
-    cdef unsigned char digits[20]
-    cdef int n = 20
-    while True:
-        n -= 1
-        digits[n] = <unsigned char> (48 + number % 10)
-        number //= 10
-        if number == 0:
-            break
-    return put(at, &digits[n], 20 - n)
-
-
-cdef inline bint is_meta_number(const unsigned char *p, const KeyRef *word) noexcept:
-    """Do the meta commands of every version read this number as the classic ones do? Not one with a plus, or a long one."""
-    return word.length <= SAFE_NUMBER_BYTES and p[word.start] != 43
 
 
 @cython.final
@@ -162,6 +141,8 @@ cdef class Mutation(Exchange):
             self.ask(p)
             return self.rest()
         self.asking = True
+        if self.at_once and self.cas and self.asked is None:
+            return self.write_both(p)
         if self.cas or self.asked is not None:
             self.write(authority, OWN, self.verb, p)
         else:
@@ -310,7 +291,7 @@ cdef class Mutation(Exchange):
         """Send the request as `verb`; `base` is where it begins."""
         cdef Channel channel = server.channel(self.key, self.key_length)
         cdef bytes word
-        cdef unsigned char text[MAX_KEY_BYTES + 128]
+        cdef unsigned char line[SET_LINE_BYTES]
         cdef unsigned char *at
         cdef uint64_t cas = self.wanted_cas
         if self.has_cas:
@@ -322,23 +303,14 @@ cdef class Mutation(Exchange):
                 word = b" E%d" % self.cas
                 channel.append(word, len(word))
         elif self.cas:
-            # words that are longer than a number may be have been refused by is_meta_number
-            at = put(text, b"ms ", 3)
-            at = put(at, self.key, self.key_length)
-            at[0] = c' '
-            at = put(put_number(at + 1, self.value_length), b" T", 2)
-            at = put(at, base + self.words[1].start, self.words[1].length)
-            at = put(at, b" F", 2)
-            at = put(at, base + self.words[0].start, self.words[0].length)
-            at = put_number(put(at, b" E", 2), self.cas)
-            channel.append(text, at - text)
+            at = self.put_set(line, base)
             if verb == V_ADD:
-                channel.append(b" ME", 3)
+                at = put(at, b" ME", 3)
             elif verb == V_REPLACE:
-                channel.append(b" MR", 3)
+                at = put(at, b" MR", 3)
             elif verb == V_CAS:
-                word = b" C%d" % cas
-                channel.append(word, len(word))
+                at = put_number(put(at, b" C", 2), cas)
+            return self.give(server, part, line, put(at, b"\r\n", 2) - line, base)
         else:
             word = verb_name(verb)
             channel.append(word, len(word))
@@ -362,7 +334,33 @@ cdef class Mutation(Exchange):
             channel.append(base + self.value_start, self.value_length + 2)
         if self.asked is not None:
             return channel.ticket(self, part, meta_expects(self.verb, server), server.deadline())
-        return channel.ticket(self, part, E_MS if self.cas else expects(verb), server.deadline())
+        return channel.ticket(self, part, expects(verb), server.deadline())
+
+    cdef int write_both(self, const unsigned char *base) except -1:
+        """A set with a cas unique of ours: the line is the same for both."""
+        cdef unsigned char line[SET_LINE_BYTES]
+        cdef size_t n = put(self.put_set(line, base), b"\r\n", 2) - line
+        self.telling = True
+        self.give(self.authority, OWN, line, n, base)
+        return self.give(self.follower, THEIRS, line, n, base)
+
+    cdef unsigned char *put_set(self, unsigned char *at, const unsigned char *base) noexcept:
+        """`ms` with a cas unique of ours, as far as it is the same whatever the condition."""
+        at = put(at, b"ms ", 3)
+        at = put(at, self.key, self.key_length)
+        at[0] = c' '
+        # words that are longer than a number may be have been refused by is_meta_number
+        at = put(put_number(at + 1, self.value_length), b" T", 2)
+        at = put(at, base + self.words[1].start, self.words[1].length)
+        at = put(at, b" F", 2)
+        at = put(at, base + self.words[0].start, self.words[0].length)
+        return put_number(put(at, b" E", 2), self.cas)
+
+    cdef int give(self, Server server, uint32_t part, const unsigned char *line, size_t n, const unsigned char *p) except -1:
+        cdef Channel channel = server.channel(self.key, self.key_length)
+        channel.append(line, n)
+        channel.append(p + self.value_start, self.value_length + 2)
+        return channel.ticket(self, part, E_MS, server.deadline())
 
     # ---------------------------------------------------------------- what comes back
 

@@ -7,6 +7,7 @@ from memagent._core.limits cimport MAX_KEY_BYTES
 
 cdef enum:
     MAX_NUMBER_BYTES = 64
+    SAFE_NUMBER_BYTES = 10
 
 
 cdef struct KeyRef:
@@ -61,3 +62,8 @@ cdef inline KeyRef next_token(const unsigned char *p, size_t position, size_t en
         position += 1
     token.length = <uint32_t> position - token.start
     return token
+
+
+cdef inline bint is_meta_number(const unsigned char *p, const KeyRef *word) noexcept:
+    """Do the meta commands of every version read this number as the classic ones do? Not one with a plus, or a long one."""
+    return word.length <= SAFE_NUMBER_BYTES and p[word.start] != 43

@@ -98,6 +98,8 @@ class Episode:
         self.load = Load(self.world, self.rng, self._report, scale)
         self._seen: set[tuple[str, str]] = set()
         self._known_lacking: set[Model] = set()
+        self._is_known = True
+        """What the faults before this one have left on one holder only is in there."""
 
     def run(self) -> Result:
         try:
@@ -190,9 +192,11 @@ class Episode:
             if each.is_flushed:
                 parts.append(self._flush(each.flushed_after_s))
             await asyncio.gather(*parts)
+            is_alone = was_whole and len(each.blows) == 1 and not each.is_flushed and self._is_known
+            self._is_known = False
             if each.must_be_whole and await self._until_whole("after a fault"):
-                was_alone = was_whole and len(each.blows) == 1 and not each.is_flushed
-                await self._rebase(must_be_filled=was_alone and self.world.workers.has_supervisor)
+                await self._rebase(must_be_filled=is_alone and self.world.workers.has_supervisor)
+                self._is_known = True
 
     async def _one_fault(self, blow: Blow) -> None:
         self._count_fault(blow.fault.__name__)
